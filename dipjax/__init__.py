@@ -1,0 +1,1 @@
+"""Deep image prior in JAX."""
