@@ -1,0 +1,1 @@
+"""Scripts that measure dipjax, and the rivals that they measure it against."""

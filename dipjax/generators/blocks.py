@@ -1,0 +1,168 @@
+"""The layers that generators share: convolution, normalisation, activations, changes of size.
+
+Everything maps one image `(H, W, C)` and keeps no state. Initialisation is PyTorch's default, which the method was tuned with.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from dipjax import resampling
+from dipjax.generators import conv as convolution
+
+
+def uniform_fan_in(fan_in: int) -> Callable:
+    """Returns an initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for kernels and biases of convolutions."""
+
+    def initialise(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return initialise
+
+
+class Conv(nn.Module):
+    """Convolves with padding `(size - 1) // 2`, so that stride 1 and an odd kernel keep the size."""
+
+    channels: int
+    kernel_size: int = 3
+    stride: int = 1
+    padding: str = "reflect"  # "reflect", "edge" or "zero"
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """Maps `(H, W, C)` to `(ceil(H / stride), ceil(W / stride), channels)`."""
+        size, fan_in = self.kernel_size, self.kernel_size**2 * image.shape[-1]
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, image.shape[-1], self.channels))
+        border = (size - 1) // 2
+        image = convolution.pad(image, border, border, self.padding) if border else image
+        image = convolution.conv(image, kernel, self.stride)
+        return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,)) if self.use_bias else image
+
+
+class Norm(nn.Module):
+    """Normalises each channel over space, then scales and shifts it.
+
+    This is batch normalisation in training mode on a batch of one, as the official code always uses it: no running statistics,
+    biased variance, epsilon 1e-5.
+    """
+
+    scale_init: Callable = nn.initializers.ones  # `uniform_scale` for what PyTorch did when the paper was written
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """Maps `(H, W, C)` to the same shape."""
+        channels = image.shape[-1:]
+        scale, bias = self.param("scale", self.scale_init, channels), self.param("bias", nn.initializers.zeros, channels)
+        centred = image - image.mean((0, 1))
+        return centred * (scale * jax.lax.rsqrt(jnp.mean(centred**2, (0, 1)) + 1e-5)) + bias
+
+
+def uniform_scale(key, shape, dtype=jnp.float32) -> Array:
+    """Draws normalisation scales from U(0, 1), as PyTorch up to 1.1 did; the paper's numbers were made with it."""
+    return jax.random.uniform(key, shape, dtype)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, then an optional pooling, then normalisation, then activation."""
+
+    channels: int
+    kernel_size: int = 3
+    stride: int = 1
+    padding: str = "reflect"
+    use_bias: bool = True
+    pool: Callable[[Array], Array] | None = None
+    activation: Callable[[Array], Array] = nn.relu
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """Maps `(H, W, C)` to `channels` channels."""
+        image = Conv(self.channels, self.kernel_size, self.stride, self.padding, self.use_bias, name="conv")(image)
+        image = self.pool(image) if self.pool else image
+        return self.activation(Norm(self.scale_init, name="norm")(image))
+
+
+def leaky_relu(image: Array) -> Array:
+    """Returns max(x, x / 5), the official activation (slope 0.2)."""
+    return jnp.where(image >= 0, image, 0.2 * image)
+
+
+def identity(image: Array) -> Array:
+    """Returns `image`: no activation, or a linear output for data outside [0, 1]."""
+    return image
+
+
+def nearest(image: Array) -> Array:
+    """Doubles both sides by repeating pixels."""
+    height, width, channels = image.shape
+    blocks = jnp.broadcast_to(image[:, None, :, None], (height, 2, width, 2, channels))
+    return blocks.reshape(2 * height, 2 * width, channels)
+
+
+def bilinear(image: Array) -> Array:
+    """Doubles both sides by linear interpolation, pixels at their centres, edges clamped (align_corners=False)."""
+    return _double_linearly(_double_linearly(image, 0), 1)
+
+
+def _double_linearly(image, axis):
+    take = lambda start, stop: jax.lax.slice_in_dim(image, start, stop, axis=axis)  # noqa: E731
+    size = image.shape[axis]
+    before = jnp.concatenate([take(0, 1), take(0, size - 1)], axis)
+    after = jnp.concatenate([take(1, size), take(size - 1, size)], axis)
+    pairs = jnp.stack([0.25 * before + 0.75 * image, 0.75 * image + 0.25 * after], axis + 1)
+    return pairs.reshape(*image.shape[:axis], 2 * size, *image.shape[axis + 1 :])
+
+
+def bilinear_aligned(image: Array) -> Array:
+    """Doubles both sides by linear interpolation between the corner pixels (align_corners=True), as PyTorch before 0.4 did."""
+    for axis in (0, 1):
+        size = image.shape[axis]
+        positions = jnp.linspace(0, size - 1, 2 * size)
+        weights = jnp.maximum(0, 1 - jnp.abs(positions[:, None] - jnp.arange(size)))
+        image = jnp.moveaxis(jnp.tensordot(weights, image, (1, axis), precision="highest"), 0, axis)
+    return image
+
+
+def average_pool(image: Array) -> Array:
+    """Halves both sides by the mean of 2 x 2 blocks; an odd side first repeats its last pixel."""
+    return _blocks(image).mean((1, 3))
+
+
+def max_pool(image: Array) -> Array:
+    """Halves both sides by the maximum of 2 x 2 blocks; an odd side first repeats its last pixel."""
+    return _blocks(image).max((1, 3))
+
+
+def _blocks(image):
+    height, width, channels = _even(image).shape
+    return _even(image).reshape(height // 2, 2, width // 2, 2, channels)
+
+
+def _even(image):
+    return jnp.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
+
+
+@cache
+def lanczos_pool(kernel: resampling.Kernel = resampling.LANCZOS2) -> Callable[[Array], Array]:
+    """Returns the halving of both sides with a fixed Lanczos kernel; an odd side first repeats its last pixel.
+
+    The official code leaves this kernel trainable by accident; here it stays what its name says.
+    """
+
+    def pool(image):
+        image = _even(image)
+        rows, columns = (resampling.matrix(size, 2, kernel) for size in image.shape[:2])
+        image = jnp.einsum("hH,HWC->hWC", rows, image, precision="highest")
+        return jnp.einsum("wW,hWC->hwC", columns, image, precision="highest")
+
+    return pool
+
+
+def crop_to(image: Array, like: Array) -> Array:
+    """Crops the bottom and the right of `image` to the height and width of `like`."""
+    return image[: like.shape[0], : like.shape[1]]

@@ -1,0 +1,155 @@
+"""The convolution that every generator is built from.
+
+One image: `(H, W, C)` with a kernel `(k, k, C, O)`, cross-correlation as in PyTorch, no bias. On GPU and TPU this is XLA's
+convolution. On CPU the same numbers are computed by other means, because XLA's own gradient convolutions lose up to 86x inside a
+loop body and its VALID convolution is 4x slower than SAME:
+
+* forward: SAME convolution of the padded image, the border cropped;
+* gradient with respect to the image: that same forward convolution with the flipped, transposed kernel;
+* gradient with respect to the kernel: one matrix product per tap over strips of rows, which stay in the cache;
+* stride s: an s x s block of pixels becomes s * s channels, and the convolution has stride 1.
+
+The choice is made when the program is lowered for a device, so one traced function serves every backend.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+_STRIP_ROWS = 16  # rows per matrix product in the kernel gradient: 8, 16 and 32 measured within 5 % of each other
+
+
+def pad(image: Array, before: int, after: int, mode: str) -> Array:
+    """Pads both sides of both axes of `(H, W, C)`; `mode` is "reflect", "edge" or "zero".
+
+    Any size works: reflection of an axis shorter than the border bounces back and forth, as in NumPy.
+    """
+    if mode == "zero":
+        return jnp.pad(image, ((before, after), (before, after), (0, 0)))
+    for axis in (0, 1):
+        indices = np.pad(np.arange(image.shape[axis]), (before, after), mode=mode)
+        edges = [lax.slice_in_dim(image, i, i + 1, axis=axis) for i in indices]
+        image = jnp.concatenate([*edges[:before], image, *edges[len(edges) - after :]], axis)
+    return image
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv(image: Array, kernel: Array, stride: int = 1) -> Array:
+    """Convolves an already padded image without further padding (VALID).
+
+    Args:
+      image: `(H, W, C)`, the border included.
+      kernel: `(k, l, C, O)`.
+      stride: step between output pixels.
+
+    Returns:
+      `((H - k) // stride + 1, (W - l) // stride + 1, O)`.
+    """
+    return lax.platform_dependent(image, kernel, cpu=partial(_cpu, stride=stride), default=partial(_xla, stride=stride))
+
+
+def _conv_forward(image, kernel, stride):
+    return conv(image, kernel, stride), (image, kernel)
+
+
+def _conv_backward(stride, saved, cotangent):
+    def backward(function, image, kernel, cotangent):
+        return jax.vjp(partial(function, stride=stride), image, kernel)[1](cotangent)
+
+    return lax.platform_dependent(*saved, cotangent, cpu=partial(backward, _cpu), default=partial(backward, _xla))
+
+
+conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _xla(image, kernel, stride):
+    return lax.conv_general_dilated(image[None], kernel, (stride, stride), "VALID", dimension_numbers=_LAYOUT)[0]
+
+
+def _cpu(image, kernel, stride):
+    if stride == 1:
+        return _cpu_conv(image, kernel)
+    height, width, _ = ((np.array(image.shape) - kernel.shape[:3]) // stride + 1).tolist()
+    blocks = -(-np.array(kernel.shape[:2]) // stride)
+    rows, columns = (np.array([height, width]) + blocks - 1).tolist()
+    kernel_padding = [(0, n * stride - k) for n, k in zip(blocks.tolist(), kernel.shape[:2], strict=True)]
+    image = _resize_canvas(image, rows * stride, columns * stride)
+    kernel = jnp.pad(kernel, (*kernel_padding, (0, 0), (0, 0)))
+    return _cpu_conv(_space_to_depth(image, stride), _space_to_depth(kernel, stride))
+
+
+def _resize_canvas(image, rows, columns):
+    """Crops or zero-pads the bottom and the right; what is added only ever meets kernel taps that are zero."""
+    image = image[:rows, :columns]
+    return jnp.pad(image, ((0, rows - image.shape[0]), (0, columns - image.shape[1]), (0, 0)))
+
+
+def _space_to_depth(array, size):
+    """Turns every size x size block of the first two axes into channels of the third."""
+    rows, columns, channels, *rest = array.shape
+    blocks = array.reshape(rows // size, size, columns // size, size, channels, *rest)
+    blocks = jnp.moveaxis(blocks, (1, 3), (2, 3))
+    return blocks.reshape(rows // size, columns // size, size * size * channels, *rest)
+
+
+@jax.custom_vjp
+def _cpu_conv(image, kernel):
+    if kernel.shape[:2] == (1, 1):
+        return image @ kernel[0, 0]
+    full = lax.conv_general_dilated(image[None], kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)[0]
+    # SAME starts (k - 1) // 2 pixels before the first VALID window.
+    (top, left), (height, width) = _before(kernel), _valid_size(image, kernel)
+    return full[top : top + height, left : left + width]
+
+
+def _cpu_conv_forward(image, kernel):
+    return _cpu_conv(image, kernel), (image, kernel)
+
+
+def _cpu_conv_backward(saved, cotangent):
+    image, kernel = saved
+    return _image_gradient(kernel, cotangent), _kernel_gradient(image, kernel, cotangent)
+
+
+_cpu_conv.defvjp(_cpu_conv_forward, _cpu_conv_backward)
+
+
+def _before(kernel):
+    return (kernel.shape[0] - 1) // 2, (kernel.shape[1] - 1) // 2
+
+
+def _valid_size(image, kernel):
+    return image.shape[0] - kernel.shape[0] + 1, image.shape[1] - kernel.shape[1] + 1
+
+
+def _image_gradient(kernel, cotangent):
+    """The full correlation with the flipped kernel, written as one SAME convolution of the image's own size."""
+    if kernel.shape[:2] == (1, 1):
+        return cotangent @ kernel[0, 0].T
+    padding = [(k - 1 - before, before) for k, before in zip(kernel.shape[:2], _before(kernel), strict=True)]
+    cotangent = jnp.pad(cotangent, (*padding, (0, 0)))
+    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    return lax.conv_general_dilated(cotangent[None], flipped, (1, 1), "SAME", dimension_numbers=_LAYOUT)[0]
+
+
+def _kernel_gradient(image, kernel, cotangent):
+    """Sums, over strips of rows, the product of the cotangent with the image shifted by every tap."""
+    height, width, num_out = cotangent.shape
+    k, l, channels, _ = kernel.shape
+    rows = min(_STRIP_ROWS, height)
+    num_strips = -(-height // rows)
+    cotangent = _resize_canvas(cotangent, num_strips * rows, width)
+    image = _resize_canvas(image, num_strips * rows + k - 1, width + l - 1)
+
+    def add_strip(total, strip):
+        pixels = lax.dynamic_slice_in_dim(image, strip * rows, rows + k - 1)
+        weights = lax.dynamic_slice_in_dim(cotangent, strip * rows, rows).reshape(-1, num_out)
+        taps = [pixels[i : i + rows, j : j + width].reshape(-1, channels).T @ weights for i in range(k) for j in range(l)]
+        return total + jnp.stack(taps), None
+
+    total, _ = lax.scan(add_strip, jnp.zeros((k * l, channels, num_out), image.dtype), jnp.arange(num_strips))
+    return total.reshape(kernel.shape)

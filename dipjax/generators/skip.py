@@ -1,0 +1,79 @@
+"""The hourglass with skip connections: the official default generator (models/skip.py)."""
+
+from collections.abc import Callable
+
+from flax import linen as nn
+from jax import Array
+from jax import numpy as jnp
+
+from dipjax.generators import blocks
+
+
+class Skip(nn.Module):
+    """An encoder that halves the image at every level, a decoder that doubles it, and thin skips between them.
+
+    Level i maps its input x, of size S, to `up[i]` channels of the same size:
+
+        deep = two convolutions to down[i] channels, the first one halving
+        deep = level i + 1 (deep), then doubled
+        x = norm(concat(1x1 convolution of x to skip[i] channels, deep))      no skip where skip[i] is 0
+        x = convolution to up[i] channels, then a 1x1 convolution
+
+    Every convolution is followed by normalisation and activation; a last 1x1 convolution and `output` make the image. Any image
+    size from 1 x 1 up works: where a side is odd, what was doubled is cropped to it. Tuples have one entry per level, from the
+    full resolution down; a single value counts for all levels. The defaults are the official ones: 2,217,831 parameters for 32
+    input and 3 output channels.
+
+    Reference: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material, figure 21.
+    """
+
+    channels: int = 3
+    down: tuple[int, ...] = (128,) * 5
+    up: tuple[int, ...] = (128,) * 5
+    skip: tuple[int, ...] = (4,) * 5
+    kernel_down: int | tuple[int, ...] = 3
+    kernel_up: int | tuple[int, ...] = 3
+    kernel_skip: int = 1
+    upsample: Callable | tuple[Callable, ...] = blocks.bilinear  # doubles (H, W, C); blocks.nearest, ...
+    pool: Callable | tuple[Callable | None, ...] | None = None  # halves (H, W, C); None halves by the stride
+    padding: str = "reflect"  # or "zero"
+    activation: Callable = blocks.leaky_relu
+    use_1x1: bool = True  # the 1x1 convolution after every `up`
+    output: Callable = nn.sigmoid  # or blocks.identity
+    use_bias: bool = True
+    scale_init: Callable = nn.initializers.ones  # or blocks.uniform_scale
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        """Maps z `(H, W, D)` to an image `(H, W, channels)`."""
+        if not len(self.down) == len(self.up) == len(self.skip) > 0:
+            raise ValueError(
+                f"Skip: found {len(self.down)} down, {len(self.up)} up and {len(self.skip)} skip channels,"
+                " expected the same number of each, one per level."
+            )
+        image = self._level(0, z)
+        return self.output(blocks.Conv(self.channels, 1, 1, self.padding, self.use_bias, name="head")(image))
+
+    def _level(self, i: int, x: Array) -> Array:
+        kernel_down, kernel_up = _at(self.kernel_down, i), _at(self.kernel_up, i)
+        pool, stride = _at(self.pool, i), 1 if _at(self.pool, i) else 2
+        deep = self._conv(f"down{i}a", self.down[i], kernel_down, stride=stride, pool=pool)(x)
+        deep = self._conv(f"down{i}b", self.down[i], kernel_down)(deep)
+        if i + 1 < len(self.down):
+            deep = self._level(i + 1, deep)
+        deep = blocks.crop_to(_at(self.upsample, i)(deep), x)
+        if self.skip[i]:
+            skip = self._conv(f"skip{i}", self.skip[i], self.kernel_skip)(x)
+            deep = jnp.concatenate([skip, deep], -1)
+        x = blocks.Norm(self.scale_init, name=f"norm{i}")(deep)
+        x = self._conv(f"up{i}", self.up[i], kernel_up)(x)
+        return self._conv(f"mix{i}", self.up[i], 1)(x) if self.use_1x1 else x
+
+    def _conv(self, name, channels, kernel_size, *, stride=1, pool=None):
+        return blocks.ConvNorm(
+            channels, kernel_size, stride, self.padding, self.use_bias, pool, self.activation, self.scale_init, name=name
+        )
+
+
+def _at(option, level):
+    return option[level] if isinstance(option, tuple) else option

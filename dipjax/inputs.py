@@ -1,0 +1,48 @@
+"""The generator's fixed input z.
+
+An input is a function `(key, problem) -> z (H, W, D)` with `(H, W, C) = problem.shape`. The factories are cached: two calls with
+equal arguments return the same function, so that equal recipes are equal and nothing recompiles. To add one, add a function.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Input = Callable[[Array, object], Array]
+
+
+@cache
+def noise(depth: int = 32, *, scale: float = 0.1) -> Input:
+    """Returns uniform noise in [0, scale) with `depth` channels: the official input (utils/common_utils.py, get_noise)."""
+
+    def sample(key, problem):
+        return scale * jax.random.uniform(key, (*problem.shape[:2], depth))
+
+    return sample
+
+
+@cache
+def normal(depth: int = 32, *, scale: float = 0.1) -> Input:
+    """Returns normal noise with standard deviation `scale` and `depth` channels."""
+
+    def sample(key, problem):
+        return scale * jax.random.normal(key, (*problem.shape[:2], depth))
+
+    return sample
+
+
+def meshgrid(key: Array, problem) -> Array:
+    """Returns the two coordinates x and y, each from 0 to 1: a smooth input, good for filling large holes."""
+    del key
+    height, width, _ = problem.shape
+    y, x = jnp.meshgrid(jnp.linspace(0, 1, height), jnp.linspace(0, 1, width), indexing="ij")
+    return jnp.stack([x, y], -1)
+
+
+def guide(key: Array, problem) -> Array:
+    """Returns the image in `problem.guide (H, W, D)`: another picture of the same scene, such as one taken with a flash."""
+    del key
+    return problem.guide

@@ -1,0 +1,63 @@
+"""Kernels that change the size of an image by an integer factor, as matrices along one axis.
+
+A `Kernel` is a weight function of the distance between an input and an output pixel, in output pixels. `matrix` turns it into the
+`(size / factor, size)` matrix of one axis, so that a two-dimensional resampling is `rows @ image @ columns.T`. Output pixel j sits
+at input coordinate `(j + 1/2) factor - 1/2`, which is right for even and for odd factors. To add a kernel, add a `Kernel`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Kernel(NamedTuple):
+    """A resampling kernel: `weight(distance)` is zero outside `support`, both in output pixels."""
+
+    weight: Callable[[np.ndarray], np.ndarray]
+    support: float
+    replicate: bool  # taps outside the image: True takes the edge pixel, False drops them and renormalises
+
+
+def _lanczos2(distance):
+    return np.sinc(distance) * np.sinc(distance / 2)
+
+
+def _lanczos3(distance):
+    return np.sinc(distance) * np.sinc(distance / 3)
+
+
+def _cubic(distance):
+    # Keys' cubic convolution with a = -1/2.
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance < 1, near, far)
+
+
+LANCZOS2 = Kernel(_lanczos2, 2.0, replicate=True)
+"""Lanczos with two lobes and replicated edges: the official super-resolution operator (models/downsampler.py, phase 0.5)."""
+
+LANCZOS3 = Kernel(_lanczos3, 3.0, replicate=True)
+"""Lanczos with three lobes and replicated edges."""
+
+BICUBIC = Kernel(_cubic, 2.0, replicate=False)
+"""Bicubic with anti-aliasing: what Pillow's `resize(..., BICUBIC)` computes."""
+
+BOX = Kernel(np.ones_like, 0.5, replicate=True)
+"""The mean of every factor x factor block: what a camera pixel of that size sees."""
+
+
+def matrix(size: int, factor: int, kernel: Kernel) -> np.ndarray:
+    """Returns the `(size // factor, size)` float32 matrix that shrinks one axis; every row sums to one."""
+    num_out = size // factor
+    centres = (np.arange(num_out) + 0.5) * factor - 0.5
+    reach = int(np.ceil(kernel.support * factor))
+    positions = np.floor(centres)[:, None].astype(int) + np.arange(-reach, reach + 2)
+    distances = np.abs(positions - centres[:, None]) / factor
+    weights = np.where(distances < kernel.support, kernel.weight(distances), 0.0)
+    if not kernel.replicate:
+        weights *= (positions >= 0) & (positions < size)
+    weights /= weights.sum(1, keepdims=True)
+    result = np.zeros((num_out, size))
+    np.add.at(result, (np.arange(num_out)[:, None], positions.clip(0, size - 1)), weights)
+    return result.astype(np.float32)

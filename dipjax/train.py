@@ -1,0 +1,280 @@
+"""The method: fit a generator f(z) to one measurement y by minimising loss(A f(z), y), and average its outputs.
+
+Every function here is written for one image and one key, a *run*; `batching` lays many runs out. The loop is `run`, and there is no
+other. It knows neither generators nor operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the data).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from dipjax import batching as layouts
+from dipjax import losses, metrics
+from dipjax.problem import Problem
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The method. Hashable: it decides the compiled program, and equal recipes share one."""
+
+    generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (H, W, D)) -> (H, W, C)
+    input: Callable[[Array, Problem], Array]  # (key, problem) -> z (H, W, D), see `inputs`
+    num_steps: int
+    optimizer: optax.GradientTransformation
+    loss: losses.Loss = losses.mse
+    penalty: losses.Penalty | None = None
+    input_noise: float = 0.0  # standard deviation of the normal noise added to z afresh in every step
+    smoothing: float = 0.99  # weight of the past in the exponential average of the outputs; 0 keeps the last output
+    precision: str | None = None  # of matrix products and convolutions, see `jax.default_matmul_precision`
+
+
+class State(NamedTuple):
+    """What the next step of one run needs."""
+
+    step: Array  # (), int32
+    key: Array  # ()
+    z: Array  # (H, W, D)
+    params: Any
+    opt_state: Any
+    average: Array  # (H, W, C), the estimate
+    alive: Array  # (), bool; False for good after the first step that is not finite
+
+
+class Metrics(NamedTuple):
+    """What a human reads of one step; the PSNRs are NaN without a truth."""
+
+    loss: Array  # ()
+    psnr: Array  # (), of this step's output
+    psnr_average: Array  # (), of the estimate
+
+
+class Result(NamedTuple):
+    """The state of all runs after some steps. `...` is the shape of the keys: (), (K,) seeds, or (N,) or (N, K) with N problems."""
+
+    state: State  # leaves (..., ...)
+    metrics: Metrics  # NumPy arrays (..., num_steps)
+    num_steps: int  # taken by every run
+    seconds: float  # spent in steps, compilation not counted
+    compile_seconds: float
+    over_seeds: bool  # whether the last axis of the keys runs over seeds of one problem
+
+    @property
+    def images(self) -> Array:
+        """Every run's estimate, `(..., H, W, C)`."""
+        return self.state.average
+
+    @property
+    def alive(self) -> Array:
+        """Which runs are finite, `(...)`."""
+        return self.state.alive
+
+    @property
+    def image(self) -> Array:
+        """The estimate: the mean over the living seeds, `(H, W, C)` or `(N, H, W, C)`; NaN where no seed lives."""
+        return self._over_living_seeds(self.images)
+
+    @property
+    def std(self) -> Array:
+        """The standard deviation over the living seeds, per pixel and channel; zero for a single seed."""
+        if not self.over_seeds:
+            return jnp.zeros_like(self.images)
+        return jnp.sqrt(self._over_living_seeds((self.images - jnp.expand_dims(self.image, -4)) ** 2))
+
+    def _over_living_seeds(self, values):
+        if not self.over_seeds:
+            return jnp.where(self.alive[..., None, None, None], values, jnp.nan)
+        return jnp.mean(values, axis=-4, where=self.alive[..., None, None, None])
+
+
+def seeds(key: Array | int, num_seeds: int) -> Array:
+    """Returns the keys `(num_seeds,)` of an ensemble; seed k is the same however many there are."""
+    key = jax.random.key(key) if isinstance(key, int) else key
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
+
+
+@partial(jax.jit, static_argnames="recipe")
+def init(recipe: Recipe, key: Array, problem: Problem) -> State:
+    """Draws the input and the parameters of one run."""
+    z_key, params_key, noise_key = jax.random.split(key, 3)
+    z = recipe.input(z_key, problem)
+    params = recipe.generator.init(params_key, z)
+    opt_state = recipe.optimizer.init(params)
+    return State(jnp.int32(0), noise_key, z, params, opt_state, jnp.zeros(problem.shape), jnp.bool(True))
+
+
+@partial(jax.jit, static_argnames="recipe")
+def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, Metrics]:
+    """Takes one gradient step on loss(A f(z + noise), y) + penalty(f(z + noise)).
+
+    Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite
+    ends the run: its parameters and its average stay as they were.
+    """
+    noise = jax.random.normal(jax.random.fold_in(state.key, state.step), state.z.shape)
+    z = state.z + recipe.input_noise * noise
+
+    def objective(params):
+        image = recipe.generator.apply(params, z)
+        loss = recipe.loss(problem.operator(image), problem.measurement)
+        return loss + (recipe.penalty(image) if recipe.penalty else 0.0), (loss, image)
+
+    with jax.default_matmul_precision(recipe.precision):
+        grads, (loss, image) = jax.grad(objective, has_aux=True)(state.params)
+    updates, opt_state = optax.with_extra_args_support(recipe.optimizer).update(
+        grads, state.opt_state, state.params, value=loss
+    )
+    params = optax.apply_updates(state.params, updates)
+    average = jnp.where(state.step == 0, image, optax.incremental_update(image, state.average, 1 - recipe.smoothing))
+
+    alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(updates))
+    new = (params, opt_state, average)
+    old = (state.params, state.opt_state, state.average)
+    params, opt_state, average = jax.tree.map(partial(jnp.where, alive), new, old)
+    state = State(state.step + 1, state.key, state.z, params, opt_state, average, alive)
+    return state, Metrics(loss, _psnr(image, problem), _psnr(average, problem))
+
+
+def _psnr(image, problem):
+    return jnp.float32(jnp.nan) if problem.truth is None else metrics.psnr(image, problem.truth)
+
+
+@partial(jax.jit, static_argnames="recipe")
+def run(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int) -> tuple[State, Metrics]:
+    """Takes `num_steps` steps. The number is not static: any number, up to `recipe.num_steps`, is one compiled program.
+
+    Returns:
+      The state, and metrics `(recipe.num_steps,)` of which the first `num_steps` are filled and the rest NaN.
+    """
+    history = Metrics(*[jnp.full(recipe.num_steps, jnp.nan)] * len(Metrics._fields))
+
+    def step(i, carry):
+        state, history = carry
+        state, now = train_step(recipe, state, problem)
+        return state, jax.tree.map(lambda all_steps, value: all_steps.at[i].set(value), history, now)
+
+    return lax.fori_loop(0, num_steps, step, (state, history))
+
+
+@partial(jax.jit, static_argnames=("recipe", "layout", "problem_axis"))
+def _init_all(recipe, keys, problem, layout, problem_axis):
+    return layout(partial(init, recipe), in_axes=(0, problem_axis))(keys, problem)
+
+
+@partial(jax.jit, static_argnames=("recipe", "layout", "problem_axis"))
+def _run_all(recipe, states, problem, num_steps, layout, problem_axis):
+    return layout(partial(run, recipe), in_axes=(0, problem_axis, None))(states, problem, num_steps)
+
+
+def iterate(
+    recipe: Recipe,
+    keys: Array,
+    problem: Problem,
+    *,
+    problem_axis: int | None = None,
+    batching: Callable | None = None,
+    chunk_seconds: float = 0.5,
+) -> Iterator[Result]:
+    """Yields the result after the compilation, and then after every chunk of steps until `recipe.num_steps`.
+
+    Progress, plots, checkpoints, time limits and Ctrl-C live in the loop around it. Arguments are those of `restore`; a chunk holds
+    as many steps as take about `chunk_seconds`, at least one.
+    """
+    check(recipe, problem, problem_axis=problem_axis)
+    layout = batching or layouts.default()
+    shape = keys.shape
+    over_seeds = len(shape) > (problem_axis is not None)
+    if problem_axis is not None and over_seeds:  # N problems with K seeds each are N K runs
+        problem = jax.tree.map(lambda leaf: jnp.repeat(leaf, shape[-1], axis=0), problem)
+
+    start = time.perf_counter()
+    states = _init_all(recipe, keys.reshape(-1), problem, layout, problem_axis)
+    # No step at all: this compiles the program that all chunks share.
+    states, _ = jax.block_until_ready(_run_all(recipe, states, problem, 0, layout, problem_axis))
+    compile_seconds, seconds = time.perf_counter() - start, 0.0
+
+    history = Metrics(*(np.full((keys.size, recipe.num_steps), np.nan, np.float32) for _ in Metrics._fields))
+    taken, chunk = 0, 1
+
+    def result():
+        unflatten = partial(jax.tree.map, lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]))
+        so_far = jax.tree.map(np.copy, history)
+        return Result(unflatten(states), unflatten(so_far), taken, seconds, compile_seconds, over_seeds)
+
+    yield result()
+    while taken < recipe.num_steps and bool(states.alive.any()):
+        chunk = min(chunk, recipe.num_steps - taken)
+        start = time.perf_counter()
+        states, now = jax.block_until_ready(_run_all(recipe, states, problem, chunk, layout, problem_axis))
+        elapsed = time.perf_counter() - start
+        for all_steps, values in zip(history, now, strict=True):
+            all_steps[:, taken : taken + chunk] = np.asarray(values)[:, :chunk]
+        taken, seconds = taken + chunk, seconds + elapsed
+        yield result()
+        chunk = max(1, int(chunk * chunk_seconds / elapsed))
+
+
+def restore(
+    recipe: Recipe,
+    key: Array,
+    problem: Problem,
+    *,
+    problem_axis: int | None = None,
+    batching: Callable | None = None,
+    callback: Callable[[Result], bool | None] | None = None,
+) -> Result:
+    """Restores one image, or many: the whole of `iterate`.
+
+    Args:
+      recipe: the method.
+      key: one key `()` for one run; keys `(K,)` from `seeds` for K runs of one problem. With stacked problems, `(N,)` for one run of
+        each, or `(N, K)` for K seeds of each.
+      problem: the data; stacked along a first axis with `problem.stack` for `problem_axis=0`.
+      problem_axis: None, every run has the same problem; 0, run i has problem i.
+      batching: a layout from `batching`, or `jax.vmap`; None takes the fastest for this machine.
+      callback: called with the result so far about twice a second; returning True ends the restoration.
+
+    Returns:
+      The result: its `image` is the mean over seeds, `std` their standard deviation, `images` every run's own.
+
+    Raises:
+      ValueError: the recipe does not fit the problem.
+    """
+    for result in iterate(recipe, key, problem, problem_axis=problem_axis, batching=batching):
+        if callback and callback(result):
+            break
+    return result
+
+
+def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) -> None:
+    """Raises a ValueError where the recipe does not fit the problem; computes nothing."""
+    if problem_axis not in {None, 0}:
+        raise ValueError(f"problem_axis: found {problem_axis!r}, expected None or 0.")
+    if recipe.num_steps < 1:
+        raise ValueError(f"num_steps: found {recipe.num_steps}, expected at least 1.")
+
+    def shapes(problem):
+        state = init(recipe, jax.random.key(0), problem)
+        image = recipe.generator.apply(state.params, state.z)
+        prediction = problem.operator(image)
+        return state.z, image, prediction, recipe.loss(prediction, problem.measurement)
+
+    if problem_axis == 0:
+        problem = jax.tree.map(lambda leaf: leaf[0], problem)
+    z, image, prediction, loss = jax.eval_shape(shapes, problem)
+    if z.ndim != 3 or z.shape[:2] != problem.shape[:2]:
+        raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D) with the (H, W, C) of {problem.shape}.")
+    if image.shape != problem.shape:
+        raise ValueError(f"generator: found an image of shape {image.shape}, expected {problem.shape}.")
+    if prediction.shape != problem.measurement.shape:
+        raise ValueError(
+            f"operator: found a prediction of shape {prediction.shape}, expected the measurement's {problem.measurement.shape}."
+        )
+    if loss.shape != ():
+        raise ValueError(f"loss: found shape {loss.shape}, expected a scalar ().")
