@@ -35,10 +35,12 @@ _DTYPES = {"PNG": ("uint8", "uint16"), "TIFF": ("uint8", "uint16", "float16", "f
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # limits of libjpeg and libwebp
 
 # Numbers from the TIFF 6.0 tables.
-_ORIENTATION, _ICC_PROFILE = 274, 34675  # tags; EXIF has the first one too
-_TIFFFILE_COMPRESSIONS = (1, 5, 8, 32773, 32946)  # none, LZW, deflate, PackBits, deflate again
+_BITS_PER_SAMPLE, _ORIENTATION, _ICC_PROFILE = 258, 274, 34675  # tags; EXIF has the second one too
+_TIFFFILE_COMPRESSIONS = (1, 5, 8, 32773, 32946, 50000)  # none, LZW, deflate, PackBits, deflate again, Zstandard
 _TIFFFILE_COLOURS = (0, 1, 2)  # white is zero, black is zero, RGB
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
+
+_ROTATED = "rotated as its EXIF tag says"
 
 # tifffile logs what it then raises. Without any handler Python would print those lines above our one sentence.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -106,7 +108,9 @@ def load_mask(path: str | os.PathLike, shape: tuple[int, int]) -> np.ndarray:
     mask = load(path).pixels.mean(axis=-1) > 0.5
     if mask.shape != tuple(shape):
         sizes = [f"{width} x {height} pixels" for height, width in (mask.shape, shape)]
-        raise ImageError(f"the mask {str(path)!r} is {sizes[0]} but the picture is {sizes[1]}; they must be the same size")
+        raise ImageError(
+            f"the mask {str(path)!r} is {sizes[0]} but the picture is {sizes[1]}; they must be the same size"
+        )
     return mask
 
 
@@ -131,7 +135,9 @@ def load_psf(path: str | os.PathLike) -> np.ndarray:
     else:
         psf = load(path).pixels.mean(axis=-1)
     if psf.ndim != 2 or psf.dtype.kind not in "buif":
-        raise ImageError(f"the kernel {str(path)!r} is {psf.dtype} of shape {psf.shape}, expected numbers in rows (k, l)")
+        raise ImageError(
+            f"the kernel {str(path)!r} is {psf.dtype} of shape {psf.shape}, expected numbers in rows (k, l)"
+        )
     psf = psf.astype(np.float64)
     if not ((psf >= 0).all() and 0 < psf.sum() < math.inf):
         raise ImageError(f"the kernel {str(path)!r} must have finite values, none negative and not all zero")
@@ -240,7 +246,7 @@ def to_unit(
         problem = f"has shape {shape}; give one image, (H, W) or (H, W, C)"
     elif array.ndim == 3 and channel_axis is None:
         problem = f"has shape {shape} but no channel_axis; say which axis holds the channels, often -1"
-    elif channel_axis is not None and not -array.ndim <= channel_axis < array.ndim and array.ndim == 3:
+    elif array.ndim == 3 and not -3 <= channel_axis < 3:
         problem = f"has shape {shape} and no axis {channel_axis}; give a channel_axis from -3 to 2"
     else:
         problem = _float_problem(array) if kind == "f" else None
@@ -252,7 +258,8 @@ def to_unit(
         result = np.asarray(result, np.float32)
         return result[..., 0] if array.ndim == 2 else np.moveaxis(result, -1, channel_axis)
 
-    return _scaled(pixels, np.iinfo(array.dtype).max if kind == "u" else 1), restore_layout
+    white = np.float32(np.iinfo(array.dtype).max if kind == "u" else 1)
+    return np.ascontiguousarray(pixels, np.float32) / white, restore_layout
 
 
 @contextlib.contextmanager
@@ -267,6 +274,8 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
             yield file
     except ImageError as error:
         raise ImageError(f"cannot read {str(path)!r}: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise ImageError(f"cannot read {str(path)!r}: it has too many pixels; make it smaller first") from error
     except Exception as error:
         bad = "" if getattr(error, "strerror", None) else "it is truncated, damaged or of a kind not supported: "
         raise ImageError(f"cannot read {str(path)!r}: {bad}{_words(error)}") from error
@@ -285,10 +294,6 @@ def _sniff(file: BinaryIO) -> str | None:
     return None if found == "WEBP" and head[8:] != b"WEBP" else found
 
 
-def _scaled(samples: np.ndarray, white: int) -> np.ndarray:
-    return np.ascontiguousarray(samples, np.float32) / np.float32(white)
-
-
 def _float_problem(array: np.ndarray) -> str | None:
     """Says what is wrong with floats that are not all in [0, 1]."""
     bad = np.argwhere(~np.isfinite(array))
@@ -300,21 +305,196 @@ def _float_problem(array: np.ndarray) -> str | None:
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise ImageError(f"it has {width} x {height} pixels, more than {max_pixels:,}; make it smaller first")
+    if not 0 < int(width) * int(height) <= max_pixels:  # a damaged TIFF has tuples here, whose product fills the memory
+        limits = f"expected 1 to {max_pixels:,}"
+        raise ImageError(f"it has {width} x {height} pixels, {limits}; crop it or make it smaller first")
 
 
-def _picture(samples, alpha, white, orientation, file_format, icc_profile, notes) -> Picture:
-    """Scales, turns upright by the eight EXIF orientations, and packs: samples (H, W, C) and alpha (H, W) as in the file."""
-    dtype, arrays = samples.dtype.newbyteorder("="), []
-    for array in (samples, alpha):
-        if array is not None and orientation in (5, 6, 7, 8):
-            array = array.swapaxes(0, 1)
-        if array is not None and orientation in (2, 3, 6, 7):
-            array = array[:, ::-1]
-        if array is not None and orientation in (3, 4, 7, 8):
-            array = array[::-1]
-        arrays.append(None if array is None else _scaled(array, white))
-    if orientation in range(2, 9):
-        notes = [*notes, "rotated as its EXIF tag says"]
-    return Picture(*arrays, dtype, file_format, icc_profile, tuple(notes))
+def _upright(array: np.ndarray, orientation: int | None) -> np.ndarray:
+    """Undoes the eight EXIF orientations of (H, W) or (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array[::-1] if orientation in (3, 4, 7, 8) else array
+
+
+def _developed(raw: Picture, white: int, orientation: int | None) -> Picture:
+    """Turns a Picture that has the arrays of the file into one that keeps the promises of `Picture`."""
+    if raw.pixels.size == 0:
+        raise ImageError("it has no colours")
+    pixels, alpha = (
+        None if array is None else np.ascontiguousarray(_upright(array, orientation), np.float32) / np.float32(white)
+        for array in (raw.pixels, raw.alpha)
+    )
+    notes = (*raw.notes, _ROTATED) if orientation in range(2, 9) else raw.notes
+    dtype = raw.pixels.dtype.newbyteorder("=")
+    icc_profile = raw.icc_profile if isinstance(raw.icc_profile, bytes) and raw.icc_profile else None
+    return Picture(pixels, alpha, dtype, raw.file_format, icc_profile, notes)
+
+
+def _decode_with_pillow(file: BinaryIO, file_format: str, max_pixels: int) -> Picture:
+    image = Image.open(file, formats=(file_format,))
+    _check_size(*image.size, max_pixels)
+    image.load()
+    orientation = image.getexif().get(_ORIENTATION)  # after load, which turns a TIFF itself and drops its tag
+    mode, notes, alpha = image.mode, [], None
+    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"):
+        raise ImageError(f"its colours are stored as {mode}; convert it to RGB or gray")
+    if mode in ("1", "P", "PA", "CMYK"):
+        what = {"1": "black and white", "CMYK": "CMYK"}.get(mode, "palette")
+        notes.append(f"{what} converted to {'8-bit gray' if mode == '1' else 'RGB'}")
+    if file_format != "TIFF" and getattr(image, "n_frames", 1) > 1:
+        notes.append(f"first of {image.n_frames} frames")
+    file.seek(0)
+    depth, colour = file.read(26)[24:26] if file_format == "PNG" else (8, None)
+    if depth != 8 and colour != 3:  # Pillow halves 16-bit colours in silence; a palette has 8 bits at any depth
+        from imagecodecs import png_decode
+
+        file.seek(0)
+        samples = png_decode(file.read())
+    else:
+        wanted = ("L" if mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
+        samples = np.asarray(image.convert(wanted))
+    samples = samples.reshape(*samples.shape[:2], -1)
+    if samples.shape[-1] in (2, 4):
+        samples, alpha = samples[..., :-1], samples[..., -1]
+    icc_profile = None if mode == "CMYK" else image.info.get("icc_profile")  # that of CMYK describes inks
+    raw = Picture(samples, alpha, samples.dtype, file_format, icc_profile, tuple(notes))
+    return _developed(raw, np.iinfo(samples.dtype).max, orientation)
+
+
+def _decode_tiff(file: BinaryIO, file_format: str, max_pixels: int) -> Picture:
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        page, num_pages = tiff.pages[0], len(tiff.pages)
+        _check_size(page.imagewidth, page.imagelength, max_pixels)
+        if (
+            max(page.size, math.prod(map(int, page.chunks))) > 4 * max_pixels
+        ):  # a tile may claim to be larger than the picture
+            raise ImageError(f"it announces more than {4 * max_pixels:,} numbers to decode; make it smaller first")
+        notes = [f"first of {num_pages} pages"] if num_pages > 1 else []
+        orientation, icc_profile = (page.tags.valueof(tag) for tag in (_ORIENTATION, _ICC_PROFILE))
+        if page.compression not in _TIFFFILE_COMPRESSIONS or page.photometric not in _TIFFFILE_COLOURS:
+            if page.bitspersample > 8:  # Pillow would halve them in silence
+                what = f"{page.bitspersample}-bit samples with {page.compression!r} and {page.photometric!r}"
+                raise ImageError(f"it has {what}, which cannot be read; save it as gray or RGB with deflate")
+            file.seek(0)  # JPEG, fax, palette, CMYK, YCbCr: Pillow converts these, tifffile gives their raw numbers
+            picture = _decode_with_pillow(file, file_format, max_pixels)
+            notes += [_ROTATED] if orientation in range(2, 9) else []
+            return dataclasses.replace(picture, notes=(*notes, *picture.notes))
+        if page.samplesperpixel > 1 and _BITS_PER_SAMPLE not in page.tags:  # tifffile would go on with one bit
+            raise ImageError("it is truncated or damaged, its BitsPerSample tag cannot be read")
+        if page.dtype is None or page.dtype.kind not in "buf" or (page.dtype.kind == "u" and page.dtype.itemsize > 2):
+            raise ImageError(f"its samples are {page.dtype}; convert it to uint8, uint16, or float32 in [0, 1]")
+        if page.axes not in ("YX", "YXS", "SYX"):
+            raise ImageError(f"its layout {page.axes} {page.shape} is not one picture; save one gray or RGB page")
+        samples = page.asarray()
+        white, extra = 2**page.bitspersample - 1, page.extrasamples
+    if samples.dtype.kind == "b":
+        notes.append("black and white converted to 8-bit gray")
+        samples, white = samples * np.uint8(255), 255
+    elif samples.dtype.kind == "f":
+        white = 1
+        if problem := _float_problem(samples):
+            raise ImageError(f"it {problem}")
+    samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
+    alpha, alpha_kind = None, next((kind for kind in extra if kind in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA)), None)
+    if alpha_kind is not None:
+        place = samples.shape[-1] - len(extra) + extra.index(alpha_kind)
+        alpha, samples = samples[..., place], np.delete(samples, place, axis=-1)
+    if page.photometric == 0:  # white is zero
+        samples = samples.dtype.type(white) - samples
+    if alpha_kind == _ASSOCIATED_ALPHA:
+        notes.append("colours divided by their transparency")
+        divided = white * np.minimum(samples / np.maximum(alpha, np.float32(1e-6))[..., None], 1)
+        samples = (divided if white == 1 else np.rint(divided)).astype(samples.dtype)
+    raw = Picture(samples, alpha, samples.dtype, file_format, icc_profile, tuple(notes))
+    return _developed(raw, white, orientation)
+
+
+def _obstacle(file_format: str, like: Picture, shape: tuple[int, int, int], has_alpha: bool) -> str | None:
+    """Names what of a picture the format cannot hold."""
+    longest = _LONGEST_SIDE.get(file_format, math.inf)
+    obstacles = {
+        f"{shape[-1]} channels": shape[-1] not in (1, 3) and file_format != "TIFF",
+        f"{like.dtype} samples": like.dtype.name not in _DTYPES.get(file_format, ("uint8",)),
+        "transparency": has_alpha and file_format in ("JPEG", "BMP"),
+        "a colour profile": like.icc_profile is not None and file_format == "BMP",
+        f"a side longer than {longest} pixels": max(shape[:2]) > longest,
+    }
+    return next((obstacle for obstacle, applies in obstacles.items() if applies), None)
+
+
+def _check_output(path: Path, like: Picture, shape: tuple[int, int, int], has_alpha: bool, force: bool) -> None:
+    """Raises the OutputErrors that can be known before anything is written."""
+    file_format = _SUFFIXES.get(path.suffix.lower())
+    if file_format is None:
+        problem = f"its suffix names no format; use one of {', '.join(_SUFFIXES)}"
+    elif obstacle := _obstacle(file_format, like, shape, has_alpha):
+        able = [suffix for suffix in (".png", ".tif") if not _obstacle(_SUFFIXES[suffix], like, shape, has_alpha)]
+        problem = f"{file_format} cannot hold {obstacle}; use the suffix {' or '.join(able)}"
+    elif path.is_dir():
+        problem = "it is a directory; give the name of a file"
+    elif not force and os.path.lexists(path):
+        problem = "it already exists; use --force to replace it"
+    elif not path.parent.is_dir():
+        problem = f"there is no directory {str(path.parent)!r}; make it first"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        problem = f"you have no permission to write in {str(path.parent)!r}; choose another directory"
+    else:
+        return
+    raise OutputError(f"cannot write {str(path)!r}: {problem}")
+
+
+def _encode(file_format: str, samples: np.ndarray, has_alpha: bool, icc_profile: bytes | None) -> bytes:
+    """Returns the bytes of a file with these samples (H, W, C), the last of which may be alpha."""
+    num_colours = samples.shape[-1] - has_alpha
+    samples = samples[..., 0] if samples.shape[-1] == 1 else samples
+    if file_format == "PNG":
+        from imagecodecs import png_encode
+
+        data = png_encode(samples)
+        chunk = b"iCCPICC profile\0\0" + zlib.compress(icc_profile or b"")
+        chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return data[:33] + chunk + data[33:] if icc_profile else data  # behind the signature and the header
+    buffer = io.BytesIO()
+    if file_format == "TIFF":
+        import tifffile
+
+        num_unnamed = num_colours - (3 if num_colours == 3 else 1)
+        tifffile.imwrite(
+            buffer,
+            samples,
+            photometric="rgb" if num_colours == 3 else "minisblack",
+            planarconfig="contig" if samples.ndim == 3 else None,
+            extrasamples=[0] * num_unnamed + [_UNASSOCIATED_ALPHA] * has_alpha,
+            compression="zlib",
+            iccprofile=icc_profile,
+            metadata=None,
+        )
+    else:
+        options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}
+        Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options[file_format])
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes, force: bool) -> None:
+    """Puts a complete file in place in one step, or leaves no trace."""
+    temporary = path.with_name(f".dipjax-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not force:
+            try:
+                os.link(temporary, path)  # unlike os.replace, fails if another program has just made the file
+                return
+            except OSError as error:  # or there are no hard links here: FAT, network drives
+                if os.path.lexists(path):
+                    raise FileExistsError(path) from error
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
