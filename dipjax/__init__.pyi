@@ -1,0 +1,36 @@
+"""Public names; `__init__.py` loads each one when it is first used."""
+
+from dipjax import batching, generators, inputs, losses, metrics, operators, problem, psfs, recipes, resampling
+from dipjax.problem import Problem
+from dipjax.restoration import deblur, denoise, inpaint, super_resolve
+from dipjax.train import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
+
+__version__: str
+
+__all__ = [
+    "Metrics",
+    "Problem",
+    "Recipe",
+    "Result",
+    "State",
+    "batching",
+    "deblur",
+    "denoise",
+    "generators",
+    "init",
+    "inpaint",
+    "inputs",
+    "iterate",
+    "losses",
+    "metrics",
+    "operators",
+    "problem",
+    "psfs",
+    "recipes",
+    "resampling",
+    "restore",
+    "run",
+    "seeds",
+    "super_resolve",
+    "train_step",
+]

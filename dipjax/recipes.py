@@ -1,0 +1,119 @@
+"""Settings that work, one function each: `(channels, *, num_steps, schedule) -> Recipe`.
+
+`fast_*` is for people in a hurry, found by measurement (benchmarks/results/recipe_trials.md); `paper_*` is the official setting. All
+functions are cached: equal arguments give the same recipe, and the same compiled program. To add a setting, add a function.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import optax
+
+from dipjax import inputs
+from dipjax.generators import blocks
+from dipjax.generators.skip import Skip
+from dipjax.train import Recipe
+
+Schedule = Callable[[float, int], optax.Schedule | float]
+
+
+def constant(learning_rate: float, num_steps: int) -> float:
+    """Returns the same learning rate for every step, as the paper does."""
+    del num_steps
+    return learning_rate
+
+
+@cache
+def cosine(learning_rate: float, num_steps: int) -> optax.Schedule:
+    """Returns a learning rate that falls from `learning_rate` to zero along a half cosine."""
+    return optax.cosine_decay_schedule(learning_rate, num_steps)
+
+
+@cache
+def adam(learning_rate: float, num_steps: int, schedule: Schedule = constant) -> optax.GradientTransformation:
+    """Returns Adam with optax's (and PyTorch's) defaults; the same object for equal arguments."""
+    return optax.adam(schedule(learning_rate, num_steps))
+
+
+@cache
+def fast_denoising(channels: int = 3, *, num_steps: int = 1500, schedule: Schedule = constant) -> Recipe:
+    """Returns the quick setting for noisy pictures."""
+    return _fast(channels, num_steps, schedule, input_noise=1 / 30)
+
+
+@cache
+def fast_inpainting(channels: int = 3, *, num_steps: int = 1500, schedule: Schedule = constant) -> Recipe:
+    """Returns the quick setting for pictures with missing pixels."""
+    return _fast(channels, num_steps, schedule, input_noise=0.03)
+
+
+@cache
+def fast_super_resolution(channels: int = 3, *, num_steps: int = 1500, schedule: Schedule = constant) -> Recipe:
+    """Returns the quick setting for small pictures."""
+    return _fast(channels, num_steps, schedule, input_noise=0.03)
+
+
+@cache
+def fast_deblurring(channels: int = 3, *, num_steps: int = 1500, schedule: Schedule = constant) -> Recipe:
+    """Returns the quick setting for blurred pictures."""
+    return _fast(channels, num_steps, schedule, input_noise=0.01)
+
+
+def _fast(channels, num_steps, schedule, *, input_noise):
+    return Recipe(
+        Skip(channels, down=(32,) * 5, up=(32,) * 5),
+        inputs.noise(32),
+        num_steps,
+        adam(0.01, num_steps, schedule),
+        input_noise=input_noise,
+    )
+
+
+@cache
+def paper_denoising(channels: int = 3, *, num_steps: int = 3000, schedule: Schedule = constant) -> Recipe:
+    """Returns the official setting for noise of sigma 25/255 (denoising.ipynb, F16).
+
+    Expected on the nine colour images of the paper: 30.43 dB for the averaged output (section 4).
+    """
+    return Recipe(
+        Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=1 / 30
+    )
+
+
+@cache
+def paper_super_resolution(channels: int = 3, *, num_steps: int = 2000, schedule: Schedule = constant) -> Recipe:
+    """Returns the official setting for factor 4 (super-resolution.ipynb): 29.90 / 27.00 dB on Set5 / Set14, luma."""
+    return Recipe(Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=0.03)
+
+
+@cache
+def paper_inpainting(channels: int = 3, *, num_steps: int = 6001, schedule: Schedule = constant) -> Recipe:
+    """Returns the official setting for text and scratches (inpainting.ipynb, kate): wide skips, nearest upsampling."""
+    generator = Skip(channels, skip=(128,) * 5, upsample=blocks.nearest)
+    return Recipe(generator, inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=0.03)
+
+
+@cache
+def paper_deblurring(channels: int = 3, *, num_steps: int = 3000, schedule: Schedule = constant) -> Recipe:
+    """Returns the official generator and optimizer for deblurring, a task the paper itself does not treat."""
+    return Recipe(Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=0.01)
+
+
+FAST = {
+    "denoise": fast_denoising,
+    "inpaint": fast_inpainting,
+    "superres": fast_super_resolution,
+    "deblur": fast_deblurring,
+}
+PAPER = {
+    "denoise": paper_denoising,
+    "inpaint": paper_inpainting,
+    "superres": paper_super_resolution,
+    "deblur": paper_deblurring,
+}
+
+
+def default(task: str) -> Callable[..., Recipe]:
+    """Returns the recipe function for a task ("denoise", "inpaint", "superres", "deblur"): `fast` on CPU, else `paper`."""
+    return (FAST if jax.default_backend() == "cpu" else PAPER)[task]

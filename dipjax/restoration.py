@@ -1,0 +1,124 @@
+"""For people in a hurry: NumPy in, NumPy out, in the words of scikit-image.
+
+Every function takes a picture as uint8, uint16 or float in [0, 1], of shape (H, W) or with a channel axis, and returns float32 in
+[0, 1] of the same layout: the mean over `seeds` restorations, which differ in their random start. Options shared by all:
+
+* `seeds`: how many restorations are averaged; more is better and takes proportionally longer.
+* `num_iter`: steps of each; None takes the recipe's.
+* `recipe`: a function from `recipes`; None takes the fast one on a CPU and the paper's on an accelerator.
+* `channel_axis`: the axis of the channels; a picture (H, W) has none.
+* `rng`: an integer or a `jax.random.key`; the same value gives the same result on the same machine.
+* `batching`: a layout from `batching`; None takes the fastest for this machine.
+* `callback`: called with the `train.Result` so far about twice a second; returning True ends the work.
+* `return_result`: also return the `train.Result` with each seed's image, the standard deviation and the curves.
+
+All raise a ValueError that says what to do for pictures that are not valid, and a RuntimeError if every seed diverged.
+"""
+
+import numpy as np
+
+from dipjax import images, problem, recipes, resampling, train
+
+
+def denoise(
+    image, *, seeds=4, num_iter=None, recipe=None, channel_axis=-1, rng=0, batching=None, callback=None, return_result=False
+):
+    """Removes noise from a picture.
+
+    Example:
+      >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
+    """
+    pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
+    return _restore("denoise", problem.denoising(pixels), restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+
+
+def inpaint(
+    image, mask, *, seeds=4, num_iter=None, recipe=None, channel_axis=-1, rng=0, batching=None, callback=None, return_result=False
+):
+    """Fills in the pixels where `mask` (H, W) is True; the other pixels are returned as they were.
+
+    Example:
+      >>> restored = dipjax.inpaint(photo, scratches)  # doctest: +SKIP
+    """
+    pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
+    mask = np.asarray(mask)
+    if mask.shape != pixels.shape[:2]:
+        raise ValueError(f"mask: found shape {mask.shape}, expected {pixels.shape[:2]}, the height and width of the picture.")
+    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise ValueError("mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in.")
+    if mask.all():
+        raise ValueError("mask: found every pixel masked, expected some to restore from; True marks a pixel to fill in.")
+    known = ~mask.astype(bool)
+    task = problem.inpainting(pixels, known)
+
+    def paste(restored):
+        return restore_layout(np.where(known[..., None], pixels, restored))
+
+    return _restore("inpaint", task, paste, seeds, num_iter, recipe, rng, batching, callback, return_result)
+
+
+def super_resolve(
+    image,
+    factor,
+    *,
+    kernel=resampling.LANCZOS2,
+    seeds=4,
+    num_iter=None,
+    recipe=None,
+    channel_axis=-1,
+    rng=0,
+    batching=None,
+    callback=None,
+    return_result=False,
+):
+    """Enlarges a picture `factor` times on both sides.
+
+    `kernel` says how the small picture came about: `resampling.LANCZOS2`, `LANCZOS3`, `BICUBIC` or `BOX`.
+
+    Example:
+      >>> large = dipjax.super_resolve(small, 4)  # doctest: +SKIP
+    """
+    pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
+    task = problem.super_resolution(pixels, factor, kernel=kernel)
+    return _restore("superres", task, restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+
+
+def deblur(
+    image,
+    psf,
+    *,
+    boundary="reflect",
+    seeds=4,
+    num_iter=None,
+    recipe=None,
+    channel_axis=-1,
+    rng=0,
+    batching=None,
+    callback=None,
+    return_result=False,
+):
+    """Sharpens a picture blurred by a known point spread function `psf (k, l)`, for example from `psfs`.
+
+    `boundary` is "reflect", "circular" or "valid", see `operators.Blur`; "valid" returns a larger picture.
+
+    Example:
+      >>> sharp = dipjax.deblur(photo, dipjax.psfs.gaussian(2.0))  # doctest: +SKIP
+    """
+    pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
+    task = problem.deblurring(pixels, psf, boundary=boundary)
+    return _restore("deblur", task, restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+
+
+def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, callback, return_result):
+    if seeds < 1:
+        raise ValueError(f"seeds: found {seeds}, expected at least 1.")
+    if num_iter is not None and num_iter < 1:
+        raise ValueError(f"num_iter: found {num_iter}, expected at least 1.")
+    make_recipe = recipe or recipes.default(task)
+    steps = {} if num_iter is None else {"num_steps": int(num_iter)}
+    method = make_recipe(data.shape[-1], **steps)
+    result = train.restore(method, train.seeds(rng, seeds), data, batching=batching, callback=callback)
+    if not bool(result.alive.any()):
+        raise RuntimeError(f"all {seeds} seeds diverged; try a smaller learning rate or another rng.")
+    restored = finish(np.asarray(result.image).clip(0, 1))
+    return (restored, result) if return_result else restored
