@@ -1,9 +1,9 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from dipjax import batching, generators, inputs, losses, metrics, operators, problem, psfs, recipes, resampling
-from dipjax.problem import Problem
-from dipjax.restoration import deblur, denoise, inpaint, super_resolve
-from dipjax.train import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
+from . import batching, generators, inputs, losses, metrics, operators, problem, psfs, recipes, resampling
+from .problem import Problem
+from .restoration import deblur, denoise, inpaint, super_resolve
+from .train import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
 
 __version__: str
 
