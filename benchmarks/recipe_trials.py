@@ -116,9 +116,8 @@ def main():
     problems = problem.stack([make_problem(arguments.task, truth) for truth in pictures(arguments.data, arguments.task)])
     keys = jax.numpy.stack([train.seeds(0, 4), train.seeds(0, 4)])
     recipes = [make_recipe(trial) for trial in trials]
-    with ThreadPoolExecutor(arguments.threads) as pool:
-        list(pool.map(lambda recipe: list(islice(train.iterate(recipe, keys, problems, problem_axis=0), 1)), recipes))
-    print("compiled", flush=True)
+    pool = ThreadPoolExecutor(arguments.threads)
+    compiled = pool.map(lambda recipe: list(islice(train.iterate(recipe, keys, problems, problem_axis=0), 1)), recipes)
     about = {
         "command": "python benchmarks/recipe_trials.py " + " ".join(sys.argv[1:]),
         "device": jax.devices()[0].device_kind,
@@ -128,7 +127,7 @@ def main():
         "base": BASE,
     }
     results = []
-    for trial, recipe in zip(trials, recipes, strict=True):
+    for trial, recipe, _ in zip(trials, recipes, compiled, strict=True):
         changes = {name: value for name, value in trial.items() if value != BASE[name]}
         results.append({"changes": changes, **measure(recipe, keys, problems)})
         arguments.json.write_text(json.dumps({**about, "results": results}))

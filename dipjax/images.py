@@ -195,11 +195,15 @@ def save(
     if like.dtype.kind == "u":
         samples = np.rint(samples * np.float32(np.iinfo(like.dtype).max))
     samples = samples.astype(like.dtype)
-    try:
+    with _writing(path):
         _write(path, _encode(_SUFFIXES[path.suffix.lower()], samples, alpha is not None, like.icc_profile), force)
-    except Exception as error:
-        reason = "it already exists; use --force to replace it" if isinstance(error, FileExistsError) else _words(error)
-        raise OutputError(f"cannot write {str(path)!r}: {reason}") from error
+
+
+def write(path: str | os.PathLike, data: bytes, *, force: bool = False) -> None:
+    """Writes any other file in the same way: complete or not at all, or an `OutputError`."""
+    check_free(path, force=force)
+    with _writing(Path(path)):
+        _write(Path(path), data, force)
 
 
 def default_output(path: str | os.PathLike, word: str) -> Path:
@@ -435,7 +439,16 @@ def _check_output(path: Path, like: Picture, shape: tuple[int, int, int], has_al
     elif obstacle := _obstacle(file_format, like, shape, has_alpha):
         able = [suffix for suffix in (".png", ".tif") if not _obstacle(_SUFFIXES[suffix], like, shape, has_alpha)]
         problem = f"{file_format} cannot hold {obstacle}; use the suffix {' or '.join(able)}"
-    elif path.is_dir():
+    else:
+        check_free(path, force=force)
+        return
+    raise OutputError(f"cannot write {str(path)!r}: {problem}")
+
+
+def check_free(path: str | os.PathLike, *, force: bool = False) -> None:
+    """Raises what `write` would raise, as far as it can be known without touching the disk."""
+    path = Path(path)
+    if path.is_dir():
         problem = "it is a directory; give the name of a file"
     elif not force and os.path.lexists(path):
         problem = "it already exists; use --force to replace it"
@@ -478,6 +491,16 @@ def _encode(file_format: str, samples: np.ndarray, has_alpha: bool, icc_profile:
         options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}
         Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options[file_format])
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside becomes one OutputError."""
+    try:
+        yield
+    except Exception as error:
+        reason = "it already exists; use --force to replace it" if isinstance(error, FileExistsError) else _words(error)
+        raise OutputError(f"cannot write {str(path)!r}: {reason}") from error
 
 
 def _write(path: Path, data: bytes, force: bool) -> None:

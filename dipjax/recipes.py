@@ -76,9 +76,7 @@ def paper_denoising(channels: int = 3, *, num_steps: int = 3000, schedule: Sched
 
     Expected on the nine colour images of the paper: 30.43 dB for the averaged output (section 4).
     """
-    return Recipe(
-        Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=1 / 30
-    )
+    return Recipe(Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=1 / 30)
 
 
 @cache

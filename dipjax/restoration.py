@@ -21,7 +21,16 @@ from dipjax import images, problem, recipes, resampling, train
 
 
 def denoise(
-    image, *, seeds=4, num_iter=None, recipe=None, channel_axis=-1, rng=0, batching=None, callback=None, return_result=False
+    image,
+    *,
+    seeds=4,
+    num_iter=None,
+    recipe=None,
+    channel_axis=-1,
+    rng=0,
+    batching=None,
+    callback=None,
+    return_result=False,
 ):
     """Removes noise from a picture.
 
@@ -29,11 +38,32 @@ def denoise(
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
     pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
-    return _restore("denoise", problem.denoising(pixels), restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+    return _restore(
+        "denoise",
+        problem.denoising(pixels),
+        restore_layout,
+        seeds,
+        num_iter,
+        recipe,
+        rng,
+        batching,
+        callback,
+        return_result,
+    )
 
 
 def inpaint(
-    image, mask, *, seeds=4, num_iter=None, recipe=None, channel_axis=-1, rng=0, batching=None, callback=None, return_result=False
+    image,
+    mask,
+    *,
+    seeds=4,
+    num_iter=None,
+    recipe=None,
+    channel_axis=-1,
+    rng=0,
+    batching=None,
+    callback=None,
+    return_result=False,
 ):
     """Fills in the pixels where `mask` (H, W) is True; the other pixels are returned as they were.
 
@@ -43,11 +73,17 @@ def inpaint(
     pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
     mask = np.asarray(mask)
     if mask.shape != pixels.shape[:2]:
-        raise ValueError(f"mask: found shape {mask.shape}, expected {pixels.shape[:2]}, the height and width of the picture.")
+        raise ValueError(
+            f"mask: found shape {mask.shape}, expected {pixels.shape[:2]}, the height and width of the picture."
+        )
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise ValueError("mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in.")
+        raise ValueError(
+            "mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in."
+        )
     if mask.all():
-        raise ValueError("mask: found every pixel masked, expected some to restore from; True marks a pixel to fill in.")
+        raise ValueError(
+            "mask: found every pixel masked, expected some to restore from; True marks a pixel to fill in."
+        )
     known = ~mask.astype(bool)
     task = problem.inpainting(pixels, known)
 

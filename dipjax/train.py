@@ -269,7 +269,9 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
         problem = jax.tree.map(lambda leaf: leaf[0], problem)
     z, image, prediction, loss = jax.eval_shape(shapes, problem)
     if z.ndim != 3 or z.shape[:2] != problem.shape[:2]:
-        raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D) with the (H, W, C) of {problem.shape}.")
+        raise ValueError(
+            f"input: found z of shape {z.shape}, expected (H, W, D) with the (H, W, C) of {problem.shape}."
+        )
     if image.shape != problem.shape:
         raise ValueError(f"generator: found an image of shape {image.shape}, expected {problem.shape}.")
     if prediction.shape != problem.measurement.shape:

@@ -60,7 +60,10 @@ class Norm(nn.Module):
     def __call__(self, image: Array) -> Array:
         """Maps `(H, W, C)` to the same shape."""
         channels = image.shape[-1:]
-        scale, bias = self.param("scale", self.scale_init, channels), self.param("bias", nn.initializers.zeros, channels)
+        scale, bias = (
+            self.param("scale", self.scale_init, channels),
+            self.param("bias", nn.initializers.zeros, channels),
+        )
         centred = image - image.mean((0, 1))
         return centred * (scale * jax.lax.rsqrt(jnp.mean(centred**2, (0, 1)) + 1e-5)) + bias
 

@@ -1,15 +1,18 @@
 """The convolution that every generator is built from.
 
-One image: `(H, W, C)` with a kernel `(k, k, C, O)`, cross-correlation as in PyTorch, no bias. On GPU and TPU this is XLA's
-convolution. On CPU the same numbers are computed by other means, because XLA's own gradient convolutions lose up to 86x inside a
-loop body and its VALID convolution is 4x slower than SAME:
+One image: `(H, W, C)` with a kernel `(k, l, C, O)`, cross-correlation as in PyTorch, no bias. The same numbers are computed by
+three means, and the choice is made when the program is lowered for a device, so one traced function serves every backend.
+
+GPU and TPU, one run: XLA's convolution. GPU and TPU under `vmap` over runs, each with its own kernel: patches and one batched matrix
+product, because `vmap` of XLA's convolution is a grouped convolution, which took 33 times the memory and 4 times the time
+(8 runs, 256 x 256, 32 channels, H100; benchmarks/results/gpu_layouts.md).
+
+CPU: XLA's own gradient convolutions lose up to 86x inside a loop body and its VALID convolution is 4x slower than SAME, so
 
 * forward: SAME convolution of the padded image, the border cropped;
 * gradient with respect to the image: that same forward convolution with the flipped, transposed kernel;
 * gradient with respect to the kernel: one matrix product per tap over strips of rows, which stay in the cache;
 * stride s: an s x s block of pixels becomes s * s channels, and the convolution has stride 1.
-
-The choice is made when the program is lowered for a device, so one traced function serves every backend.
 """
 
 from functools import partial
@@ -18,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.custom_batching import custom_vmap
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _STRIP_ROWS = 16  # rows per matrix product in the kernel gradient: 8, 16 and 32 measured within 5 % of each other
@@ -49,7 +53,7 @@ def conv(image: Array, kernel: Array, stride: int = 1) -> Array:
     Returns:
       `((H - k) // stride + 1, (W - l) // stride + 1, O)`.
     """
-    return lax.platform_dependent(image, kernel, cpu=partial(_cpu, stride=stride), default=partial(_xla, stride=stride))
+    return _by_backend(_forward, stride, image, kernel)
 
 
 def _conv_forward(image, kernel, stride):
@@ -57,29 +61,64 @@ def _conv_forward(image, kernel, stride):
 
 
 def _conv_backward(stride, saved, cotangent):
-    def backward(function, image, kernel, cotangent):
-        return jax.vjp(partial(function, stride=stride), image, kernel)[1](cotangent)
-
-    return lax.platform_dependent(*saved, cotangent, cpu=partial(backward, _cpu), default=partial(backward, _xla))
+    return _by_backend(_backward, stride, *saved, cotangent)
 
 
 conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _forward(form, stride, image, kernel):
+    return form(image, kernel, stride)
+
+
+def _backward(form, stride, image, kernel, cotangent):
+    return jax.vjp(partial(form, stride=stride), image, kernel)[1](cotangent)
+
+
+def _by_backend(direction, stride, *arrays):
+    """Calls `direction` with the form of the convolution that is fast on the device the program is lowered for."""
+
+    @custom_vmap
+    def accelerator(*arrays):
+        return direction(_xla, stride, *arrays)
+
+    @accelerator.def_vmap
+    def _(axis_size, is_batched, *arrays):
+        del axis_size
+        _, kernel_is_batched, *_ = is_batched
+        in_axes = [0 if batched else None for batched in is_batched]
+        form = _patches if kernel_is_batched else _xla
+        result = jax.vmap(partial(direction, form, stride), in_axes)(*arrays)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return lax.platform_dependent(*arrays, cpu=partial(direction, _cpu, stride), default=accelerator)
 
 
 def _xla(image, kernel, stride):
     return lax.conv_general_dilated(image[None], kernel, (stride, stride), "VALID", dimension_numbers=_LAYOUT)[0]
 
 
+def _patches(image, kernel, stride):
+    image, kernel = _without_stride(image, kernel, stride)
+    (k, l), (height, width) = kernel.shape[:2], _valid_size(image, kernel)
+    shifted = [image[i : i + height, j : j + width] for i in range(k) for j in range(l)]
+    return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
 def _cpu(image, kernel, stride):
+    return _cpu_conv(*_without_stride(image, kernel, stride))
+
+
+def _without_stride(image, kernel, stride):
+    """Returns an image and a kernel whose convolution with stride 1 is that of the arguments with `stride`."""
     if stride == 1:
-        return _cpu_conv(image, kernel)
-    height, width, _ = ((np.array(image.shape) - kernel.shape[:3]) // stride + 1).tolist()
-    blocks = -(-np.array(kernel.shape[:2]) // stride)
-    rows, columns = (np.array([height, width]) + blocks - 1).tolist()
-    kernel_padding = [(0, n * stride - k) for n, k in zip(blocks.tolist(), kernel.shape[:2], strict=True)]
-    image = _resize_canvas(image, rows * stride, columns * stride)
+        return image, kernel
+    size = [(n - k) // stride + 1 for n, k in zip(image.shape, kernel.shape[:2], strict=False)]
+    blocks = [-(-k // stride) for k in kernel.shape[:2]]
+    rows, columns = ((n + k - 1) * stride for n, k in zip(size, blocks, strict=True))
+    kernel_padding = [(0, n * stride - k) for n, k in zip(blocks, kernel.shape[:2], strict=True)]
     kernel = jnp.pad(kernel, (*kernel_padding, (0, 0), (0, 0)))
-    return _cpu_conv(_space_to_depth(image, stride), _space_to_depth(kernel, stride))
+    return _space_to_depth(_resize_canvas(image, rows, columns), stride), _space_to_depth(kernel, stride)
 
 
 def _resize_canvas(image, rows, columns):

@@ -71,7 +71,15 @@ class Skip(nn.Module):
 
     def _conv(self, name, channels, kernel_size, *, stride=1, pool=None):
         return blocks.ConvNorm(
-            channels, kernel_size, stride, self.padding, self.use_bias, pool, self.activation, self.scale_init, name=name
+            channels,
+            kernel_size,
+            stride,
+            self.padding,
+            self.use_bias,
+            pool,
+            self.activation,
+            self.scale_init,
+            name=name,
         )
 
 

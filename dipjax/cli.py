@@ -1,0 +1,202 @@
+"""The command line: `dipjax denoise|inpaint|superres|deblur|demo|doctor`.
+
+This file reads the arguments and turns what can go wrong into one sentence and an exit code; `command`, `demo` and `doctor` do the
+work. Nothing heavy is imported before the arguments are known to be right. To add a command, add a parser whose `run` is a function
+`(options) -> exit code`.
+
+Exit codes: 0 done, 1 an error of dipjax itself, 2 usage, 3 an input cannot be used, 4 an output cannot be written, 5 every seed
+diverged, 130 interrupted (143 by SIGTERM).
+"""
+
+import argparse
+import math
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from dipjax import __version__
+
+_USAGE, _INPUT, _OUTPUT, _DIVERGED, _INTERRUPTED, _TERMINATED = 2, 3, 4, 5, 130, 143
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse offers no other way than a subclass to change how an error reads."""
+
+    def error(self, message):
+        self.exit(_USAGE, f"dipjax: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command line and returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parse(arguments)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _run(options)
+    except KeyboardInterrupt as interruption:
+        print("dipjax: interrupted.", file=sys.stderr)
+        code = interruption.args[0] if interruption.args else _INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    _leave_if_computing(code)
+    return code
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Reads one command line; leaves with exit code 2 if it is wrong."""
+    return _parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
+
+
+def _run(options):
+    try:
+        return options.run(options)
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        code, sentence = _explain(error)
+        print(f"dipjax: error: {sentence}", file=sys.stderr)
+        return code
+
+
+def _explain(error):
+    from dipjax.command import Diverged
+    from dipjax.images import OutputError
+
+    sentence = " ".join(str(error).split())
+    if isinstance(error, Diverged):
+        return _DIVERGED, sentence
+    if isinstance(error, OutputError):
+        return _OUTPUT, sentence
+    if isinstance(error, ValueError):  # ImageError, and what the problem constructors refuse
+        return _INPUT, sentence
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
+        return 1, "not enough memory; take a smaller picture, fewer --seeds, or --batching map"
+    return 1, f"{type(error).__name__}: {sentence} (--debug shows where)"
+
+
+def _terminate(signal_number, frame):
+    del signal_number, frame
+    raise KeyboardInterrupt(_TERMINATED)
+
+
+def _leave_if_computing(code):
+    """Ends the process where a computation is still running: Python would wait for it, and it cannot be stopped."""
+    progress = sys.modules.get("dipjax.progress")
+    patience = 0.0 if code in {_INTERRUPTED, _TERMINATED} else 2.0
+    if progress and progress.is_working(patience):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _parser():
+    parser = _Parser(prog="dipjax", description="Restores one picture with an untrained network: a deep image prior.")
+    parser.add_argument("--version", action="version", version=f"dipjax {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_restoration(commands, "denoise", "remove noise")
+    inpaint = _add_restoration(commands, "inpaint", "fill in missing pixels; the others stay as they are")
+    inpaint.add_argument("--mask", required=True, help="picture of the same size, white where to fill in")
+    inpaint.add_argument("--mask-known", action="store_true", help="white marks the pixels to keep instead")
+    superres = _add_restoration(commands, "superres", "enlarge")
+    superres.add_argument("--factor", type=_whole(2), default=4, metavar="N", help="times longer on each side (default 4)")
+    kernels = ("lanczos2", "lanczos3", "bicubic", "box")
+    superres.add_argument("--kernel", choices=kernels, default="lanczos2", help="how it was made small (default lanczos2)")
+    deblur = _add_restoration(commands, "deblur", "sharpen a picture whose blur is known")
+    blur = deblur.add_mutually_exclusive_group(required=True)
+    blur.add_argument("--psf", metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
+    blur.add_argument("--gaussian", type=_positive, metavar="SIGMA", help="out of focus, standard deviation in pixels")
+    blur.add_argument(
+        "--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees"
+    )
+    boundaries = ("reflect", "circular", "valid")
+    deblur.add_argument("--boundary", choices=boundaries, default="reflect", help="beyond the edges (default reflect)")
+    demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
+    demo.add_argument("-o", "--output", default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)")
+    doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")
+    for command, run in ((demo, _demo), (doctor, _doctor)):
+        command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+        command.set_defaults(run=run)
+    return parser
+
+
+def _add_restoration(commands, task, words):
+    parser = commands.add_parser(
+        task, help=words, description=f"{words.capitalize()}. Reads and writes PNG, JPEG, WebP, BMP, TIFF."
+    )
+    parser.set_defaults(run=_restore, task=task)
+    parser.add_argument("input", metavar="IN", help="the picture")
+    parser.add_argument("-o", "--output", metavar="OUT", help="where to write (default: beside the input)")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    common = parser.add_argument_group("how long and how well")
+    common.add_argument("--seeds", type=_whole(1), default=4, metavar="K", help="restorations that are averaged (default 4)")
+    common.add_argument("--rng", type=_whole(0, 2**32 - 1), default=0, metavar="N", help="where the seeds begin (default 0)")
+    common.add_argument("--steps", type=_whole(1), metavar="N", help="of each restoration (default: the recipe's)")
+    common.add_argument("--budget", type=_positive, metavar="SECONDS", help="stop then, compilation included, and write")
+    common.add_argument("--recipe", choices=("fast", "paper"), help="settings (default: fast on a CPU, else paper)")
+    common.add_argument("--schedule", choices=("constant", "cosine"), help="of the learning rate (default: the recipe's)")
+    layouts = ("auto", "vmap", "map")
+    common.add_argument("--batching", choices=layouts, default="auto", help="seeds together or one by one (default auto)")
+    extra = parser.add_argument_group("what else to read and write")
+    extra.add_argument("--reference", metavar="CLEAN", help="the true picture, to compute PSNR and SSIM")
+    extra.add_argument("--json", metavar="FILE", help="write a record of settings, times and results")
+    extra.add_argument("--plot", metavar="FILE", help="write a figure: pictures, standard deviation, curves")
+    extra.add_argument("--curve", metavar="FILE.csv", help="write loss and PSNR of every step")
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    def parse(text):
+        value = int(text) if text.strip().lstrip("+-").isdecimal() else None
+        if value is None or value < least or (most is not None and value > most):
+            limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number {limits}")
+        return value
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a positive number")
+    return value
+
+
+class _Motion(argparse.Action):
+    """Reads LENGTH, which is positive, and ANGLE, which may be anything."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        del parser, option_string
+        try:
+            length, angle = map(float, values)
+        except ValueError:
+            length = angle = math.nan
+        if not (0 < length < math.inf and math.isfinite(angle)):
+            raise argparse.ArgumentError(self, f"found {' '.join(values)!r}, expected a positive length and an angle in degrees")
+        setattr(namespace, self.dest, (length, angle))
+
+
+def _restore(options):
+    from dipjax import command
+
+    return command.restore(options).followed.exit_code
+
+
+def _demo(options):
+    from dipjax import demo
+
+    return demo.run(Path(options.output), parse)
+
+
+def _doctor(options):
+    from dipjax import doctor
+
+    del options
+    return doctor.run()

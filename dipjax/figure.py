@@ -1,0 +1,77 @@
+"""The figure of a restoration: the pictures above, the curves below."""
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dipjax.report import Report
+
+_PANEL = 3.3  # inches, the width of one picture
+_MOST_SHOWN = 1000  # pixels on a side, more than the figure has room for
+
+
+def figure(report: Report) -> bytes:
+    """Returns the figure as a file of the kind that the suffix of `--plot` names."""
+    height, width, _ = report.restored.shape
+    picture_height = _PANEL * min(max(height / width, 0.4), 2.0)
+    sheet = Figure(figsize=(4 * _PANEL + 0.8, picture_height + 3.6), dpi=150, layout="constrained")
+    above, below = sheet.subfigures(2, 1, height_ratios=(picture_height + 0.5, 3.1))
+    _draw_pictures(above, report)
+    _draw_curves(below, report)
+    file = io.BytesIO()
+    sheet.savefig(file, format=report.options.plot.rpartition(".")[2].lower())
+    return file.getvalue()
+
+
+def _draw_pictures(sheet, report):
+    axes = sheet.subplots(1, 4)
+    num_alive = int(report.followed.snapshot.alive.sum())
+    scores = report.scores or {}
+    enlarged = ", enlarged" if report.options.task == "superres" else ""
+    one = scores["seeds"][report.single] if scores else None
+    _draw_picture(axes[0], report.before, f"input{enlarged}", scores.get("input"))
+    _draw_picture(axes[1], report.each[report.single], "one seed", one)
+    _draw_picture(axes[2], report.restored, f"mean of {num_alive} seeds", scores.get("ensemble"))
+    spread = axes[3].imshow(_shrunk(report.std).mean(axis=-1), cmap="magma", vmin=0)
+    axes[3].set_title("standard deviation over seeds\n(mean over channels)", fontsize=10)
+    sheet.colorbar(spread, ax=axes[3], shrink=0.8)
+    for axis in axes:
+        axis.set_axis_off()
+
+
+def _draw_picture(axis, image, title, scores):
+    image = _shrunk(image)
+    image = image if image.shape[-1] == 3 else image.mean(axis=-1)
+    below = f"PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}" if scores else ""
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+    axis.set_title(f"{title}\n{below}", fontsize=10)
+
+
+def _shrunk(image):
+    stride = -(-max(image.shape[:2]) // _MOST_SHOWN)
+    return image[::stride, ::stride]
+
+
+def _draw_curves(sheet, report):
+    snapshot = report.followed.snapshot
+    loss, psnr, psnr_average = (metric[:, : snapshot.num_steps] for metric in snapshot.metrics)
+    steps = np.arange(1, snapshot.num_steps + 1)
+    has_psnr = bool(np.isfinite(psnr).any())
+    axes = np.atleast_1d(sheet.subplots(1, 1 + has_psnr))
+    for seed in range(len(loss)):
+        colour = f"C{seed % 10}"
+        axes[0].semilogy(steps, loss[seed], color=colour, linewidth=0.8, label=f"seed {seed}")
+        if has_psnr:
+            axes[1].plot(steps, psnr[seed], color=colour, linewidth=0.5, alpha=0.35)
+            axes[1].plot(steps, psnr_average[seed], color=colour, linewidth=1.4, label=f"seed {seed}")
+    axes[0].set_ylabel("loss")
+    if has_psnr:
+        axes[1].axhline(report.scores["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
+        axes[1].set_ylabel("PSNR in dB (faint: of each step's output)")
+    for axis in axes:
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        if len(loss) <= 10:
+            axis.legend(fontsize=8, frameon=False)

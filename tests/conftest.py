@@ -1,0 +1,47 @@
+"""What the tests of the core share: tiny pictures, a generator that compiles in no time, and the smallest real one."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dipjax import inputs
+from dipjax.generators.skip import Skip
+from dipjax.train import Recipe
+
+ADAM = optax.adam(0.01)
+TINY = {"down": (8, 8), "up": (8, 8), "skip": (4, 4)}
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """Mixes the channels of z pixel by pixel: no flax, two arrays, and it compiles fast."""
+
+    channels: int = 1
+
+    def init(self, key, z):
+        return {"weight": jax.random.normal(key, (z.shape[-1], self.channels)), "bias": jnp.zeros(self.channels)}
+
+    def apply(self, params, z):
+        return jax.nn.sigmoid(z @ params["weight"] + params["bias"])
+
+
+def picture(height=9, width=8, channels=1, seed=0):
+    return np.random.default_rng(seed).random((height, width, channels), np.float32)
+
+
+def mixer_recipe(channels=1, num_steps=7, **options):
+    options = {"optimizer": ADAM, "input_noise": 0.03, "smoothing": 0.9} | options
+    return Recipe(Mixer(channels), inputs.noise(4, scale=1.0), num_steps, **options)
+
+
+def skip_recipe(channels=1, num_steps=7):
+    return Recipe(Skip(channels, **TINY), inputs.noise(4), num_steps, ADAM, input_noise=0.03)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

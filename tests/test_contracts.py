@@ -1,0 +1,281 @@
+"""What every operator, generator, input, loss, penalty and layout promises. A new one is one more row of the table."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dipjax import batching, inputs, losses, operators, problem, psfs, recipes, resampling
+from dipjax.generators import blocks
+from dipjax.generators.skip import Skip
+from tests.conftest import TINY, Mixer, mixer_recipe
+
+SIZES = [(1, 1), (1, 5), (2, 3), (7, 9), (33, 34), (48, 40)]
+CASES = list(zip(SIZES, (1, 2, 3, 5, 1, 3), strict=True))  # with as many channels
+PLAIN, ODD, EVEN = (7, 9, 3), (33, 35), (48, 40)
+
+
+class Row(NamedTuple):
+    """One thing under contract."""
+
+    kind: str
+    make: Callable[..., Any]  # operator: (H, W) -> operator; else () -> thing; two calls give equal things
+    smallest: int = 1  # operator: the shortest side it can take
+    size: Callable[[int], int] = lambda side: side  # operator: side of the image -> side of the measurement
+
+
+def psf(k, l):
+    return psfs.normalized(np.random.default_rng(k * 10 + l).random((k, l)))
+
+
+def mask(height, width, channels=1):
+    return jnp.asarray(np.random.default_rng(0).random((height, width, channels)) > 0.5, jnp.float32)
+
+
+def blur(k, l, boundary):
+    smallest = 1 if boundary == "reflect" else max(k, l)
+    size = (lambda side: side - k + 1) if boundary == "valid" else (lambda side: side)
+    return Row("operator", lambda h, w: operators.Blur(jnp.asarray(psf(k, l)), boundary), smallest, size)
+
+
+def shrink(factor, kernel):
+    return Row("operator", lambda h, w: operators.Downsample(factor, kernel), factor, lambda side: side // factor)
+
+
+def composition(h, w):
+    return operators.Compose((operators.Mask(mask(h, w)), operators.Downsample(3), operators.Blur(jnp.asarray(psf(3, 2)))))
+
+
+ROWS = {
+    "identity": Row("operator", lambda h, w: operators.Identity()),
+    "mask": Row("operator", lambda h, w: operators.Mask(mask(h, w))),
+    "blur 3x3 reflect": blur(3, 3, "reflect"),
+    "blur 4x4 reflect": blur(4, 4, "reflect"),
+    "blur 2x5 reflect": blur(2, 5, "reflect"),
+    "blur 1x1 reflect": blur(1, 1, "reflect"),
+    "blur 3x3 circular": blur(3, 3, "circular"),
+    "blur 4x4 circular": blur(4, 4, "circular"),
+    "blur 5x2 circular": blur(5, 2, "circular"),
+    "blur 3x3 valid": blur(3, 3, "valid"),
+    "blur 4x4 valid": blur(4, 4, "valid"),
+    "downsample 1": shrink(1, resampling.LANCZOS2),
+    "downsample 2 Lanczos 2": shrink(2, resampling.LANCZOS2),
+    "downsample 3 Lanczos 3": shrink(3, resampling.LANCZOS3),
+    "downsample 4 bicubic": shrink(4, resampling.BICUBIC),
+    "downsample 5 box": shrink(5, resampling.BOX),
+    "composition": Row("operator", composition, 3, lambda side: side // 3),
+    "skip": Row("generator", lambda: Skip(3, **TINY)),
+    "skip, options per level": Row(
+        "generator",
+        lambda: Skip(
+            5,
+            down=(3, 4),
+            up=(5, 4),
+            skip=(0, 2),
+            kernel_down=(5, 3),
+            kernel_up=(3, 1),
+            kernel_skip=3,
+            upsample=(blocks.nearest, blocks.bilinear_aligned),
+            pool=(blocks.average_pool, None),
+            padding="zero",
+            activation=jax.nn.swish,
+            use_1x1=False,
+        ),
+    ),
+    "skip, max pooling": Row("generator", lambda: Skip(2, (3,), (3,), (2,), pool=blocks.max_pool, padding="edge")),
+    "skip, Lanczos pooling": Row(
+        "generator", lambda: Skip(1, (3,), (3,), (2,), pool=blocks.lanczos_pool(), scale_init=blocks.uniform_scale)
+    ),
+    "skip, linear output": Row(
+        "generator", lambda: Skip(1, (3,), (3,), (0,), output=blocks.identity, use_bias=False, kernel_down=2)
+    ),
+    "not flax": Row("generator", lambda: Mixer(3)),
+    "uniform noise": Row("input", lambda: inputs.noise(5)),
+    "normal noise": Row("input", lambda: inputs.normal(5, scale=0.2)),
+    "meshgrid": Row("input", lambda: inputs.meshgrid),
+    "guide": Row("input", lambda: inputs.guide),
+    "mse": Row("loss", lambda: losses.mse),
+    "l1": Row("loss", lambda: losses.l1),
+    "huber": Row("loss", lambda: losses.huber(0.05)),
+    "total variation": Row("penalty", lambda: losses.total_variation(0.1)),
+    "vmap": Row("layout", lambda: jax.vmap),
+    "one by one": Row("layout", lambda: batching.one_by_one),
+    "default layout": Row("layout", lambda: batching.default()),
+    "adam": Row("setting", lambda: recipes.adam(0.01, 10)),
+    "cosine": Row("setting", lambda: recipes.cosine(0.01, 10)),
+    "adam with a schedule": Row("setting", lambda: recipes.adam(0.01, 10, recipes.cosine)),
+    "recipe": Row("setting", mixer_recipe),
+    "box kernel": Row("setting", lambda: resampling.BOX),
+} | {
+    function.__name__: Row("setting", partial(function, 3, num_steps=5))
+    for function in [*recipes.FAST.values(), *recipes.PAPER.values()]
+}
+
+
+def of_kind(*kinds):
+    return pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.kind in kinds])
+
+
+def image(shape, seed=1):
+    return jnp.asarray(np.random.default_rng(seed).random(shape, np.float32))
+
+
+def case(name):
+    """Returns a function of arrays and the arrays, the first one an image or parameters."""
+    kind, thing = ROWS[name].kind, ROWS[name].make
+    if kind == "operator":
+        return thing(*EVEN), (image((*EVEN, 2)),)
+    if kind == "generator":
+        z = image((7, 6, 4))
+        params = jax.jit(thing().init)(jax.random.key(0), z)
+        return thing().apply, (params, z)
+    if kind == "input":
+        size, guide = (6, 4, 1), image((6, 4, 2))
+        return lambda guide: thing()(jax.random.key(0), problem.Problem(None, None, size, guide=guide)), (guide,)
+    return thing(), (image(PLAIN), image(PLAIN, 2))[: 1 if kind == "penalty" else 2]
+
+
+@of_kind("operator")
+def test_an_operator_survives_flattening_and_unflattening(name):
+    operator = ROWS[name].make(*EVEN)
+    leaves, structure = jax.tree.flatten(operator)
+    again = jax.tree.unflatten(structure, leaves)
+    assert structure == jax.tree.structure(ROWS[name].make(*EVEN))
+    assert hash(structure) == hash(jax.tree.structure(again))
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+    chex.assert_trees_all_equal(operator(image((*EVEN, 1))), again(image((*EVEN, 1))))
+
+
+@of_kind("generator", "input", "loss", "penalty", "layout", "setting")
+def test_what_decides_the_program_is_hashable_and_equal_for_equal_arguments(name):
+    one, other = ROWS[name].make(), ROWS[name].make()
+    assert one == other
+    assert hash(one) == hash(other)
+
+
+@of_kind("operator", "generator", "input", "loss", "penalty")
+def test_the_result_is_the_same_under_jit(name):
+    function, arguments = case(name)
+    chex.assert_trees_all_close(jax.jit(function)(*arguments), function(*arguments), rtol=1e-4, atol=1e-5)
+
+
+@of_kind("operator", "generator", "input", "loss", "penalty")
+def test_the_result_is_the_same_under_vmap(name):
+    function, arguments = case(name)
+    single = jax.jit(function)
+    other = jax.tree.map(lambda leaf: leaf[::-1] * 0.9, arguments)
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), arguments, other)
+    expected = jnp.stack([single(*arguments), single(*other)])
+    chex.assert_trees_all_close(jax.jit(jax.vmap(function))(*batch), expected, rtol=1e-4, atol=1e-5)
+
+
+@of_kind("operator")
+def test_operators_with_different_arrays_are_one_batch(name):
+    operator, images = ROWS[name].make(*EVEN), image((2, *EVEN, 2))
+    pair = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), operator)
+    reverse = jax.tree.map(lambda leaf: leaf[::-1], operator)
+    expected = jnp.stack([operator(images[0]), reverse(images[1])])
+    chex.assert_trees_all_close(jax.vmap(lambda operator, x: operator(x))(pair, images), expected, rtol=1e-4, atol=1e-5)
+
+
+@of_kind("generator", "loss", "penalty")
+def test_gradients_are_finite_and_not_all_zero(name):
+    function, arguments = case(name)
+    value = jax.tree.map(lambda leaf: leaf + 0.01, arguments[0])
+    grads = jax.jit(jax.grad(lambda first: jnp.mean(function(first, *arguments[1:]) ** 2)))(value)
+    chex.assert_tree_all_finite(grads)
+    assert optax.global_norm(grads) > 0
+
+
+@of_kind("penalty")
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3), (6, 4, 2)])
+def test_a_penalty_has_a_finite_gradient_on_a_flat_image(name, shape):
+    grad = jax.grad(ROWS[name].make())(jnp.full(shape, 0.5))
+    chex.assert_trees_all_close(grad, jnp.zeros(shape), atol=1e-6)
+
+
+@of_kind("loss")
+def test_a_loss_is_a_mean_that_is_zero_with_a_finite_gradient_at_the_measurement(name):
+    loss, x, y = ROWS[name].make(), image(PLAIN), image(PLAIN, 2)
+    assert loss(x, x) == 0
+    chex.assert_tree_all_finite(jax.grad(loss)(x, x))
+    tiled = [jnp.tile(array, (2, 3, 1)) for array in (x, y)]
+    np.testing.assert_allclose(loss(*tiled), loss(x, y), rtol=1e-5)
+
+
+@of_kind("operator")
+@pytest.mark.parametrize("size", [ODD, EVEN, (7, 10)])
+def test_the_transpose_of_a_linear_operator_is_its_adjoint(name, size):
+    operator, x = ROWS[name].make(*size), image((*size, 2)) - 0.5
+    y = image(jax.eval_shape(operator, x).shape, 2) - 0.5
+    (back,) = jax.linear_transpose(operator, x)(y)
+    forward, backward = (np.float64(a).ravel() for a in (operator(x), back))
+    left, right = forward @ np.float64(y).ravel(), np.float64(x).ravel() @ backward
+    assert abs(left - right) <= 1e-5 * np.linalg.norm(forward) * np.linalg.norm(y)
+
+
+@of_kind("operator")
+@pytest.mark.parametrize(("size", "channels"), CASES)
+def test_an_operator_maps_every_size_and_stays_finite_and_float32(name, size, channels):
+    row = ROWS[name]
+    if min(size) < row.smallest:
+        pytest.skip("smaller than one pixel of the measurement")
+    measurement = row.make(*size)(image((*size, channels)))
+    chex.assert_shape(measurement, (row.size(size[0]), None if "5x2" in name else row.size(size[1]), channels))
+    chex.assert_type(measurement, jnp.float32)
+    chex.assert_tree_all_finite(measurement)
+
+
+@of_kind("generator")
+@pytest.mark.parametrize(("size", "depth"), CASES)
+def test_a_generator_keeps_every_size_and_float32(name, size, depth):
+    generator, z = ROWS[name].make(), jax.ShapeDtypeStruct((*size, depth), jnp.float32)
+    params = jax.eval_shape(generator.init, jax.random.key(0), z)
+    made = jax.eval_shape(generator.apply, params, z)
+    chex.assert_shape(made, (*size, generator.channels))
+    chex.assert_type([made, *jax.tree.leaves(params)], jnp.float32)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3)])
+def test_a_generator_is_finite_with_finite_gradients_on_the_smallest_images(size):
+    generator, z = Skip(1, **TINY), image((*size, 2))
+    params = jax.jit(generator.init)(jax.random.key(0), z)
+    made, grads = jax.jit(jax.value_and_grad(lambda params: generator.apply(params, z).sum()))(params)
+    chex.assert_tree_all_finite((made, grads))
+
+
+@of_kind("input")
+@pytest.mark.parametrize("size", SIZES)
+def test_an_input_has_the_size_of_the_image_and_float32(name, size):
+    task = problem.Problem(None, None, (*size, 3), guide=image((*size, 2)))
+    z = ROWS[name].make()(jax.random.key(0), task)
+    chex.assert_shape(z, (*size, None))
+    chex.assert_type(z, jnp.float32)
+    chex.assert_tree_all_finite(z)
+
+
+@of_kind("loss", "penalty")
+@pytest.mark.parametrize(("size", "channels"), CASES)
+def test_a_loss_or_penalty_is_a_float32_scalar_for_every_size(name, size, channels):
+    arguments = (image((*size, channels)), image((*size, channels), 2))
+    value = ROWS[name].make()(*arguments[: 1 if ROWS[name].kind == "penalty" else 2])
+    chex.assert_shape(value, ())
+    chex.assert_type(value, jnp.float32)
+    chex.assert_tree_all_finite(value)
+
+
+@of_kind("layout")
+def test_a_layout_maps_the_arguments_marked_zero_and_shares_the_others(name):
+    def function(tree, shared, number):
+        return tree["a"] * shared + number, tree["b"].sum()
+
+    tree = {"a": image((3, 4)), "b": image((3, 2, 2), 2)}
+    shared, number = image((4,), 3), 2.0
+    made = jax.jit(ROWS[name].make()(function, in_axes=(0, None, None)))(tree, shared, number)
+    chex.assert_trees_all_close(made, (tree["a"] * shared + number, tree["b"].sum((1, 2))), rtol=1e-6)
