@@ -2,9 +2,9 @@
 
     python benchmarks/recipe_trials.py --data DIR --task denoise --trials TRIALS.json --json OUT.json --markdown OUT.md
 
-`DIR` holds `cset9/` and `set5/`. Every trial restores two 256 x 256 pictures with four seeds each; reported are the mean PSNR of
-the seeds' averaged outputs and that of the four-seed mean (RGB, unclipped, range 1), at the end and on the way there. Seconds per step
-are those of the device named in the output; the PSNR hardly depends on it.
+`DIR` holds `cset9/` and `set5/`. Every trial restores one or two 256 x 256 pictures (House and a crop of F16; House and butterfly for
+super-resolution) with a few seeds each; reported are the mean PSNR of the seeds' averaged outputs and that of their mean (RGB,
+unclipped, range 1), at the end and on the way there. Seconds per step are those of all runs together on the device named.
 """
 
 import argparse
@@ -109,12 +109,14 @@ def main():
     parser.add_argument("--trials", type=Path, required=True, help="a JSON list of changes to the base setting")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--pictures", type=int, default=2, choices=(1, 2))
     parser.add_argument("--threads", type=int, default=1, help="how many programs to compile at once")
     arguments = parser.parse_args()
 
     trials = [BASE | change for change in json.loads(arguments.trials.read_text())]
-    problems = problem.stack([make_problem(arguments.task, truth) for truth in pictures(arguments.data, arguments.task)])
-    keys = jax.numpy.stack([train.seeds(0, 4), train.seeds(0, 4)])
+    problems = problem.stack([make_problem(arguments.task, truth) for truth in pictures(arguments.data, arguments.task)[: arguments.pictures]])
+    keys = jax.numpy.stack([train.seeds(0, arguments.seeds)] * arguments.pictures)
     recipes = [make_recipe(trial) for trial in trials]
     pool = ThreadPoolExecutor(arguments.threads)
     compiled = pool.map(lambda recipe: list(islice(train.iterate(recipe, keys, problems, problem_axis=0), 1)), recipes)
@@ -138,17 +140,18 @@ def main():
 
 
 def table(report) -> str:
+    num = len(report["results"][0]["best_single"])
+    names = [f"{name} {i + 1}" for name in ("single", "ensemble", "best single") for i in range(num)]
     lines = [
         f"`{report['command']}`, {report['device']}, JAX {report['jax']}, {report['date']}; base setting `{report['base']}`.",
         "",
-        "| change | single 1 | ensemble 1 | single 2 | ensemble 2 | best single 1 | best single 2 | alive |",
-        "|---|---|---|---|---|---|---|---|",
+        "| change | " + " | ".join(names) + " | s per step | alive |",
+        "|---" * (len(names) + 3) + "|",
     ]
     for row in report["results"]:
-        _, single1, single2, ensemble1, ensemble2 = row["rows"][-1]
         change = ", ".join(f"{name} {value}" for name, value in row["changes"].items()) or "none"
-        numbers = (single1, ensemble1, single2, ensemble2, *row["best_single"])
-        lines.append(f"| {change} | " + " | ".join(f"{value:.2f}" for value in numbers) + f" | {row['alive']}/8 |")
+        numbers = " | ".join(f"{value:.2f}" for value in (*row["rows"][-1][1:], *row["best_single"]))
+        lines.append(f"| {change} | {numbers} | {row['seconds_per_step']:.3f} | {row['alive']} |")
     return "\n".join(lines) + "\n"
 
 

@@ -22,7 +22,7 @@ _SIGMA = 25 / 255
 _SETTINGS = ("--recipe", "fast", "--schedule", "cosine", "--seeds", "3", "--steps", "400", "--budget", "42")
 
 
-def run(folder: Path, parse: Callable[[list[str]], argparse.Namespace], settings: tuple[str, ...] = _SETTINGS) -> int:
+def run(folder: Path, parse: Callable[[list[str]], argparse.Namespace]) -> int:
     """Runs the demonstration, writes into `folder` and returns an exit code; `parse` reads a command line of dipjax."""
     start = time.perf_counter()
     try:
@@ -37,7 +37,7 @@ def run(folder: Path, parse: Callable[[list[str]], argparse.Namespace], settings
 
     files = {name: str(folder / f"{name}.png") for name in ("noisy", "restored", "truth", "figure", "std")}
     arguments = ["denoise", files["noisy"], "-o", files["restored"], "--reference", files["truth"]]
-    arguments += ["--plot", files["figure"], "--force", *settings]
+    arguments += ["--plot", files["figure"], "--force", *_SETTINGS]
     print(f"$ {shlex.join(['dipjax', *arguments])}", flush=True)
     result = command.restore(parse(arguments))
     if result.followed.exit_code:

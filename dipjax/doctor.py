@@ -39,7 +39,7 @@ def _version(name):
 def _warnings(versions):
     jaxlib = versions["jaxlib"]
     for name, version in versions.items():
-        if name.startswith("jax-cuda") and version != jaxlib:
+        if version and name.startswith("jax-cuda") and version != jaxlib:
             yield f"{name} {version} does not match jaxlib {jaxlib}; run: pip install -U 'jax[{name.split('-')[1]}]'"
     pillow = versions["pillow"] or "0"
     if tuple(int(part) for part in pillow.split(".")[:2] if part.isdecimal()) < _SAFE_PILLOW:

@@ -133,7 +133,7 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
     params = optax.apply_updates(state.params, updates)
     average = jnp.where(state.step == 0, image, optax.incremental_update(image, state.average, 1 - recipe.smoothing))
 
-    alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(updates))
+    alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(updates))
     new = (params, opt_state, average)
     old = (state.params, state.opt_state, state.average)
     params, opt_state, average = jax.tree.map(partial(jnp.where, alive), new, old)

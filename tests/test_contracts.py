@@ -14,7 +14,7 @@ import pytest
 from dipjax import batching, inputs, losses, operators, problem, psfs, recipes, resampling
 from dipjax.generators import blocks
 from dipjax.generators.skip import Skip
-from tests.conftest import TINY, Mixer, mixer_recipe
+from tests.conftest import Mixer, mixer_recipe
 
 SIZES = [(1, 1), (1, 5), (2, 3), (7, 9), (33, 34), (48, 40)]
 CASES = list(zip(SIZES, (1, 2, 3, 5, 1, 3), strict=True))  # with as many channels
@@ -70,7 +70,7 @@ ROWS = {
     "downsample 4 bicubic": shrink(4, resampling.BICUBIC),
     "downsample 5 box": shrink(5, resampling.BOX),
     "composition": Row("operator", composition, 3, lambda side: side // 3),
-    "skip": Row("generator", lambda: Skip(3, **TINY)),
+    "skip": Row("generator", lambda: Skip(3, (4,), (4,), (2,))),
     "skip, options per level": Row(
         "generator",
         lambda: Skip(
@@ -93,7 +93,7 @@ ROWS = {
         "generator", lambda: Skip(1, (3,), (3,), (2,), pool=blocks.lanczos_pool(), scale_init=blocks.uniform_scale)
     ),
     "skip, linear output": Row(
-        "generator", lambda: Skip(1, (3,), (3,), (0,), output=blocks.identity, use_bias=False, kernel_down=2)
+        "generator", lambda: Skip(1, (3,), (3,), (0,), output=blocks.identity, use_bias=False)
     ),
     "not flax": Row("generator", lambda: Mixer(3)),
     "uniform noise": Row("input", lambda: inputs.noise(5)),
@@ -130,11 +130,12 @@ def case(name):
     """Returns a function of arrays and the arrays, the first one an image or parameters."""
     kind, thing = ROWS[name].kind, ROWS[name].make
     if kind == "operator":
-        return thing(*EVEN), (image((*EVEN, 2)),)
+        operator = thing(*EVEN)
+        return lambda x: operator(x), (image((*EVEN, 2)),)  # jit hashes its function, and an operator holds arrays
     if kind == "generator":
         z = image((7, 6, 4))
-        params = jax.jit(thing().init)(jax.random.key(0), z)
-        return thing().apply, (params, z)
+        shapes = jax.eval_shape(thing().init, jax.random.key(0), z)  # drawn by NumPy: `init` takes longest to compile
+        return thing().apply, (jax.tree.map(lambda leaf: image(leaf.shape, leaf.size) - 0.4, shapes), z)
     if kind == "input":
         size, guide = (6, 4, 1), image((6, 4, 2))
         return lambda guide: thing()(jax.random.key(0), problem.Problem(None, None, size, guide=guide)), (guide,)
@@ -161,6 +162,8 @@ def test_what_decides_the_program_is_hashable_and_equal_for_equal_arguments(name
 
 @of_kind("operator", "generator", "input", "loss", "penalty")
 def test_the_result_is_the_same_under_jit(name):
+    if name.startswith("skip,"):
+        pytest.skip("one Skip suffices: without jit every operation is compiled by itself")
     function, arguments = case(name)
     chex.assert_trees_all_close(jax.jit(function)(*arguments), function(*arguments), rtol=1e-4, atol=1e-5)
 
@@ -187,8 +190,7 @@ def test_operators_with_different_arrays_are_one_batch(name):
 @of_kind("generator", "loss", "penalty")
 def test_gradients_are_finite_and_not_all_zero(name):
     function, arguments = case(name)
-    value = jax.tree.map(lambda leaf: leaf + 0.01, arguments[0])
-    grads = jax.jit(jax.grad(lambda first: jnp.mean(function(first, *arguments[1:]) ** 2)))(value)
+    grads = jax.jit(jax.grad(lambda first: jnp.mean(function(first, *arguments[1:]) ** 2)))(arguments[0])
     chex.assert_tree_all_finite(grads)
     assert optax.global_norm(grads) > 0
 
@@ -242,11 +244,9 @@ def test_a_generator_keeps_every_size_and_float32(name, size, depth):
     chex.assert_type([made, *jax.tree.leaves(params)], jnp.float32)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3)])
-def test_a_generator_is_finite_with_finite_gradients_on_the_smallest_images(size):
-    generator, z = Skip(1, **TINY), image((*size, 2))
-    params = jax.jit(generator.init)(jax.random.key(0), z)
-    made, grads = jax.jit(jax.value_and_grad(lambda params: generator.apply(params, z).sum()))(params)
+def test_a_generator_is_finite_with_finite_gradients_on_one_pixel():
+    generator, (params, z) = ROWS["skip"].make(), case("skip")[1]
+    made, grads = jax.jit(jax.value_and_grad(lambda params: generator.apply(params, z[:1, :1]).sum()))(params)
     chex.assert_tree_all_finite((made, grads))
 
 

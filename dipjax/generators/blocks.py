@@ -64,8 +64,13 @@ class Norm(nn.Module):
             self.param("scale", self.scale_init, channels),
             self.param("bias", nn.initializers.zeros, channels),
         )
-        centred = image - image.mean((0, 1))
-        return centred * (scale * jax.lax.rsqrt(jnp.mean(centred**2, (0, 1)) + 1e-5)) + bias
+        return normalize(image, scale, bias)
+
+
+def normalize(image: Array, scale: Array, bias: Array) -> Array:
+    """Returns `scale * (image - mean) / sqrt(variance + 1e-5) + bias`, all per channel."""
+    centred = image - image.mean((0, 1))
+    return centred * (scale * jax.lax.rsqrt(jnp.mean(centred**2, (0, 1)) + 1e-5)) + bias
 
 
 def uniform_scale(key, shape, dtype=jnp.float32) -> Array:
@@ -90,6 +95,47 @@ class ConvNorm(nn.Module):
         """Maps `(H, W, C)` to `channels` channels."""
         image = Conv(self.channels, self.kernel_size, self.stride, self.padding, self.use_bias, name="conv")(image)
         image = self.pool(image) if self.pool else image
+        return self.activation(Norm(self.scale_init, name="norm")(image))
+
+
+class UpConvNorm(nn.Module):
+    """Doubles an image, joins it with a skip, normalises, convolves, normalises, activates.
+
+    Where the doubling is `nearest`, nothing is doubled: a 3x3 convolution of repeated pixels is four 2x2 convolutions of the pixels
+    themselves, one for each position in the 2 x 2 block, which needs 4 products per output pixel instead of 9.
+    """
+
+    channels: int
+    kernel_size: int = 3
+    padding: str = "reflect"
+    use_bias: bool = True
+    upsample: Callable[[Array], Array] | None = None
+    activation: Callable[[Array], Array] = nn.relu
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, skip: Array, deep: Array) -> Array:
+        """Maps skip `(H, W, S)` and deep `(H / 2, W / 2, D)`, rounded up, to `(H, W, channels)`; S may be 0."""
+        size, num_skip, num_in = self.kernel_size, skip.shape[-1], skip.shape[-1] + deep.shape[-1]
+        fan_in = size**2 * num_in
+        scale = self.param("join_scale", self.scale_init, (num_in,))
+        shift = self.param("join_bias", nn.initializers.zeros, (num_in,))
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, num_in, self.channels))
+        if self.upsample is nearest and size == 3 and skip.shape[:2] == (2 * deep.shape[0], 2 * deep.shape[1]):
+            # Repeating pixels changes neither mean nor variance, so the small image can be normalised.
+            deep = normalize(deep, scale[num_skip:], shift[num_skip:])
+            image = convolution.conv_of_nearest(deep, kernel[:, :, num_skip:], self.padding)
+            if num_skip:
+                skip = normalize(skip, scale[:num_skip], shift[:num_skip])
+                skip = convolution.pad(skip, 1, 1, self.padding)
+                image += convolution.conv(skip, kernel[:, :, :num_skip])
+        else:
+            border = (size - 1) // 2
+            image = jnp.concatenate([skip, crop_to(self.upsample(deep), skip)], -1)
+            image = convolution.pad(normalize(image, scale, shift), border, border, self.padding)
+            image = convolution.conv(image, kernel)
+        if self.use_bias:
+            image += self.param("bias", uniform_fan_in(fan_in), (self.channels,))
         return self.activation(Norm(self.scale_init, name="norm")(image))
 
 

@@ -67,6 +67,32 @@ def _conv_backward(stride, saved, cotangent):
 conv.defvjp(_conv_forward, _conv_backward)
 
 
+# Row or column i of a 3-tap kernel, seen from output position p of a pair, falls on tap t of two: _PHASES[p, t, i].
+_PHASES = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+
+
+def conv_of_nearest(image: Array, kernel: Array, padding: str) -> Array:
+    """Returns the 3x3 convolution of `image`, doubled by repeating pixels and padded by one, without doubling it.
+
+    Args:
+      image: `(H, W, C)`.
+      kernel: `(3, 3, C, O)`.
+      padding: "reflect" or "zero", of the doubled image.
+
+    Returns:
+      `(2 H, 2 W, O)`.
+    """
+    height, width, channels = image.shape
+    num_out = kernel.shape[-1]
+    phases = jnp.einsum("pti,quj,ijco->tucpqo", _PHASES, _PHASES, kernel, precision="highest")
+    # Reflecting the doubled image repeats the edge pixel of the small one.
+    image = pad(image, 1, 1, "zero" if padding == "zero" else "edge")
+    windows = conv(image, phases.reshape(2, 2, channels, 4 * num_out)).reshape(height + 1, width + 1, 2, 2, num_out)
+    rows = [[windows[p : p + height, q : q + width, p, q] for q in (0, 1)] for p in (0, 1)]
+    blocks = jnp.stack([jnp.stack(row, 2) for row in rows], 1)
+    return blocks.reshape(2 * height, 2 * width, num_out)
+
+
 def _forward(form, stride, image, kernel):
     return form(image, kernel, stride)
 

@@ -61,13 +61,18 @@ class Skip(nn.Module):
         deep = self._conv(f"down{i}b", self.down[i], kernel_down)(deep)
         if i + 1 < len(self.down):
             deep = self._level(i + 1, deep)
-        deep = blocks.crop_to(_at(self.upsample, i)(deep), x)
-        if self.skip[i]:
-            skip = self._conv(f"skip{i}", self.skip[i], self.kernel_skip)(x)
-            deep = jnp.concatenate([skip, deep], -1)
-        x = blocks.Norm(self.scale_init, name=f"norm{i}")(deep)
-        x = self._conv(f"up{i}", self.up[i], kernel_up)(x)
-        return self._conv(f"mix{i}", self.up[i], 1)(x) if self.use_1x1 else x
+        skip = self._conv(f"skip{i}", self.skip[i], self.kernel_skip)(x) if self.skip[i] else x[..., :0]
+        up = blocks.UpConvNorm(
+            self.up[i],
+            kernel_up,
+            self.padding,
+            self.use_bias,
+            _at(self.upsample, i),
+            self.activation,
+            self.scale_init,
+            name=f"up{i}",
+        )(skip, deep)
+        return self._conv(f"mix{i}", self.up[i], 1)(up) if self.use_1x1 else up
 
     def _conv(self, name, channels, kernel_size, *, stride=1, pool=None):
         return blocks.ConvNorm(
