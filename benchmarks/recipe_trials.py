@@ -115,7 +115,9 @@ def main():
     arguments = parser.parse_args()
 
     trials = [BASE | change for change in json.loads(arguments.trials.read_text())]
-    problems = problem.stack([make_problem(arguments.task, truth) for truth in pictures(arguments.data, arguments.task)[: arguments.pictures]])
+    problems = problem.stack(
+        [make_problem(arguments.task, truth) for truth in pictures(arguments.data, arguments.task)[: arguments.pictures]]
+    )
     keys = jax.numpy.stack([train.seeds(0, arguments.seeds)] * arguments.pictures)
     recipes = [make_recipe(trial) for trial in trials]
     pool = ThreadPoolExecutor(arguments.threads)

@@ -22,9 +22,7 @@ def one_by_one(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
 
         def one(slices):
             slices = iter(slices)
-            return function(
-                *(next(slices) if axis == 0 else argument for argument, axis in zip(arguments, in_axes, strict=True))
-            )
+            return function(*(next(slices) if axis == 0 else argument for argument, axis in zip(arguments, in_axes, strict=True)))
 
         return lax.map(one, mapped)
 

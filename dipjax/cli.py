@@ -108,9 +108,7 @@ def _parser():
     blur = deblur.add_mutually_exclusive_group(required=True)
     blur.add_argument("--psf", metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
     blur.add_argument("--gaussian", type=_positive, metavar="SIGMA", help="out of focus, standard deviation in pixels")
-    blur.add_argument(
-        "--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees"
-    )
+    blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
     boundaries = ("reflect", "circular", "valid")
     deblur.add_argument("--boundary", choices=boundaries, default="reflect", help="beyond the edges (default reflect)")
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
@@ -123,9 +121,7 @@ def _parser():
 
 
 def _add_restoration(commands, task, words):
-    parser = commands.add_parser(
-        task, help=words, description=f"{words.capitalize()}. Reads and writes PNG, JPEG, WebP, BMP, TIFF."
-    )
+    parser = commands.add_parser(task, help=words, description=f"{words.capitalize()}. Reads and writes PNG, JPEG, WebP, BMP, TIFF.")
     parser.set_defaults(run=_restore, task=task)
     parser.add_argument("input", metavar="IN", help="the picture")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to write (default: beside the input)")

@@ -4,7 +4,6 @@ A task is one function `(pixels, truth, options) -> Task` in the second half of 
 it a parser in `cli`. Everything that can be wrong is found before the long computation; JAX is imported after the files are read.
 """
 
-import contextlib
 import sys
 import tempfile
 from argparse import Namespace
@@ -88,10 +87,11 @@ def _write(result, picture):
         images.save(result.output, result.restored, picture, force=options.force)
     except OutputError as error:  # hours of work must not be lost because a disk is full
         rescue = Path(tempfile.mkdtemp(prefix="dipjax-")) / result.output.name
-        with contextlib.suppress(OutputError):
+        try:
             images.save(rescue, result.restored, picture)
-            raise OutputError(f"{error}; the picture is in {str(rescue)!r} instead") from error
-        raise
+        except OutputError:
+            raise error from None
+        raise OutputError(f"{error}; the picture is in {str(rescue)!r} instead") from error
     print(f"wrote {result.output}", flush=True)
     for path, make in ((options.json, report.record), (options.curve, report.curve), (options.plot, _figure)):
         if path:

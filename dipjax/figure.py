@@ -16,6 +16,7 @@ def figure(report: Report) -> bytes:
     height, width, _ = report.restored.shape
     picture_height = _PANEL * min(max(height / width, 0.4), 2.0)
     sheet = Figure(figsize=(4 * _PANEL + 0.8, picture_height + 3.6), dpi=150, layout="constrained")
+    sheet.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     above, below = sheet.subfigures(2, 1, height_ratios=(picture_height + 0.5, 3.1))
     _draw_pictures(above, report)
     _draw_curves(below, report)
@@ -32,8 +33,9 @@ def _draw_pictures(sheet, report):
     one = scores["seeds"][report.single] if scores else None
     _draw_picture(axes[0], report.before, f"input{enlarged}", scores.get("input"))
     _draw_picture(axes[1], report.each[report.single], "one seed", one)
-    _draw_picture(axes[2], report.restored, f"mean of {num_alive} seeds", scores.get("ensemble"))
-    spread = axes[3].imshow(_shrunk(report.std).mean(axis=-1), cmap="magma", vmin=0)
+    _draw_picture(axes[2], report.restored, f"mean of {num_alive} seed{'s' * (num_alive > 1)}", scores.get("ensemble"))
+    std = _shrunk(report.std).mean(axis=-1)
+    spread = axes[3].imshow(std, cmap="magma", vmin=0, vmax=max(std.max(), 1e-3))  # a single seed has none
     axes[3].set_title("standard deviation over seeds\n(mean over channels)", fontsize=10)
     sheet.colorbar(spread, ax=axes[3], shrink=0.8)
     for axis in axes:
@@ -59,16 +61,19 @@ def _draw_curves(sheet, report):
     steps = np.arange(1, snapshot.num_steps + 1)
     has_psnr = bool(np.isfinite(psnr).any())
     axes = np.atleast_1d(sheet.subplots(1, 1 + has_psnr))
+    marker = "." if len(steps) == 1 else ""  # one step is no line
     for seed in range(len(loss)):
-        colour = f"C{seed % 10}"
-        axes[0].semilogy(steps, loss[seed], color=colour, linewidth=0.8, label=f"seed {seed}")
+        style = {"color": f"C{seed % 10}", "marker": marker}
+        axes[0].semilogy(steps, loss[seed], **style, linewidth=0.8, label=f"seed {seed}")
         if has_psnr:
-            axes[1].plot(steps, psnr[seed], color=colour, linewidth=0.5, alpha=0.35)
-            axes[1].plot(steps, psnr_average[seed], color=colour, linewidth=1.4, label=f"seed {seed}")
+            axes[1].plot(steps, psnr[seed], **style, linewidth=0.5, alpha=0.35)
+            axes[1].plot(steps, psnr_average[seed], **style, linewidth=1.4, label=f"seed {seed}")
     axes[0].set_ylabel("loss")
+    axes[0].set_title("data fit", fontsize=10)
     if has_psnr:
         axes[1].axhline(report.scores["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
-        axes[1].set_ylabel("PSNR in dB (faint: of each step's output)")
+        axes[1].set_ylabel("PSNR (dB)")
+        axes[1].set_title("running average of the outputs; faint: the outputs themselves", fontsize=10)
     for axis in axes:
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)

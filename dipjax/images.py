@@ -108,9 +108,7 @@ def load_mask(path: str | os.PathLike, shape: tuple[int, int]) -> np.ndarray:
     mask = load(path).pixels.mean(axis=-1) > 0.5
     if mask.shape != tuple(shape):
         sizes = [f"{width} x {height} pixels" for height, width in (mask.shape, shape)]
-        raise ImageError(
-            f"the mask {str(path)!r} is {sizes[0]} but the picture is {sizes[1]}; they must be the same size"
-        )
+        raise ImageError(f"the mask {str(path)!r} is {sizes[0]} but the picture is {sizes[1]}; they must be the same size")
     return mask
 
 
@@ -135,9 +133,7 @@ def load_psf(path: str | os.PathLike) -> np.ndarray:
     else:
         psf = load(path).pixels.mean(axis=-1)
     if psf.ndim != 2 or psf.dtype.kind not in "buif":
-        raise ImageError(
-            f"the kernel {str(path)!r} is {psf.dtype} of shape {psf.shape}, expected numbers in rows (k, l)"
-        )
+        raise ImageError(f"the kernel {str(path)!r} is {psf.dtype} of shape {psf.shape}, expected numbers in rows (k, l)")
     psf = psf.astype(np.float64)
     if not ((psf >= 0).all() and 0 < psf.sum() < math.inf):
         raise ImageError(f"the kernel {str(path)!r} must have finite values, none negative and not all zero")
@@ -157,9 +153,7 @@ def check_writable(path: str | os.PathLike, like: Picture, *, factor: int = 1, f
     _check_output(Path(path), like, (factor * height, factor * width, num_channels), like.alpha is not None, force)
 
 
-def save(
-    path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: np.ndarray | None = None, force: bool = False
-) -> None:
+def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: np.ndarray | None = None, force: bool = False) -> None:
     """Writes a result in the manner of the picture it was made from, complete or not at all.
 
     Bit depth, gray or colour, transparency and colour profile are those of `like`; the suffix names the format. Values
@@ -226,9 +220,7 @@ def default_output(path: str | os.PathLike, word: str) -> Path:
     return path.with_name(f"{path.stem}.{word}{suffix}")
 
 
-def to_unit(
-    image: np.ndarray, *, channel_axis: int | None, name: str = "image"
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+def to_unit(image: np.ndarray, *, channel_axis: int | None, name: str = "image") -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Brings a caller's array into dipjax's layout, and says how to bring a result back.
 
     Args:
@@ -374,9 +366,7 @@ def _decode_tiff(file: BinaryIO, file_format: str, max_pixels: int) -> Picture:
     with tifffile.TiffFile(file) as tiff:
         page, num_pages = tiff.pages[0], len(tiff.pages)
         _check_size(page.imagewidth, page.imagelength, max_pixels)
-        if (
-            max(page.size, math.prod(map(int, page.chunks))) > 4 * max_pixels
-        ):  # a tile may claim to be larger than the picture
+        if max(page.size, math.prod(map(int, page.chunks))) > 4 * max_pixels:  # a tile may claim to be larger than the picture
             raise ImageError(f"it announces more than {4 * max_pixels:,} numbers to decode; make it smaller first")
         notes = [f"first of {num_pages} pages"] if num_pages > 1 else []
         orientation, icc_profile = (page.tags.valueof(tag) for tag in (_ORIENTATION, _ICC_PROFILE))

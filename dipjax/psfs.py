@@ -46,9 +46,7 @@ def normalized(psf) -> np.ndarray:
     """
     psf = np.asarray(psf, np.float64)
     _check(psf.ndim == 2 and psf.size > 0, "psf", f"an array of shape {psf.shape}", "a two-dimensional array (k, l)")
-    _check(
-        bool(np.isfinite(psf).all() and psf.min() >= 0), "psf", "negative or non-finite values", "non-negative values"
-    )
+    _check(bool(np.isfinite(psf).all() and psf.min() >= 0), "psf", "negative or non-finite values", "non-negative values")
     _check(psf.sum() > 0, "psf", "zeros only", "a positive sum")
     return (psf / psf.sum()).astype(np.float32)
 

@@ -132,6 +132,7 @@ def describe(value: object) -> object:
         return {"type": type(value).__qualname__} | {name: describe(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [describe(item) for item in value]
+    value = inspect.unwrap(value) if callable(value) else value  # from under jax.jit
     if inspect.isfunction(value):
         made_from = {name: describe(item) for name, item in inspect.getclosurevars(value).nonlocals.items()}
         name = f"{value.__module__}.{value.__qualname__.removesuffix(f'.<locals>.{value.__name__}')}"

@@ -73,17 +73,11 @@ def inpaint(
     pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
     mask = np.asarray(mask)
     if mask.shape != pixels.shape[:2]:
-        raise ValueError(
-            f"mask: found shape {mask.shape}, expected {pixels.shape[:2]}, the height and width of the picture."
-        )
+        raise ValueError(f"mask: found shape {mask.shape}, expected {pixels.shape[:2]}, the height and width of the picture.")
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise ValueError(
-            "mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in."
-        )
+        raise ValueError("mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in.")
     if mask.all():
-        raise ValueError(
-            "mask: found every pixel masked, expected some to restore from; True marks a pixel to fill in."
-        )
+        raise ValueError("mask: found every pixel masked, expected some to restore from; True marks a pixel to fill in.")
     known = ~mask.astype(bool)
     task = problem.inpainting(pixels, known)
 

@@ -20,6 +20,8 @@ from dipjax import batching as layouts
 from dipjax import losses, metrics
 from dipjax.problem import Problem
 
+_FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; from step 990 on it is the official one
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -127,11 +129,11 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
 
     with jax.default_matmul_precision(recipe.precision):
         grads, (loss, image) = jax.grad(objective, has_aux=True)(state.params)
-    updates, opt_state = optax.with_extra_args_support(recipe.optimizer).update(
-        grads, state.opt_state, state.params, value=loss
-    )
+    updates, opt_state = optax.with_extra_args_support(recipe.optimizer).update(grads, state.opt_state, state.params, value=loss)
     params = optax.apply_updates(state.params, updates)
-    average = jnp.where(state.step == 0, image, optax.incremental_update(image, state.average, 1 - recipe.smoothing))
+    # The window of the average grows to 1 / (1 - smoothing) steps, so that a short run is not dominated by its first outputs.
+    weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step + _FIRST_STEPS))
+    average = optax.incremental_update(image, state.average, weight)
 
     alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(updates))
     new = (params, opt_state, average)
@@ -269,9 +271,7 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
         problem = jax.tree.map(lambda leaf: leaf[0], problem)
     z, image, prediction, loss = jax.eval_shape(shapes, problem)
     if z.ndim != 3 or z.shape[:2] != problem.shape[:2]:
-        raise ValueError(
-            f"input: found z of shape {z.shape}, expected (H, W, D) with the (H, W, C) of {problem.shape}."
-        )
+        raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D) with the (H, W, C) of {problem.shape}.")
     if image.shape != problem.shape:
         raise ValueError(f"generator: found an image of shape {image.shape}, expected {problem.shape}.")
     if prediction.shape != problem.measurement.shape:

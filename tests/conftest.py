@@ -13,7 +13,7 @@ from dipjax.generators.skip import Skip
 from dipjax.train import Recipe
 
 ADAM = optax.adam(0.01)
-TINY = {"down": (8, 8), "up": (8, 8), "skip": (4, 4)}
+TINY = {"down": (4, 4), "up": (4, 4), "skip": (2, 2)}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ def skip_recipe(channels=1, num_steps=7):
     return Recipe(Skip(channels, **TINY), inputs.noise(4), num_steps, ADAM, input_noise=0.03)
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compiles without LLVM's optimisations: the tests of the core compile hundreds of programs that run for a millisecond."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -8,13 +8,14 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dipjax import batching, inputs, losses, operators, problem, psfs, recipes, resampling
 from dipjax.generators import blocks
 from dipjax.generators.skip import Skip
 from tests.conftest import Mixer, mixer_recipe
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SIZES = [(1, 1), (1, 5), (2, 3), (7, 9), (33, 34), (48, 40)]
 CASES = list(zip(SIZES, (1, 2, 3, 5, 1, 3), strict=True))  # with as many channels
@@ -88,12 +89,20 @@ ROWS = {
             use_1x1=False,
         ),
     ),
-    "skip, max pooling": Row("generator", lambda: Skip(2, (3,), (3,), (2,), pool=blocks.max_pool, padding="edge")),
-    "skip, Lanczos pooling": Row(
-        "generator", lambda: Skip(1, (3,), (3,), (2,), pool=blocks.lanczos_pool(), scale_init=blocks.uniform_scale)
-    ),
-    "skip, linear output": Row(
-        "generator", lambda: Skip(1, (3,), (3,), (0,), output=blocks.identity, use_bias=False)
+    "skip, pooled": Row(
+        "generator",
+        lambda: Skip(
+            1,
+            down=(3, 4),
+            up=(3, 4),
+            skip=(2, 0),
+            pool=(blocks.max_pool, blocks.lanczos_pool()),
+            upsample=blocks.nearest,
+            padding="edge",
+            output=blocks.identity,
+            use_bias=False,
+            scale_init=blocks.uniform_scale,
+        ),
     ),
     "not flax": Row("generator", lambda: Mixer(3)),
     "uniform noise": Row("input", lambda: inputs.noise(5)),
@@ -112,10 +121,7 @@ ROWS = {
     "adam with a schedule": Row("setting", lambda: recipes.adam(0.01, 10, recipes.cosine)),
     "recipe": Row("setting", mixer_recipe),
     "box kernel": Row("setting", lambda: resampling.BOX),
-} | {
-    function.__name__: Row("setting", partial(function, 3, num_steps=5))
-    for function in [*recipes.FAST.values(), *recipes.PAPER.values()]
-}
+} | {function.__name__: Row("setting", partial(function, 3, num_steps=5)) for function in [*recipes.FAST.values(), *recipes.PAPER.values()]}
 
 
 def of_kind(*kinds):
@@ -160,15 +166,13 @@ def test_what_decides_the_program_is_hashable_and_equal_for_equal_arguments(name
     assert hash(one) == hash(other)
 
 
-@of_kind("operator", "generator", "input", "loss", "penalty")
+@of_kind("operator", "input", "loss", "penalty")  # a generator outside jit compiles every operation by itself
 def test_the_result_is_the_same_under_jit(name):
-    if name.startswith("skip,"):
-        pytest.skip("one Skip suffices: without jit every operation is compiled by itself")
     function, arguments = case(name)
     chex.assert_trees_all_close(jax.jit(function)(*arguments), function(*arguments), rtol=1e-4, atol=1e-5)
 
 
-@of_kind("operator", "generator", "input", "loss", "penalty")
+@of_kind("generator", "input", "loss", "penalty")
 def test_the_result_is_the_same_under_vmap(name):
     function, arguments = case(name)
     single = jax.jit(function)
@@ -181,10 +185,11 @@ def test_the_result_is_the_same_under_vmap(name):
 @of_kind("operator")
 def test_operators_with_different_arrays_are_one_batch(name):
     operator, images = ROWS[name].make(*EVEN), image((2, *EVEN, 2))
-    pair = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), operator)
-    reverse = jax.tree.map(lambda leaf: leaf[::-1], operator)
-    expected = jnp.stack([operator(images[0]), reverse(images[1])])
-    chex.assert_trees_all_close(jax.vmap(lambda operator, x: operator(x))(pair, images), expected, rtol=1e-4, atol=1e-5)
+    other = jax.tree.map(lambda leaf: leaf[::-1], operator)
+    apply = jax.jit(lambda operator, image: operator(image))
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), operator, other)
+    expected = jnp.stack([apply(operator, images[0]), apply(other, images[1])])
+    chex.assert_trees_all_close(jax.jit(jax.vmap(apply))(batch, images), expected, rtol=1e-4, atol=1e-5)
 
 
 @of_kind("generator", "loss", "penalty")
@@ -192,7 +197,7 @@ def test_gradients_are_finite_and_not_all_zero(name):
     function, arguments = case(name)
     grads = jax.jit(jax.grad(lambda first: jnp.mean(function(first, *arguments[1:]) ** 2)))(arguments[0])
     chex.assert_tree_all_finite(grads)
-    assert optax.global_norm(grads) > 0
+    assert max(jnp.abs(grad).max() for grad in jax.tree.leaves(grads)) > 0
 
 
 @of_kind("penalty")
@@ -212,14 +217,13 @@ def test_a_loss_is_a_mean_that_is_zero_with_a_finite_gradient_at_the_measurement
 
 
 @of_kind("operator")
-@pytest.mark.parametrize("size", [ODD, EVEN, (7, 10)])
+@pytest.mark.parametrize("size", [ODD, EVEN])
 def test_the_transpose_of_a_linear_operator_is_its_adjoint(name, size):
     operator, x = ROWS[name].make(*size), image((*size, 2)) - 0.5
     y = image(jax.eval_shape(operator, x).shape, 2) - 0.5
-    (back,) = jax.linear_transpose(operator, x)(y)
-    forward, backward = (np.float64(a).ravel() for a in (operator(x), back))
-    left, right = forward @ np.float64(y).ravel(), np.float64(x).ravel() @ backward
-    assert abs(left - right) <= 1e-5 * np.linalg.norm(forward) * np.linalg.norm(y)
+    both = jax.jit(lambda x, y: (operator(x), *jax.linear_transpose(operator, x)(y)))
+    x, y, forward, back = (np.float64(array).ravel() for array in (x, y, *both(x, y)))
+    assert abs(forward @ y - x @ back) <= 1e-5 * np.linalg.norm(forward) * np.linalg.norm(y)
 
 
 @of_kind("operator")
@@ -228,8 +232,9 @@ def test_an_operator_maps_every_size_and_stays_finite_and_float32(name, size, ch
     row = ROWS[name]
     if min(size) < row.smallest:
         pytest.skip("smaller than one pixel of the measurement")
-    measurement = row.make(*size)(image((*size, channels)))
-    chex.assert_shape(measurement, (row.size(size[0]), None if "5x2" in name else row.size(size[1]), channels))
+    operator = row.make(*size)
+    measurement = jax.jit(lambda x: operator(x))(image((*size, channels)))
+    chex.assert_shape(measurement, (row.size(size[0]), row.size(size[1]), channels))
     chex.assert_type(measurement, jnp.float32)
     chex.assert_tree_all_finite(measurement)
 

@@ -1,4 +1,4 @@
-"""The demonstration, with a tiny network in place of the real one."""
+"""The demonstration, with a tiny generator in place of the real one."""
 
 from pathlib import Path
 

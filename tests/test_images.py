@@ -617,9 +617,7 @@ def test_a_checked_output_is_left_alone(tmp_path):
 def test_the_size_of_the_result_counts_against_the_limits_of_the_format(tmp_path):
     long = picture_of(np.zeros((1, 10_000, 1), np.uint8))
     images.check_writable(tmp_path / "a.webp", long)
-    with pytest.raises(
-        OutputError, match="WEBP cannot hold a side longer than 16383 pixels; use the suffix .png or .tif"
-    ):
+    with pytest.raises(OutputError, match="WEBP cannot hold a side longer than 16383 pixels; use the suffix .png or .tif"):
         images.check_writable(tmp_path / "a.webp", long, factor=2)
 
 

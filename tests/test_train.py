@@ -14,48 +14,66 @@ import pytest
 from dipjax import batching, inputs, losses, metrics, operators, problem, resampling, train
 from tests.conftest import ADAM, Mixer, mixer_recipe, picture, skip_recipe
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEYS = train.seeds(0, 3)
 RECIPE = mixer_recipe()
 TASK = problem.denoising(picture(), truth=picture(seed=1))
+SKIP = skip_recipe()
 LAYOUTS = pytest.mark.parametrize("layout", [batching.one_by_one, jax.vmap])
 
 
-def poison(recipe, layout=batching.one_by_one, num_steps=7, run=1):
-    """Runs three seeds of which one has a NaN in its parameters."""
-    states = train._init_all(recipe, KEYS, TASK, layout, None)
-    weight = states.params["weight"].at[run, 0, 0].set(jnp.nan)
-    return train._run_all(
-        recipe, states._replace(params=states.params | {"weight": weight}), TASK, num_steps, layout, None
-    )
+# Arguments in the order in which `iterate` passes them, so that all share its compiled programs.
 
 
-def result_of(states, history, num_steps=7, over_seeds=True):
-    return train.Result(states, history, num_steps, 0.0, 0.0, over_seeds)
+def start(recipe, layout=batching.one_by_one):
+    return train._init_all(recipe, KEYS, TASK, layout, None)
+
+
+def advance(recipe, states, num_steps=7, layout=batching.one_by_one):
+    return train._run_all(recipe, states, TASK, num_steps, layout, None)
+
+
+def poison(layout=batching.one_by_one):
+    """Runs three seeds of which the second has a NaN in its parameters."""
+    states = start(RECIPE)
+    weight = states.params["weight"].at[1, 0, 0].set(jnp.nan)
+    return advance(RECIPE, states._replace(params=states.params | {"weight": weight}), layout=layout)
+
+
+FOUR_KEYS = jax.random.split(jax.random.key(3), (2, 2))
+
+
+def inpaintings(with_truth=True):
+    def one(n):
+        return problem.inpainting(picture(seed=n), picture(seed=n + 9) > 0.4, truth=picture(seed=n) if with_truth else None)
+
+    return [one(0), one(1)]
 
 
 @pytest.fixture(scope="module")
 def three_skips():
-    return train.restore(skip_recipe(), KEYS, TASK, batching=batching.one_by_one)
+    return train.restore(SKIP, KEYS, TASK, batching=batching.one_by_one)
 
 
 # The loop.
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, skip_recipe()], ids=["mixer", "skip"])
+@pytest.mark.parametrize("recipe", [RECIPE, SKIP], ids=["mixer", "skip"])
 def test_seven_steps_are_three_and_then_four(recipe):
-    state = train.init(recipe, KEYS[0], TASK)
-    whole, history = train.run(recipe, state, TASK, 7)
-    part, first = train.run(recipe, state, TASK, 3)
-    resumed, second = train.run(recipe, part, TASK, 4)
+    states = start(recipe)
+    whole, history = advance(recipe, states)
+    part, first = advance(recipe, states, 3)
+    resumed, second = advance(recipe, part, 4)
     chex.assert_trees_all_equal(resumed, whole)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([a[:3], b[:4]]), first, second)
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([a[:, :3], b[:, :4]], 1), first, second)
     chex.assert_trees_all_equal(joined, history)
 
 
 def test_iterate_in_single_steps_equals_one_chunk():
-    one_chunk = train.run(RECIPE, train.init(RECIPE, KEYS[0], TASK), TASK, 7)
-    *_, single = train.iterate(RECIPE, KEYS[:1], TASK, batching=batching.one_by_one, chunk_seconds=0)
-    chex.assert_trees_all_equal((single.state.average[0], single.metrics.loss[0]), (one_chunk[0].average, one_chunk[1].loss))
+    states, history = advance(RECIPE, start(RECIPE))
+    *_, single = train.iterate(RECIPE, KEYS, TASK, batching=batching.one_by_one, chunk_seconds=0)
+    chex.assert_trees_all_equal((single.state, single.metrics), (states, history))
 
 
 def test_run_fills_the_steps_taken_and_leaves_the_rest_nan():
@@ -114,7 +132,7 @@ def test_the_average_is_the_exponential_one_that_starts_at_the_first_output():
 
 
 def test_the_loss_falls():
-    result = train.restore(mixer_recipe(num_steps=60), KEYS, TASK)
+    result = train.restore(RECIPE, KEYS, TASK)
     assert (result.metrics.loss[:, -1] < result.metrics.loss[:, 0]).all()
 
 
@@ -138,23 +156,21 @@ def test_the_noise_is_fresh_in_every_step():
 
 
 def test_a_run_in_a_batch_equals_the_run_alone(three_skips):
-    for k, key in enumerate(KEYS[:2]):
-        alone = train.restore(skip_recipe(), key, TASK, batching=batching.one_by_one)
-        together = jax.tree.map(lambda leaf: leaf[k], three_skips.state)  # noqa: B023
-        chex.assert_trees_all_close(
-            (together.params, together.average), (alone.state.params, alone.state.average), atol=1e-6, rtol=1e-6
-        )
+    alone = train.restore(SKIP, KEYS[1], TASK, batching=batching.one_by_one)
+    together = jax.tree.map(lambda leaf: leaf[1], three_skips.state)
+    chex.assert_trees_all_close((together.params, together.average), (alone.state.params, alone.state.average), atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(three_skips.metrics.loss[1], alone.metrics.loss, rtol=1e-6)
 
 
 def test_vmap_equals_one_by_one(three_skips):
-    found = train.restore(skip_recipe(), KEYS, TASK, batching=jax.vmap)
-    np.testing.assert_allclose(found.metrics.loss[:, :3], three_skips.metrics.loss[:, :3], rtol=1e-4)
-    np.testing.assert_allclose(found.images, three_skips.images, atol=5e-3)
+    states, history = advance(SKIP, start(SKIP), layout=jax.vmap)
+    np.testing.assert_allclose(history.loss, three_skips.metrics.loss, rtol=1e-3)
+    np.testing.assert_allclose(states.average, three_skips.images, atol=1e-3)
 
 
 def test_a_seed_does_not_depend_on_how_many_there_are():
     chex.assert_trees_all_equal(train.seeds(5, 2), train.seeds(jax.random.key(5), 7)[:2])
-    few, many = (train.restore(RECIPE, train.seeds(5, n), TASK, batching=batching.one_by_one) for n in (2, 5))
+    few, many = (train.restore(RECIPE, train.seeds(0, n), TASK, batching=batching.one_by_one) for n in (2, 3))
     chex.assert_trees_all_close(few.images, many.images[:2], atol=1e-7)
 
 
@@ -172,26 +188,22 @@ def test_one_key_is_the_one_seed_of_a_batch_of_one(layout):
     assert (batch.std == 0).all()
 
 
-@LAYOUTS
-@pytest.mark.parametrize("with_truth", [True, False])
+@pytest.mark.parametrize(("layout", "with_truth"), [(batching.one_by_one, True), (jax.vmap, False)])
 def test_a_batch_of_problems_equals_separate_restorations(layout, with_truth):
-    tasks = [
-        problem.inpainting(picture(seed=n), picture(seed=n + 9) > 0.4, truth=picture(seed=n) if with_truth else None)
-        for n in range(2)
-    ]
-    stacked = problem.stack(tasks)
-    keys = jax.random.split(jax.random.key(3), (2, 3))
-    one_each = train.restore(RECIPE, keys[:, 0], stacked, problem_axis=0, batching=layout)
-    three_each = train.restore(RECIPE, keys, stacked, problem_axis=0, batching=layout)
-    chex.assert_shape([one_each.images, one_each.image, one_each.std, three_each.image, three_each.std], (2, *TASK.shape))
-    chex.assert_shape(three_each.images, (2, 3, *TASK.shape))
-    chex.assert_shape(three_each.metrics.loss, (2, 3, 7))
+    tasks = inpaintings(with_truth)
+    go = partial(train.restore, RECIPE, batching=layout)
+    one_each = go(FOUR_KEYS[:, 0], problem.stack(tasks), problem_axis=0)
+    two_each = go(FOUR_KEYS, problem.stack(tasks), problem_axis=0)
+    estimates = [one_each.images, one_each.image, one_each.std, two_each.image, two_each.std]
+    chex.assert_shape(estimates, (2, *TASK.shape))
+    chex.assert_shape(two_each.images, (2, 2, *TASK.shape))
+    chex.assert_shape(two_each.metrics.loss, (2, 2, 7))
     for n, task in enumerate(tasks):
-        separate = train.restore(RECIPE, keys[n], task, batching=layout)
-        np.testing.assert_allclose(three_each.images[n], separate.images, atol=1e-6)
-        np.testing.assert_allclose(three_each.metrics.loss[n], separate.metrics.loss, rtol=1e-5)
-        np.testing.assert_allclose(three_each.image[n], separate.image, atol=1e-6)
-        np.testing.assert_allclose(three_each.std[n], separate.std, atol=1e-6)
+        separate = go(FOUR_KEYS[n], task)
+        np.testing.assert_allclose(two_each.images[n], separate.images, atol=1e-6)
+        np.testing.assert_allclose(two_each.metrics.loss[n], separate.metrics.loss, rtol=1e-5)
+        np.testing.assert_allclose(two_each.image[n], separate.image, atol=1e-6)
+        np.testing.assert_allclose(two_each.std[n], separate.std, atol=1e-6)
         np.testing.assert_allclose(one_each.image[n], separate.images[0], atol=1e-6)
 
 
@@ -206,8 +218,8 @@ def test_the_estimate_is_the_mean_over_seeds_and_the_uncertainty_their_deviation
 
 @LAYOUTS
 def test_a_diverged_seed_is_frozen_and_leaves_the_others_bit_identical(layout):
-    healthy = train._run_all(RECIPE, train._init_all(RECIPE, KEYS, TASK, layout, None), TASK, 7, layout, None)
-    states, history = poison(RECIPE, layout)
+    healthy = advance(RECIPE, start(RECIPE), layout=layout)
+    states, history = poison(layout)
     assert states.alive.tolist() == [True, False, True]
     others = lambda tree: jax.tree.map(lambda leaf: leaf[jnp.array([0, 2])], tree)  # noqa: E731
     chex.assert_trees_all_equal(others((states, history)), others(healthy))
@@ -216,7 +228,7 @@ def test_a_diverged_seed_is_frozen_and_leaves_the_others_bit_identical(layout):
 
 
 def test_a_diverged_seed_is_left_out_of_mean_and_deviation():
-    result = result_of(*poison(RECIPE))
+    result = train.Result(*poison(), 7, 0.0, 0.0, over_seeds=True)
     np.testing.assert_allclose(result.image, np.mean(result.images[jnp.array([0, 2])], 0), atol=1e-6)
     np.testing.assert_allclose(result.std, np.std(result.images[jnp.array([0, 2])], 0), atol=1e-6)
 
@@ -227,17 +239,15 @@ def test_a_run_that_dies_late_keeps_what_it_had():
 
     recipe = mixer_recipe(optimizer=optax.sgd(explode_at_three))
     result = train.restore(recipe, KEYS, TASK, batching=batching.one_by_one)
-    before, _ = train.run(recipe, train.init(recipe, KEYS[0], TASK), TASK, 3)
+    before, _ = advance(recipe, start(recipe), 3)
     assert not result.alive.any()
-    chex.assert_trees_all_close(
-        (result.state.params["weight"][0], result.images[0]), (before.params["weight"], before.average), atol=1e-7
-    )
+    chex.assert_trees_all_close((result.state.params, result.images), (before.params, before.average), atol=1e-7)
     chex.assert_tree_all_finite((result.images, result.state.params))
 
 
 def test_when_every_run_is_dead_the_loop_ends_and_the_estimate_is_nan():
     broken = replace(TASK, measurement=TASK.measurement.at[0, 0, 0].set(jnp.nan))
-    results = list(train.iterate(mixer_recipe(num_steps=50), KEYS, broken, chunk_seconds=0))
+    results = list(train.iterate(RECIPE, KEYS, broken, chunk_seconds=0))
     assert [result.num_steps for result in results] == [0, 1]
     assert not results[-1].alive.any()
     assert np.isnan(results[-1].image).all()
@@ -245,12 +255,13 @@ def test_when_every_run_is_dead_the_loop_ends_and_the_estimate_is_nan():
 
 
 def test_in_a_batch_of_problems_only_the_broken_one_dies():
-    tasks = problem.stack([TASK, replace(TASK, measurement=TASK.measurement * jnp.nan)])
-    result = train.restore(RECIPE, KEYS[:2], tasks, problem_axis=0)
+    healthy, broken = inpaintings()
+    tasks = problem.stack([healthy, replace(broken, measurement=broken.measurement * jnp.nan)])
+    result = train.restore(RECIPE, FOUR_KEYS[:, 0], tasks, problem_axis=0)
     assert result.alive.tolist() == [True, False]
     chex.assert_tree_all_finite(result.image[0])
     assert np.isnan(result.image[1]).all()
-    many = train.restore(RECIPE, jax.random.split(KEYS[0], (2, 2)), tasks, problem_axis=0)
+    many = train.restore(RECIPE, FOUR_KEYS, tasks, problem_axis=0)
     chex.assert_tree_all_finite((many.image[0], many.std[0]))
     assert np.isnan([many.image[1], many.std[1]]).all()
 
@@ -261,7 +272,7 @@ def test_in_a_batch_of_problems_only_the_broken_one_dies():
 def test_a_second_restoration_of_the_same_shape_compiles_nothing(caplog):
     def go(seed):
         task = problem.denoising(picture(seed=seed), truth=picture(seed=seed + 1))
-        result = train.restore(mixer_recipe(), train.seeds(seed, 2), task, batching=batching.one_by_one)
+        result = train.restore(mixer_recipe(), train.seeds(seed, 3), task, batching=batching.one_by_one)
         return jax.block_until_ready((result.image, result.std))
 
     go(0)
@@ -273,9 +284,8 @@ def test_a_second_restoration_of_the_same_shape_compiles_nothing(caplog):
 def test_any_number_of_steps_is_one_program():
     before = train._run_all._cache_size()
     recipe = mixer_recipe(num_steps=11)
-    states = train._init_all(recipe, KEYS, TASK, batching.one_by_one, None)
     for num_steps in (0, 1, 5, 11):
-        train._run_all(recipe, states, TASK, num_steps, batching.one_by_one, None)
+        advance(recipe, start(RECIPE), num_steps)
     assert train._run_all._cache_size() == before + 1
 
 
@@ -296,10 +306,10 @@ def test_the_callback_sees_every_chunk_and_ends_the_restoration_with_true():
         seen.append(result.num_steps)
         return result.num_steps >= 1
 
-    result = train.restore(mixer_recipe(num_steps=1000), KEYS, TASK, callback=callback)
-    assert seen[0] == 0
-    assert seen[-1] == result.num_steps < 1000
-    assert result.state.step.tolist() == [result.num_steps] * 3
+    result = train.restore(RECIPE, KEYS, TASK, callback=callback)
+    assert seen == [0, 1]
+    assert result.num_steps == 1
+    assert result.state.step.tolist() == [1, 1, 1]
 
 
 def test_a_callback_without_a_verdict_lets_the_restoration_finish():
@@ -343,17 +353,17 @@ def test_a_function_with_arrays_is_an_operator():
         optax.polyak_sgd(max_learning_rate=0.1),  # needs value=
         optax.chain(optax.adam(0.1), optax.contrib.reduce_on_plateau()),  # needs value= after one that does not
         optax.contrib.schedule_free_adamw(0.1),
-        optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(optax.cosine_decay_schedule(0.1, 7), momentum=0.9)),
         optax.MultiSteps(optax.adam(0.1), 2).gradient_transformation(),
     ],
-    ids=["polyak", "plateau", "schedule free", "clipped", "accumulated"],
+    ids=["polyak", "plateau", "schedule free", "accumulated"],
 )
 def test_any_optax_optimizer_works(optimizer):
-    state, history = train.run(
-        recipe := mixer_recipe(optimizer=optimizer), train.init(recipe, KEYS[0], TASK), TASK, recipe.num_steps
-    )
-    chex.assert_tree_all_finite((state.params, history.loss))
-    assert bool(state.alive)
+    recipe, state = mixer_recipe(optimizer=optimizer), train.init(RECIPE, KEYS[0], TASK)
+    state = state._replace(opt_state=optimizer.init(state.params))
+    new, history = train.run(recipe, state, TASK, 7)
+    chex.assert_tree_all_finite((new.params, history.loss))
+    assert bool(new.alive)
+    assert history.loss[-1] < history.loss[0]
 
 
 def test_the_guide_is_the_input():
@@ -407,9 +417,7 @@ def test_another_problem_axis_is_refused(problem_axis):
         train.restore(RECIPE, KEYS, TASK, problem_axis=problem_axis)
 
 
-@pytest.mark.parametrize(
-    ("shape", "problem_axis"), [((0,), None), ((2, 2), None), ((), 0), ((3,), 0), ((3, 2), 0), ((2, 2, 2), 0), ((2, 0), 0)]
-)
+@pytest.mark.parametrize(("shape", "problem_axis"), [((0,), None), ((), 0), ((3,), 0), ((3, 2), 0), ((2, 2, 2), 0), ((2, 0), 0)])
 def test_keys_of_the_wrong_shape_are_refused_by_name(shape, problem_axis):
     task = TASK if problem_axis is None else problem.stack([TASK, TASK])
     keys = jax.random.split(jax.random.key(0), shape) if shape else jax.random.key(0)

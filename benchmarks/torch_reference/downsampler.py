@@ -45,9 +45,7 @@ class Downsampler(nn.Module):
     truncated.
     """
 
-    def __init__(
-        self, num_channels: int, factor: int, kernel_type: str, *, phase: float = 0.0, preserve_size: bool = False
-    ) -> None:
+    def __init__(self, num_channels: int, factor: int, kernel_type: str, *, phase: float = 0.0, preserve_size: bool = False) -> None:
         super().__init__()
         kernel = downsampling_kernel(kernel_type, factor, phase=phase)
         width = len(kernel)

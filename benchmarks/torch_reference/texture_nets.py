@@ -64,9 +64,7 @@ class _FreshNoise(nn.Module):
         return torch.randn_like(x)
 
 
-def _three_convs(
-    in_channels: int, out_channels: int, *, pad: str, bias: bool, act_fun: str | Callable[[], nn.Module]
-) -> list[nn.Module]:
+def _three_convs(in_channels: int, out_channels: int, *, pad: str, bias: bool, act_fun: str | Callable[[], nn.Module]) -> list[nn.Module]:
     """Builds convolution, BN and activation with kernels 3, 3 and 1."""
     layers: list[nn.Module] = []
     for channels, kernel_size in ((in_channels, 3), (out_channels, 3), (out_channels, 1)):

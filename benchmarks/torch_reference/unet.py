@@ -87,9 +87,7 @@ class UNet(nn.Module):
 class _Up(nn.Module):
     """Upsamples the deep features, appends the centre crop of the encoder's, mixes both without normalisation."""
 
-    def __init__(
-        self, channels: int, mode: str, align_corners: bool, *, same_channels: bool, bias: bool, pad: str
-    ) -> None:
+    def __init__(self, channels: int, mode: str, align_corners: bool, *, same_channels: bool, bias: bool, pad: str) -> None:
         super().__init__()
         deep = channels if same_channels else 2 * channels
         if mode == "deconv":
@@ -104,9 +102,7 @@ class _Up(nn.Module):
         return self.conv(torch.cat([deep, crop_to(encoded, *deep.shape[2:])], dim=1))
 
 
-def _two_convs(
-    in_channels: int, out_channels: int, *, norm: Callable[[int], nn.Module] | None, bias: bool, pad: str
-) -> nn.Sequential:
+def _two_convs(in_channels: int, out_channels: int, *, norm: Callable[[int], nn.Module] | None, bias: bool, pad: str) -> nn.Sequential:
     """Builds twice: 3x3 convolution -> [normalisation] -> ReLU."""
     layers = []
     for channels in (in_channels, out_channels):

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from flax import linen as nn
 from jax import Array
-from jax import numpy as jnp
 
 from dipjax.generators import blocks
 
