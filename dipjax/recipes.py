@@ -37,7 +37,7 @@ def adam(learning_rate: float, num_steps: int, schedule: Schedule = constant) ->
 
 
 @cache
-def fast_denoising(channels: int = 3, *, num_steps: int = 1500, schedule: Schedule = constant) -> Recipe:
+def fast_denoising(channels: int = 3, *, num_steps: int = 1100, schedule: Schedule = constant) -> Recipe:
     """Returns the quick setting for noisy pictures."""
     return _fast(channels, num_steps, schedule, input_noise=1 / 30)
 
@@ -61,9 +61,11 @@ def fast_deblurring(channels: int = 3, *, num_steps: int = 1500, schedule: Sched
 
 
 def _fast(channels, num_steps, schedule, *, input_noise):
+    # Against the official setting: 32 channels instead of 128, nearest doubling, which fits in half the steps and costs less of them,
+    # and 8 input channels instead of 32, which spares drawing most of the noise.
     return Recipe(
-        Skip(channels, down=(32,) * 5, up=(32,) * 5),
-        inputs.noise(32),
+        Skip(channels, down=(32,) * 5, up=(32,) * 5, upsample=blocks.nearest),
+        inputs.noise(8),
         num_steps,
         adam(0.01, num_steps, schedule),
         input_noise=input_noise,

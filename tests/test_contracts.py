@@ -132,12 +132,15 @@ def image(shape, seed=1):
     return jnp.asarray(np.random.default_rng(seed).random(shape, np.float32))
 
 
+def call(operator, image):
+    return operator(image)  # jit hashes its function, and an operator holds arrays
+
+
 def case(name):
-    """Returns a function of arrays and the arrays, the first one an image or parameters."""
+    """Returns a function and its arguments, arrays or trees of them."""
     kind, thing = ROWS[name].kind, ROWS[name].make
     if kind == "operator":
-        operator = thing(*EVEN)
-        return lambda x: operator(x), (image((*EVEN, 2)),)  # jit hashes its function, and an operator holds arrays
+        return call, (thing(*EVEN), image((*EVEN, 2)))
     if kind == "generator":
         z = image((7, 6, 4))
         shapes = jax.eval_shape(thing().init, jax.random.key(0), z)  # drawn by NumPy: `init` takes longest to compile
@@ -186,7 +189,7 @@ def test_the_result_is_the_same_under_vmap(name):
 def test_operators_with_different_arrays_are_one_batch(name):
     operator, images = ROWS[name].make(*EVEN), image((2, *EVEN, 2))
     other = jax.tree.map(lambda leaf: leaf[::-1], operator)
-    apply = jax.jit(lambda operator, image: operator(image))
+    apply = jax.jit(call)
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), operator, other)
     expected = jnp.stack([apply(operator, images[0]), apply(other, images[1])])
     chex.assert_trees_all_close(jax.jit(jax.vmap(apply))(batch, images), expected, rtol=1e-4, atol=1e-5)
@@ -232,8 +235,7 @@ def test_an_operator_maps_every_size_and_stays_finite_and_float32(name, size, ch
     row = ROWS[name]
     if min(size) < row.smallest:
         pytest.skip("smaller than one pixel of the measurement")
-    operator = row.make(*size)
-    measurement = jax.jit(lambda x: operator(x))(image((*size, channels)))
+    measurement = jax.jit(call)(row.make(*size), image((*size, channels)))
     chex.assert_shape(measurement, (row.size(size[0]), row.size(size[1]), channels))
     chex.assert_type(measurement, jnp.float32)
     chex.assert_tree_all_finite(measurement)

@@ -91,7 +91,7 @@ def test_downsampling_a_ramp_takes_its_value_at_the_centre_of_the_pixel(kernel, 
 
 def kernels():
     rng = np.random.default_rng(1)
-    return {f"{k}x{l}": psfs.normalized(rng.random((k, l))) for k, l in [(1, 1), (3, 3), (4, 4), (2, 5), (7, 1), (6, 3)]}
+    return {f"{shape[0]}x{shape[1]}": psfs.normalized(rng.random(shape)) for shape in [(1, 1), (3, 3), (4, 4), (2, 5), (7, 1), (6, 3)]}
 
 
 each_psf = pytest.mark.parametrize("psf", kernels().values(), ids=kernels().keys())
@@ -229,7 +229,8 @@ def test_a_motion_runs_along_its_angle_counter_clockwise():
 def test_a_motion_spreads_evenly_over_its_length(length):
     _, _, xx, yy, _ = moments(psfs.motion(length, 0))
     assert yy < 1e-6
-    np.testing.assert_allclose(xx, (length**2 - 1) / 12, rtol=0.2)  # the variance of `length` equal pixels
+    # The variance of a line between the centres of the outer pixels, and of sharing a point among two pixels.
+    np.testing.assert_allclose(xx, (length - 1) ** 2 / 12 + 1 / 6, rtol=0.05)
     assert (psfs.motion(length, 0).sum(0) > 1e-3).sum() == length
 
 

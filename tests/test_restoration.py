@@ -8,7 +8,7 @@ import pytest
 
 import dipjax
 from dipjax import problem, psfs, recipes, train
-from tests.conftest import mixer_recipe, picture, skip_recipe
+from tests.conftest import mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -120,24 +120,22 @@ def test_an_empty_mask_returns_the_picture():
     np.testing.assert_array_equal(dipjax.inpaint(GRAY, np.zeros_like(MASK), seeds=2), GRAY)
 
 
-@pytest.mark.parametrize("factor", [1, 2, 3])
-def test_super_resolution_enlarges_both_sides(factor):
-    assert dipjax.super_resolve(picture(4, 5, 3), factor, seeds=1).shape == (4 * factor, 5 * factor, 3)
-    first = np.moveaxis(picture(4, 5, 2), -1, 0)
-    assert dipjax.super_resolve(first, factor, seeds=1, channel_axis=0).shape == (2, 4 * factor, 5 * factor)
+@pytest.mark.parametrize(("shape", "axis", "factor", "expected"), [((4, 5, 3), -1, 3, (12, 15, 3)), ((2, 4, 5), 0, 2, (2, 8, 10))])
+def test_super_resolution_enlarges_both_sides(shape, axis, factor, expected):
+    assert dipjax.super_resolve(picture(*shape), factor, seeds=2, channel_axis=axis).shape == expected
 
 
-@pytest.mark.parametrize(("boundary", "shape"), [("reflect", (9, 8)), ("circular", (9, 8)), ("valid", (11, 11))])
+@pytest.mark.parametrize(("boundary", "shape"), [("reflect", (9, 8)), ("circular", (9, 8)), ("valid", (11, 10))])
 def test_deblurring_has_the_size_of_the_picture_and_a_margin_if_valid(boundary, shape):
-    assert dipjax.deblur(GRAY, np.ones((3, 4)), boundary=boundary, seeds=1).shape == shape
+    assert dipjax.deblur(GRAY, psfs.box(3), boundary=boundary, seeds=2).shape == shape
 
 
 def test_the_result_on_request_belongs_to_the_picture_returned():
-    restored, result = dipjax.denoise(GRAY, seeds=3, num_iter=5, return_result=True)
+    restored, result = dipjax.denoise(GRAY, seeds=2, num_iter=3, return_result=True)
     assert isinstance(result, train.Result)
-    assert result.num_steps == 5
-    assert result.images.shape == (3, 9, 8, 1)
-    assert result.metrics.loss.shape == (3, 5)
+    assert result.num_steps == 3
+    assert result.images.shape == (2, 9, 8, 1)
+    assert result.metrics.loss.shape == (2, 3)
     np.testing.assert_allclose(restored, np.asarray(result.image)[..., 0], atol=1e-6)
 
 
@@ -156,14 +154,6 @@ def test_a_callback_ends_the_work():
 
 def test_the_layout_of_the_runs_does_not_change_the_result():
     np.testing.assert_allclose(dipjax.denoise(GRAY, seeds=2, batching=jax.vmap), dipjax.denoise(GRAY, seeds=2), atol=1e-4)
-
-
-def test_a_real_generator_brings_a_noisy_picture_closer():
-    x = np.linspace(0, 1, 24, dtype=np.float32)
-    truth = np.outer(x, 1 - x) * 3.5
-    noisy = np.clip(truth + 0.2 * np.random.default_rng(0).standard_normal(truth.shape), 0, 1)
-    restored = dipjax.denoise(noisy, seeds=2, num_iter=150, recipe=lambda channels, *, num_steps: skip_recipe(channels, num_steps))
-    assert np.mean((restored - truth) ** 2) < 0.6 * np.mean((noisy - truth) ** 2)
 
 
 def test_an_array_of_jax_and_a_list_are_pictures_too():
@@ -232,7 +222,6 @@ def test_an_argument_that_is_not_valid_is_refused_by_name(name):
         REFUSED[name]()
 
 
-@each_task
-def test_when_every_seed_diverges_the_error_says_what_to_try(task):
+def test_when_every_seed_diverges_the_error_says_what_to_try():
     with pytest.raises(RuntimeError, match="all 2 seeds diverged.*learning rate"):
-        task(GRAY, seeds=2, recipe=explosive)
+        dipjax.denoise(GRAY, seeds=2, recipe=explosive)
