@@ -115,7 +115,7 @@ ROWS = {
     "total variation": Row("penalty", lambda: losses.total_variation(0.1)),
     "vmap": Row("layout", lambda: jax.vmap),
     "one by one": Row("layout", lambda: batching.one_by_one),
-    "default layout": Row("layout", lambda: batching.default()),
+    "default layout": Row("layout", batching.default),
     "adam": Row("setting", lambda: recipes.adam(0.01, 10)),
     "cosine": Row("setting", lambda: recipes.cosine(0.01, 10)),
     "adam with a schedule": Row("setting", lambda: recipes.adam(0.01, 10, recipes.cosine)),

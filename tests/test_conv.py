@@ -100,8 +100,8 @@ def test_conv_inside_a_scan_equals_conv_outside():
 
 
 @pytest.mark.parametrize("mode", ["reflect", "edge", "zero"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (3, 2), (7, 9)])
-@pytest.mark.parametrize(("before", "after"), [(1, 1), (3, 3), (2, 1), (4, 0), (0, 5), (0, 0)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 2), (7, 9)])
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (3, 2), (0, 4)])
 def test_pad_is_that_of_numpy_even_for_sides_shorter_than_the_border(mode, size, before, after):
     (image,) = arrays((*size, 2))
     expected = np.pad(image, [(before, after)] * 2 + [(0, 0)], mode="constant" if mode == "zero" else mode)
@@ -110,7 +110,7 @@ def test_pad_is_that_of_numpy_even_for_sides_shorter_than_the_border(mode, size,
 
 
 @pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 3), (2, 2), (4, 5)])
+@pytest.mark.parametrize("size", [(1, 1), (4, 3)])
 def test_conv_of_nearest_is_the_convolution_of_the_doubled_image(padding, size):
     image, kernel, cotangent = arrays((*size, 2), (3, 3, 2, 4), (2 * size[0], 2 * size[1], 4))
 

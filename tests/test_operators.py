@@ -98,14 +98,13 @@ each_psf = pytest.mark.parametrize("psf", kernels().values(), ids=kernels().keys
 
 
 def blur(psf, image, boundary):
-    return operators.Blur(jnp.asarray(psf), boundary)(jnp.asarray(image))
+    return jax.jit(operators.Blur.__call__)(operators.Blur(jnp.asarray(psf), boundary), image)
 
 
 @each_psf
 @pytest.mark.parametrize(("boundary", "mode"), [("reflect", "mirror"), ("circular", "wrap")])
-@pytest.mark.parametrize("size", [(8, 9), (13, 7)])
-def test_blur_is_the_convolution_of_scipy(psf, boundary, mode, size):
-    image = picture(*size, 2)
+def test_blur_is_the_convolution_of_scipy(psf, boundary, mode):
+    image = picture(8, 9, 2)
     expected = [scipy.ndimage.convolve(image[..., c], psf, mode=mode) for c in (0, 1)]
     np.testing.assert_allclose(blur(psf, image, boundary), np.stack(expected, -1), atol=1e-5)
 

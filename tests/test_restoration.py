@@ -50,7 +50,7 @@ LAYOUTS = {
     "colour, axis 2": ((9, 8, 3), 2),
     "five channels first": ((5, 9, 8), 0),
     "channels first, from the end": ((3, 9, 8), -3),
-    "channels in the middle": ((9, 2, 8), 1),
+    "channels in the middle": ((9, 5, 8), 1),
 }
 DTYPES = ["uint8", "uint16", "float16", "float32", "float64", ">u2", ">f4"]
 

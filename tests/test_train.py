@@ -120,15 +120,23 @@ def test_metrics_and_output_belong_to_the_parameters_before_the_update():
         np.testing.assert_allclose(now.psnr_average, now.psnr, rtol=1e-6)
 
 
-def test_the_average_is_the_exponential_one_that_starts_at_the_first_output():
+def test_the_average_is_exponential_with_a_window_that_grows_from_the_first_output():
     last = mixer_recipe(smoothing=0.0)
     expected, state = None, train.init(last, KEYS[0], TASK)
-    for _ in range(RECIPE.num_steps):
+    for step in range(RECIPE.num_steps):
         state, _ = train.train_step(last, state, TASK)
-        expected = state.average if expected is None else 0.9 * expected + 0.1 * state.average
+        weight = max(1 - RECIPE.smoothing, 10 / (step + 10))
+        expected = weight * state.average + (1 - weight) * (0 if expected is None else expected)
     found, _ = train.run(RECIPE, train.init(RECIPE, KEYS[0], TASK), TASK, 7)
     chex.assert_trees_all_close(found.average, expected, rtol=1e-5)
     chex.assert_trees_all_close(found.params, state.params, rtol=1e-5)
+
+
+def test_late_in_a_run_the_average_is_the_official_one():
+    late = train.init(RECIPE, KEYS[0], TASK)._replace(step=jnp.int32(2000), average=jnp.full(TASK.shape, 0.25))
+    image = train.train_step(mixer_recipe(smoothing=0.0), late, TASK)[0].average
+    found = train.train_step(RECIPE, late, TASK)[0].average
+    chex.assert_trees_all_close(found, 0.9 * late.average + 0.1 * image, rtol=1e-5)
 
 
 def test_the_loss_falls():
@@ -366,6 +374,18 @@ def test_any_optax_optimizer_works(optimizer):
     assert history.loss[-1] < history.loss[0]
 
 
+def test_the_optimizer_is_told_the_value_whose_gradient_it_gets():
+    def update(updates, state, params=None, *, value, **extra):
+        del state, params, extra
+        return jax.tree.map(jnp.zeros_like, updates), value
+
+    recorder = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(()), update)
+    recipe = mixer_recipe(optimizer=recorder, penalty=lambda image: 3.0 + image.mean(), smoothing=0.0)
+    state = train.init(RECIPE, KEYS[0], TASK)._replace(opt_state=jnp.zeros(()))
+    new, now = train.train_step(recipe, state, TASK)
+    np.testing.assert_allclose(new.opt_state, now.loss + 3 + new.average.mean(), rtol=1e-5)
+
+
 def test_the_guide_is_the_input():
     task = replace(TASK, guide=jnp.asarray(picture(channels=2, seed=2)))
     recipe = train.Recipe(Mixer(), inputs.guide, 3, ADAM)
@@ -378,6 +398,22 @@ def test_a_recipe_precision_of_highest_reaches_every_product():
     program = str(jax.make_jaxpr(partial(train.train_step, recipe))(state, TASK))
     products = program.count("dot_general[") + program.count("conv_general_dilated[")
     assert products == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 10
+
+
+def test_without_a_precision_the_one_of_the_caller_holds():
+    state = jax.eval_shape(partial(train.init, RECIPE), KEYS[0], TASK)
+    with jax.default_matmul_precision("highest"):
+        program = str(jax.make_jaxpr(partial(train.train_step, mixer_recipe(smoothing=0.5)))(state, TASK))
+    assert "Precision.HIGHEST" in program
+
+
+@pytest.mark.skipif(not hasattr(jax, "enable_x64"), reason="this JAX has the switch under another name")
+def test_a_run_is_float32_where_jax_allows_64_bits_too():
+    with jax.enable_x64(True):
+        state = jax.eval_shape(partial(train.init, SKIP), KEYS[0], TASK)
+        chex.assert_type([state.z, state.average, *jax.tree.leaves(state.params)], jnp.float32)
+        after, now = jax.eval_shape(partial(train.train_step, SKIP), state, TASK)
+        chex.assert_type([*now, *jax.tree.leaves(after.params)], jnp.float32)
 
 
 # What is refused. Nothing is computed for it.
