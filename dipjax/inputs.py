@@ -19,7 +19,7 @@ def noise(depth: int = 32, *, scale: float = 0.1) -> Input:
     """Returns uniform noise in [0, scale) with `depth` channels: the official input (utils/common_utils.py, get_noise)."""
 
     def sample(key, problem):
-        return scale * jax.random.uniform(key, (*problem.shape[:2], depth))
+        return scale * jax.random.uniform(key, (*problem.shape[:2], depth), jnp.float32)
 
     return sample
 
@@ -29,7 +29,7 @@ def normal(depth: int = 32, *, scale: float = 0.1) -> Input:
     """Returns normal noise with standard deviation `scale` and `depth` channels."""
 
     def sample(key, problem):
-        return scale * jax.random.normal(key, (*problem.shape[:2], depth))
+        return scale * jax.random.normal(key, (*problem.shape[:2], depth), jnp.float32)
 
     return sample
 
@@ -38,7 +38,7 @@ def meshgrid(key: Array, problem) -> Array:
     """Returns the two coordinates x and y, each from 0 to 1: a smooth input, good for filling large holes."""
     del key
     height, width, _ = problem.shape
-    y, x = jnp.meshgrid(jnp.linspace(0, 1, height), jnp.linspace(0, 1, width), indexing="ij")
+    y, x = jnp.meshgrid(jnp.linspace(0, 1, height, dtype=jnp.float32), jnp.linspace(0, 1, width, dtype=jnp.float32), indexing="ij")
     return jnp.stack([x, y], -1)
 
 

@@ -30,7 +30,7 @@ def huber(delta: float = 0.1) -> Loss:
     """Returns a loss that is quadratic for errors below `delta` and linear above; a smaller `delta` is closer to `l1`."""
 
     def loss(prediction, measurement):
-        return jnp.mean(optax.losses.huber_loss(prediction, measurement, delta))
+        return jnp.mean(optax.losses.huber_loss(prediction, measurement, delta=delta))
 
     return loss
 

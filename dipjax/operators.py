@@ -57,6 +57,8 @@ class Blur:
         if self.boundary == "circular":
             kernel = jnp.zeros((height, width)).at[:k, :l].set(self.psf)
             return _fourier_product(image, jnp.roll(kernel, (-(k // 2), -(l // 2)), (0, 1)))
+        if self.boundary not in {"reflect", "valid"}:
+            raise ValueError(f'boundary: found {self.boundary!r}, expected "reflect", "circular" or "valid".')
         if self.boundary == "reflect":
             # Convolution flips the psf: the pixels after the centre reach back before the image.
             before, after = (k - 1 - k // 2, l - 1 - l // 2), (k // 2, l // 2)

@@ -47,6 +47,8 @@ def inpainting(measurement, known, *, truth=None) -> Problem:
     known = known[..., None] if known.ndim == 2 else known
     if known.shape not in {(*measurement.shape[:2], 1), measurement.shape}:
         raise ValueError(f"known: found shape {known.shape}, expected (H, W, 1) or (H, W, C) of {measurement.shape}.")
+    if not bool(((known >= 0) & (known <= 1)).all()):
+        raise ValueError("known: found values outside [0, 1], expected True (or 1) where a pixel was measured, else False.")
     if not bool(jnp.any(known > 0)):
         raise ValueError("known: no pixel is known, so there is nothing to restore from; is the mask inverted?")
     operator = operators.Mask(known)

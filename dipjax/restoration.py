@@ -5,7 +5,7 @@ Every function takes a picture as uint8, uint16 or float in [0, 1], of shape (H,
 
 * `seeds`: how many restorations are averaged; more is better and takes proportionally longer.
 * `num_iter`: steps of each; None takes the recipe's.
-* `recipe`: a function from `recipes`; None takes the fast one on a CPU and the paper's on an accelerator.
+* `recipe`: a function from `recipes`, or a `Recipe`; None takes the fast one on a CPU and the paper's on an accelerator.
 * `channel_axis`: the axis of the channels; a picture (H, W) has none.
 * `rng`: an integer or a `jax.random.key`; the same value gives the same result on the same machine.
 * `batching`: a layout from `batching`; None takes the fastest for this machine.
@@ -15,6 +15,9 @@ Every function takes a picture as uint8, uint16 or float in [0, 1], of shape (H,
 All raise a ValueError that says what to do for pictures that are not valid, and a RuntimeError if every seed diverged.
 """
 
+import dataclasses
+
+import jax
 import numpy as np
 
 from dipjax import images, problem, recipes, resampling, train
@@ -140,13 +143,18 @@ def deblur(
 
 
 def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, callback, return_result):
-    if seeds < 1:
-        raise ValueError(f"seeds: found {seeds}, expected at least 1.")
-    if num_iter is not None and num_iter < 1:
-        raise ValueError(f"num_iter: found {num_iter}, expected at least 1.")
-    make_recipe = recipe or recipes.default(task)
+    if not (isinstance(seeds, (int, np.integer)) and seeds >= 1):
+        raise ValueError(f"seeds: found {seeds!r}, expected a whole number of at least 1.")
+    if num_iter is not None and not (isinstance(num_iter, (int, np.integer)) and num_iter >= 1):
+        raise ValueError(f"num_iter: found {num_iter!r}, expected a whole number of at least 1.")
+    is_key = isinstance(rng, jax.Array) and rng.shape == () and jax.numpy.issubdtype(rng.dtype, jax.dtypes.prng_key)
+    if not (is_key or isinstance(rng, (int, np.integer))):
+        raise ValueError(f"rng: found {rng!r}, expected an integer or one key from `jax.random.key`.")
     steps = {} if num_iter is None else {"num_steps": int(num_iter)}
-    method = make_recipe(data.shape[-1], **steps)
+    if isinstance(recipe, train.Recipe):
+        method = dataclasses.replace(recipe, **steps)
+    else:
+        method = (recipe or recipes.default(task))(data.shape[-1], **steps)
     result = train.restore(method, train.seeds(rng, seeds), data, batching=batching, callback=callback)
     if not bool(result.alive.any()):
         raise RuntimeError(f"all {seeds} seeds diverged; try a smaller learning rate or another rng.")

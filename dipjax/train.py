@@ -4,6 +4,7 @@ Every function here is written for one image and one key, a *run*; `batching` la
 other. It knows neither generators nor operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the data).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class Result(NamedTuple):
 
 def seeds(key: Array | int, num_seeds: int) -> Array:
     """Returns the keys `(num_seeds,)` of an ensemble; seed k is the same however many there are."""
-    key = jax.random.key(key) if isinstance(key, int) else key
+    key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
 
 
@@ -109,7 +110,7 @@ def init(recipe: Recipe, key: Array, problem: Problem) -> State:
     z = recipe.input(z_key, problem)
     params = recipe.generator.init(params_key, z)
     opt_state = recipe.optimizer.init(params)
-    return State(jnp.int32(0), noise_key, z, params, opt_state, jnp.zeros(problem.shape), jnp.bool(True))
+    return State(jnp.int32(0), noise_key, z, params, opt_state, jnp.zeros(problem.shape, jnp.float32), jnp.bool(True))
 
 
 @partial(jax.jit, static_argnames="recipe")
@@ -119,7 +120,7 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
     Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite
     ends the run: its parameters and its average stay as they were.
     """
-    noise = jax.random.normal(jax.random.fold_in(state.key, state.step), state.z.shape)
+    noise = jax.random.normal(jax.random.fold_in(state.key, state.step), state.z.shape, state.z.dtype)
     z = state.z + recipe.input_noise * noise
 
     def objective(params):
@@ -127,15 +128,18 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
         loss = recipe.loss(problem.operator(image), problem.measurement)
         return loss + (recipe.penalty(image) if recipe.penalty else 0.0), (loss, image)
 
-    with jax.default_matmul_precision(recipe.precision):
-        grads, (loss, image) = jax.grad(objective, has_aux=True)(state.params)
-    updates, opt_state = optax.with_extra_args_support(recipe.optimizer).update(grads, state.opt_state, state.params, value=loss)
+    # None must not override what the caller has set.
+    with jax.default_matmul_precision(recipe.precision) if recipe.precision else contextlib.nullcontext():
+        (value, (loss, image)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    # What line searches and step-size rules of optax ask for; the others ignore it.
+    extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
+    updates, opt_state = optax.with_extra_args_support(recipe.optimizer).update(grads, state.opt_state, state.params, **extra)
     params = optax.apply_updates(state.params, updates)
     # The window of the average grows to 1 / (1 - smoothing) steps, so that a short run is not dominated by its first outputs.
-    weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step + _FIRST_STEPS))
+    weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step + _FIRST_STEPS)).astype(image.dtype)
     average = optax.incremental_update(image, state.average, weight)
 
-    alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(updates))
+    alive = state.alive & jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(updates)) & jnp.isfinite(image).all()
     new = (params, opt_state, average)
     old = (state.params, state.opt_state, state.average)
     params, opt_state, average = jax.tree.map(partial(jnp.where, alive), new, old)
@@ -154,7 +158,7 @@ def run(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int) 
     Returns:
       The state, and metrics `(recipe.num_steps,)` of which the first `num_steps` are filled and the rest NaN.
     """
-    history = Metrics(*[jnp.full(recipe.num_steps, jnp.nan)] * len(Metrics._fields))
+    history = Metrics(*[jnp.full(recipe.num_steps, jnp.nan, jnp.float32)] * len(Metrics._fields))
 
     def step(i, carry):
         state, history = carry
@@ -189,6 +193,7 @@ def iterate(
     as many steps as take about `chunk_seconds`, at least one.
     """
     check(recipe, problem, problem_axis=problem_axis)
+    _check_keys(keys, problem, problem_axis)
     layout = batching or layouts.default()
     shape = keys.shape
     over_seeds = len(shape) > (problem_axis is not None)
@@ -263,20 +268,34 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
 
     def shapes(problem):
         state = init(recipe, jax.random.key(0), problem)
-        image = recipe.generator.apply(state.params, state.z)
-        prediction = problem.operator(image)
-        return state.z, image, prediction, recipe.loss(prediction, problem.measurement)
+        return state.z, recipe.generator.apply(state.params, state.z)
 
     if problem_axis == 0:
         problem = jax.tree.map(lambda leaf: leaf[0], problem)
-    z, image, prediction, loss = jax.eval_shape(shapes, problem)
+    z = jax.eval_shape(recipe.input, jax.random.key(0), problem)
     if z.ndim != 3 or z.shape[:2] != problem.shape[:2]:
         raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D) with the (H, W, C) of {problem.shape}.")
+    z, image = jax.eval_shape(shapes, problem)
     if image.shape != problem.shape:
         raise ValueError(f"generator: found an image of shape {image.shape}, expected {problem.shape}.")
+    prediction = jax.eval_shape(lambda problem, image: problem.operator(image), problem, image)
     if prediction.shape != problem.measurement.shape:
         raise ValueError(
             f"operator: found a prediction of shape {prediction.shape}, expected the measurement's {problem.measurement.shape}."
         )
+    loss = jax.eval_shape(recipe.loss, prediction, problem.measurement)
     if loss.shape != ():
         raise ValueError(f"loss: found shape {loss.shape}, expected a scalar ().")
+    penalty = jax.eval_shape(recipe.penalty or (lambda image: jnp.zeros(())), image)
+    if penalty.shape != ():
+        raise ValueError(f"penalty: found shape {penalty.shape}, expected a scalar ().")
+
+
+def _check_keys(keys, problem, problem_axis):
+    """Refuses anything but typed keys of one of the shapes that `restore` documents."""
+    if not (isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)):
+        raise ValueError(f"key: found {type(keys).__name__}, expected typed keys from `jax.random.key` or `seeds`.")
+    first = () if problem_axis is None else jax.tree.leaves(problem)[0].shape[:1]
+    if keys.size == 0 or keys.shape[: len(first)] != first or keys.ndim > len(first) + 1:
+        expected = "() or (K,)" if problem_axis is None else f"({first[0]},) or ({first[0]}, K) for {first[0]} problems"
+        raise ValueError(f"key: found shape {keys.shape}, expected {expected}.")

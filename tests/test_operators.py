@@ -261,3 +261,8 @@ def test_the_operators_run_where_their_arrays_are():
     task = problem.stack([problem.deblurring(picture(6, 6, 1), psfs.box(n)) for n in (3, 3)])
     made = jax.vmap(lambda one: one.operator(one.measurement))(task)
     np.testing.assert_allclose(made[0], task.operator.replace(psf=task.operator.psf[0])(task.measurement[0]), atol=1e-6)
+
+
+def test_a_misspelt_boundary_is_refused():
+    with pytest.raises(ValueError, match="refelct"):
+        operators.Blur(jnp.ones((3, 3)) / 9, "refelct")(jnp.zeros((5, 5, 1)))

@@ -208,3 +208,8 @@ def test_a_single_value_counts_for_all_levels(scalar):
     one, each = Skip(1, (4, 4), (4, 4), (2, 2), kernel_down=scalar), Skip(1, (4, 4), (4, 4), (2, 2), kernel_down=(scalar,) * 2)
     shapes = [jax.eval_shape(net.init, jax.random.key(0), image(8, 8, 2)) for net in (one, each)]
     chex.assert_trees_all_equal_shapes(*shapes)
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match="odd"):
+        jax.eval_shape(Skip(1, down=(4,), up=(4,), skip=(0,), kernel_up=2).init, jax.random.key(0), jnp.zeros((4, 4, 2)))

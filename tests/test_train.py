@@ -532,3 +532,10 @@ def test_a_problem_that_is_not_valid_is_refused_by_name(name):
 def test_a_measurement_is_zero_where_it_is_not_known():
     task = problem.inpainting(IMAGE, np.eye(4, 5, dtype=bool))
     chex.assert_trees_all_equal(task.measurement, jnp.asarray(IMAGE * np.eye(4, 5)[..., None], jnp.float32))
+
+
+def test_optimizers_with_a_line_search_work():
+    recipe = mixer_recipe(optimizer=optax.lbfgs(), num_steps=3, input_noise=0.0)
+    result = train.restore(recipe, train.seeds(0, 2), problem.denoising(picture()))
+    assert bool(result.alive.all())
+    assert (result.metrics.loss[:, -1] < result.metrics.loss[:, 0]).all()

@@ -61,8 +61,8 @@ class Norm(nn.Module):
         """Maps `(H, W, C)` to the same shape."""
         channels = image.shape[-1:]
         scale, bias = (
-            self.param("scale", self.scale_init, channels),
-            self.param("bias", nn.initializers.zeros, channels),
+            self.param("scale", self.scale_init, channels, jnp.float32),
+            self.param("bias", nn.initializers.zeros, channels, jnp.float32),
         )
         return normalize(image, scale, bias)
 
@@ -118,8 +118,8 @@ class UpConvNorm(nn.Module):
         """Maps skip `(H, W, S)` and deep `(H / 2, W / 2, D)`, rounded up, to `(H, W, channels)`; S may be 0."""
         size, num_skip, num_in = self.kernel_size, skip.shape[-1], skip.shape[-1] + deep.shape[-1]
         fan_in = size**2 * num_in
-        scale = self.param("join_scale", self.scale_init, (num_in,))
-        shift = self.param("join_bias", nn.initializers.zeros, (num_in,))
+        scale = self.param("join_scale", self.scale_init, (num_in,), jnp.float32)
+        shift = self.param("join_bias", nn.initializers.zeros, (num_in,), jnp.float32)
         kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, num_in, self.channels))
         if self.upsample is nearest and size == 3 and skip.shape[:2] == (2 * deep.shape[0], 2 * deep.shape[1]):
             # Repeating pixels changes neither mean nor variance, so the small image can be normalised.

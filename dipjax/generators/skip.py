@@ -50,6 +50,13 @@ class Skip(nn.Module):
                 f"Skip: found {len(self.down)} down, {len(self.up)} up and {len(self.skip)} skip channels,"
                 " expected the same number of each, one per level."
             )
+        for name in ("kernel_down", "kernel_up", "upsample", "pool"):
+            option = getattr(self, name)
+            if isinstance(option, tuple) and len(option) != len(self.down):
+                raise ValueError(f"Skip: found {len(option)} entries of {name}, expected {len(self.down)}, one per level.")
+        sizes = {_at(kernel, i) for kernel in (self.kernel_down, self.kernel_up, self.kernel_skip) for i in range(len(self.down))}
+        if any(size % 2 == 0 for size in sizes):
+            raise ValueError(f"Skip: found kernel sizes {sorted(sizes)}, expected odd ones.")
         image = self._level(0, z)
         return self.output(blocks.Conv(self.channels, 1, 1, self.padding, self.use_bias, name="head")(image))
 
