@@ -25,6 +25,10 @@ _USAGE, _INPUT, _OUTPUT, _DIVERGED, _INTERRUPTED, _TERMINATED = 2, 3, 4, 5, 130,
 class _Parser(argparse.ArgumentParser):
     """argparse offers no other way than a subclass to change how an error reads."""
 
+    def __init__(self, *arguments, **options):
+        # Abbreviations would take `--seed 42` for `--seeds 42`.
+        super().__init__(*arguments, allow_abbrev=False, **options)
+
     def error(self, message):
         self.exit(_USAGE, f"dipjax: error: {message} (see {self.prog} --help)\n")
 
@@ -47,7 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Reads one command line; leaves with exit code 2 if it is wrong."""
-    return _parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
+    options, unknown = _parser().parse_known_args(arguments, argparse.Namespace(arguments=arguments))
+    if unknown:
+        hint = "; --rng N is the random start, --seeds K how many" if unknown[0].startswith("--seed") else ""
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
 
 
 def _run(options):
@@ -98,7 +106,7 @@ def _parser():
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_restoration(commands, "denoise", "remove noise")
     inpaint = _add_restoration(commands, "inpaint", "fill in missing pixels; the others stay as they are")
-    inpaint.add_argument("--mask", required=True, help="picture of the same size, white where to fill in")
+    inpaint.add_argument("--mask", required=True, help="picture of the same size, lighter than half where to fill in")
     inpaint.add_argument("--mask-known", action="store_true", help="white marks the pixels to keep instead")
     superres = _add_restoration(commands, "superres", "enlarge")
     superres.add_argument("--factor", type=_whole(2), default=4, metavar="N", help="times longer on each side (default 4)")
@@ -107,31 +115,35 @@ def _parser():
     deblur = _add_restoration(commands, "deblur", "sharpen a picture whose blur is known")
     blur = deblur.add_mutually_exclusive_group(required=True)
     blur.add_argument("--psf", metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
-    blur.add_argument("--gaussian", type=_positive, metavar="SIGMA", help="out of focus, standard deviation in pixels")
+    blur.add_argument("--gaussian", type=_positive, metavar="SIGMA", help="Gaussian blur, standard deviation in pixels")
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
     boundaries = ("reflect", "circular", "valid")
-    deblur.add_argument("--boundary", choices=boundaries, default="reflect", help="beyond the edges (default reflect)")
+    deblur.add_argument("--boundary", choices=boundaries, default="reflect", help="what lies beyond the edges (default reflect)")
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
     demo.add_argument("-o", "--output", default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)")
     doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")
     for command, run in ((demo, _demo), (doctor, _doctor)):
         command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, parser=command)
     return parser
 
 
 def _add_restoration(commands, task, words):
     parser = commands.add_parser(task, help=words, description=f"{words.capitalize()}. Reads and writes PNG, JPEG, WebP, BMP, TIFF.")
-    parser.set_defaults(run=_restore, task=task)
+    parser.set_defaults(run=_restore, task=task, parser=parser)
     parser.add_argument("input", metavar="IN", help="the picture")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to write (default: beside the input)")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     common = parser.add_argument_group("how long and how well")
     common.add_argument("--seeds", type=_whole(1), default=4, metavar="K", help="restorations that are averaged (default 4)")
     common.add_argument("--rng", type=_whole(0, 2**32 - 1), default=0, metavar="N", help="where the seeds begin (default 0)")
-    common.add_argument("--steps", type=_whole(1), metavar="N", help="of each restoration (default: the recipe's)")
-    common.add_argument("--budget", type=_positive, metavar="SECONDS", help="stop then, compilation included, and write")
-    common.add_argument("--recipe", choices=("fast", "paper"), help="settings (default: fast on a CPU, else paper)")
+    common.add_argument("--steps", type=_whole(1), metavar="N", help="training steps of each restoration (default: the recipe's)")
+    common.add_argument(
+        "--budget", type=_positive, metavar="SECONDS", help="stop then, compilation included, but not before the first step"
+    )
+    common.add_argument(
+        "--recipe", choices=("fast", "paper"), help="fast: small network; paper: the official setting (default: fast on a CPU, else paper)"
+    )
     common.add_argument("--schedule", choices=("constant", "cosine"), help="of the learning rate (default: the recipe's)")
     layouts = ("auto", "vmap", "map")
     common.add_argument("--batching", choices=layouts, default="auto", help="seeds together or one by one (default auto)")

@@ -187,12 +187,15 @@ def _deblur(pixels, truth, options):
     from dipjax import problem, psfs
 
     extent = 8 * options.gaussian if options.gaussian else options.motion[0] if options.motion else 0
-    if extent > max(pixels.shape[:2]):
+    if extent > sum(pixels.shape[:2]):  # before an enormous array is made
         raise ImageError("the blur is wider than the picture")
     if options.psf:
         psf = images.load_psf(options.psf)
     else:
         psf = psfs.gaussian(options.gaussian) if options.gaussian else psfs.motion(*options.motion)
+    if psf.shape[0] > pixels.shape[0] or psf.shape[1] > pixels.shape[1]:
+        sizes = [f"{width} x {height}" for height, width in (psf.shape, pixels.shape[:2])]
+        raise ImageError(f"the blur covers {sizes[0]} pixels and the picture has only {sizes[1]}")
     if options.boundary != "valid":
         return Task(problem.deblurring(pixels, psf, boundary=options.boundary, truth=truth), _clip, pixels)
     # Here the estimate is larger than the picture: what is written is the part that was photographed.

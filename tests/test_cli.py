@@ -610,3 +610,10 @@ def test_doctor_warns_of_a_plugin_that_does_not_match_and_of_an_old_pillow(monke
     assert "WARNING   Pillow 11.0.0" in out
     assert "jax-cuda13" not in out
     assert "JAX_DIPJAX_TEST=on" in out
+
+
+def test_an_option_is_never_guessed_from_its_beginning(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        cli.parse(["denoise", "photo.png", "--seed", "42"])
+    assert leaving.value.code == 2
+    assert "--rng" in capsys.readouterr().err
