@@ -45,7 +45,7 @@ def main():
     width = (arguments.width,) * 5
     recipe = train.Recipe(Skip(down=width, up=width), inputs.noise(32), 100, optax.adam(0.01), input_noise=1 / 30)
     task = problem.denoising(np.random.default_rng(0).random((arguments.size, arguments.size, 3)))
-    layout = batching.default()
+    layout = batching.default(arguments.seeds * arguments.size**2)
     one, many = train.seeds(0, 1), train.seeds(0, arguments.seeds)
     state = train.init(recipe, one[0], task)
     states = {len(keys): train._init_all(recipe, keys, task, layout, None) for keys in (one, many)}

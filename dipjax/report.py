@@ -115,7 +115,7 @@ def record(report: Report) -> bytes:
         "loss": last_loss.tolist(),
         "metrics": report.scores,
         "recipe": {"name": report.recipe_name, "schedule": options.schedule or "recipe's own"} | describe(report.recipe),
-        "batching": batching.default().__name__ if options.batching == "auto" else options.batching,
+        "batching": batching.default(options.seeds * height * width).__name__ if options.batching == "auto" else options.batching,
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "versions": {"dipjax": __version__, "python": platform.python_version()} | {name: metadata.version(name) for name in names},
     }

@@ -194,7 +194,7 @@ def iterate(
     """
     check(recipe, problem, problem_axis=problem_axis)
     _check_keys(keys, problem, problem_axis)
-    layout = batching or layouts.default()
+    layout = batching or layouts.default(keys.size * problem.shape[0] * problem.shape[1])
     shape = keys.shape
     over_seeds = len(shape) > (problem_axis is not None)
     if problem_axis is not None and over_seeds:  # N problems with K seeds each are N K runs

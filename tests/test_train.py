@@ -539,3 +539,10 @@ def test_optimizers_with_a_line_search_work():
     result = train.restore(recipe, train.seeds(0, 2), problem.denoising(picture()))
     assert bool(result.alive.all())
     assert (result.metrics.loss[:, -1] < result.metrics.loss[:, 0]).all()
+
+
+def test_the_default_layout_spares_memory_on_accelerators_when_there_is_much_to_do(monkeypatch):
+    assert batching.default() is batching.one_by_one  # on CPU always
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert batching.default(4 * 64**2) is jax.vmap
+    assert batching.default(8 * 512**2) is batching.one_by_one
