@@ -191,8 +191,9 @@ def max_pool(image: Array) -> Array:
 
 
 def _blocks(image):
-    height, width, channels = _even(image).shape
-    return _even(image).reshape(height // 2, 2, width // 2, 2, channels)
+    image = _even(image)
+    height, width, channels = image.shape
+    return image.reshape(height // 2, 2, width // 2, 2, channels)
 
 
 def _even(image):
@@ -207,10 +208,7 @@ def lanczos_pool(kernel: resampling.Kernel = resampling.LANCZOS2) -> Callable[[A
     """
 
     def pool(image):
-        image = _even(image)
-        rows, columns = (resampling.matrix(size, 2, kernel) for size in image.shape[:2])
-        image = jnp.einsum("hH,HWC->hWC", rows, image, precision="highest")
-        return jnp.einsum("wW,hWC->hwC", columns, image, precision="highest")
+        return resampling.shrink(_even(image), 2, kernel)
 
     return pool
 
