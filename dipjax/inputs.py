@@ -1,6 +1,7 @@
 """The generator's fixed input z.
 
-An input is a function `(key, problem) -> z (H, W, D)` with `(H, W, C) = problem.shape`. The factories are cached: two calls with
+An input is a function `(key, problem) -> z (H, W, D)` with `(H, W, C) = problem.shape`; for a generator that makes several pixels
+of each one of z, it is smaller by that `stride`, rounded up. The factories are cached: two calls with
 equal arguments return the same function, so that equal recipes are equal and nothing recompiles. To add one, add a function.
 """
 
@@ -15,23 +16,27 @@ Input = Callable[[Array, object], Array]
 
 
 @cache
-def noise(depth: int = 32, *, scale: float = 0.1) -> Input:
+def noise(depth: int = 32, *, scale: float = 0.1, stride: int = 1) -> Input:
     """Returns uniform noise in [0, scale) with `depth` channels: the official input (utils/common_utils.py, get_noise)."""
 
     def sample(key, problem):
-        return scale * jax.random.uniform(key, (*problem.shape[:2], depth), jnp.float32)
+        return scale * jax.random.uniform(key, (*_size(problem, stride), depth), jnp.float32)
 
     return sample
 
 
 @cache
-def normal(depth: int = 32, *, scale: float = 0.1) -> Input:
+def normal(depth: int = 32, *, scale: float = 0.1, stride: int = 1) -> Input:
     """Returns normal noise with standard deviation `scale` and `depth` channels."""
 
     def sample(key, problem):
-        return scale * jax.random.normal(key, (*problem.shape[:2], depth), jnp.float32)
+        return scale * jax.random.normal(key, (*_size(problem, stride), depth), jnp.float32)
 
     return sample
+
+
+def _size(problem, stride):
+    return [-(-side // stride) for side in problem.shape[:2]]
 
 
 def meshgrid(key: Array, problem) -> Array:

@@ -28,8 +28,8 @@ _FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; f
 class Recipe:
     """The method. Hashable: it decides the compiled program, and equal recipes share one."""
 
-    generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (H, W, D)) -> (H, W, C)
-    input: Callable[[Array, Problem], Array]  # (key, problem) -> z (H, W, D), see `inputs`
+    generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (h, w, D)) -> (H, W, C) or larger
+    input: Callable[[Array, Problem], Array]  # (key, problem) -> z (h, w, D), see `inputs`
     num_steps: int
     optimizer: optax.GradientTransformation
     loss: losses.Loss = losses.mse
@@ -44,7 +44,7 @@ class State(NamedTuple):
 
     step: Array  # (), int32
     key: Array  # ()
-    z: Array  # (H, W, D)
+    z: Array  # (h, w, D), (H, W, D) for most generators
     params: Any
     opt_state: Any
     average: Array  # (H, W, C), the estimate
@@ -120,11 +120,13 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
     Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite
     ends the run: its parameters and its average stay as they were.
     """
-    noise = jax.random.normal(jax.random.fold_in(state.key, state.step), state.z.shape, state.z.dtype)
-    z = state.z + recipe.input_noise * noise
+    z = state.z
+    if recipe.input_noise:  # drawing it takes time even where nothing of it is added
+        noise = jax.random.normal(jax.random.fold_in(state.key, state.step), z.shape, z.dtype)
+        z = z + recipe.input_noise * noise
 
     def objective(params):
-        image = recipe.generator.apply(params, z)
+        image = _generate(recipe, params, z, problem)
         loss = recipe.loss(problem.operator(image), problem.measurement)
         return loss + (recipe.penalty(image) if recipe.penalty else 0.0), (loss, image)
 
@@ -145,6 +147,12 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
     params, opt_state, average = jax.tree.map(partial(jnp.where, alive), new, old)
     state = State(state.step + 1, state.key, state.z, params, opt_state, average, alive)
     return state, Metrics(loss, _psnr(image, problem), _psnr(average, problem))
+
+
+def _generate(recipe, params, z, problem):
+    """Returns the image; a generator that makes several pixels of each one of z may make more than fit."""
+    height, width, _ = problem.shape
+    return recipe.generator.apply(params, z)[:height, :width]
 
 
 def _psnr(image, problem):
@@ -273,11 +281,17 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
     if problem_axis == 0:
         problem = jax.tree.map(lambda leaf: leaf[0], problem)
     z = jax.eval_shape(recipe.input, jax.random.key(0), problem)
-    if z.ndim != 3 or z.shape[:2] != problem.shape[:2]:
-        raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D) with the (H, W, C) of {problem.shape}.")
-    z, image = jax.eval_shape(shapes, problem)
-    if image.shape != problem.shape:
-        raise ValueError(f"generator: found an image of shape {image.shape}, expected {problem.shape}.")
+    if z.ndim != 3:
+        raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D), or smaller by the stride of the generator.")
+    z, made = jax.eval_shape(shapes, problem)
+    # One row or column less of z must not suffice: the crop is for what exceeds a multiple of the stride.
+    excess = any(side < n or (k - 1) * side >= n * k for side, n, k in zip(made.shape, problem.shape[:2], z.shape, strict=False))
+    if made.ndim != 3 or made.shape[2] != problem.shape[2] or excess:
+        raise ValueError(
+            f"generator: found an image of shape {made.shape} made of z of shape {z.shape}, expected {problem.shape}; the `stride` of the"
+            " input, see `inputs.noise`, must be that of the generator."
+        )
+    image = jax.ShapeDtypeStruct(problem.shape, made.dtype)
     prediction = jax.eval_shape(lambda problem, image: problem.operator(image), problem, image)
     if prediction.shape != problem.measurement.shape:
         raise ValueError(

@@ -139,7 +139,7 @@ def test_aligned_doubling_interpolates_between_the_corner_pixels(size):
     np.testing.assert_allclose(blocks.bilinear_aligned(x)[-1, -1], x[-1, -1], atol=1e-6)
 
 
-@pytest.mark.parametrize("pool", [blocks.average_pool, blocks.max_pool, blocks.lanczos_pool()])
+@pytest.mark.parametrize("pool", [blocks.average_pool, blocks.max_pool, blocks.lanczos2_pool])
 @pytest.mark.parametrize("size", [(1, 1), (2, 4), (5, 6)])
 def test_pooling_halves_both_sides_rounding_up_and_keeps_constants(pool, size):
     pooled = pool(jnp.full((*size, 2), 0.7))

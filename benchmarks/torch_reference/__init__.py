@@ -3,9 +3,10 @@
 Written from a description of the official repository (github.com/DmitryUlyanov/deep-image-prior, commit 042e0d4); no
 code is copied. Everything is NCHW with N = 1, as there, and batch norm is always in train mode: never call `.eval()`.
 
-    skip           the default generator; state-dict names are the official ones
-    unet, resnet, texture_nets, dcgan
-                   the other official generators, repaired where the official code crashes; state-dict names are ours
+    skip, unet, resnet
+                   official generators, repaired where the official code crashes; state-dict names are the official ones
+    texture_nets, dcgan
+                   the other official generators; state-dict names are ours
     downsampler    the super-resolution operator
     convdecoder    deepinv's generator and its published setting
     deepdecoder    the Deep Decoder

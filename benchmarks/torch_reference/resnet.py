@@ -19,7 +19,7 @@ def resnet(
     need_sigmoid: bool = True,
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     pad: str = "reflection",
-) -> nn.Sequential:
+) -> nn.Module:
     """Builds conv -> act -> residual blocks -> conv -> norm -> conv -> [sigmoid], all kernels 3x3.
 
     Only the first and the last convolution take `pad`; those between pad with zeros. Blocks have no bias and no
@@ -27,43 +27,33 @@ def resnet(
     honoured here; get_net passes a batch norm as the activation and crashes, here the activation is LeakyReLU(0.2)
     unless given.
 
+    State-dict names are the official ones: 'model.0.1.weight', 'model.2.0.weight', 'model.2.1.bias'.
+
     Returns:
         A network from (1, D, H, W) to (1, C, H, W) for any H and W.
     """
-    blocks = (_Block(num_channels, need_residual=need_residual, act_fun=act_fun, norm=norm) for _ in range(num_blocks))
-    return nn.Sequential(
-        OrderedDict(
-            first=conv(in_channels, num_channels, 3, pad=pad),
-            act=activation(act_fun),
-            blocks=nn.Sequential(*blocks),
-            merge=nn.Conv2d(num_channels, num_channels, 3, padding=1),
-            norm=norm(num_channels),
-            last=conv(num_channels, out_channels, 3, pad=pad),
-            output=nn.Sigmoid() if need_sigmoid else nn.Identity(),
-        )
-    )
+    layers = [conv(in_channels, num_channels, 3, pad=pad), activation(act_fun)]
+    layers += [_block(num_channels, need_residual=need_residual, act_fun=act_fun, norm=norm) for _ in range(num_blocks)]
+    layers += [nn.Conv2d(num_channels, num_channels, 3, padding=1), norm(num_channels)]
+    layers += [conv(num_channels, out_channels, 3, pad=pad), *([nn.Sigmoid()] if need_sigmoid else [])]
+    return nn.Sequential(OrderedDict(model=nn.Sequential(*layers)))
 
 
-class _Block(nn.Module):
-    """Adds to its input conv -> norm -> act -> conv -> norm; without `need_residual` only returns the latter."""
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        need_residual: bool,
-        act_fun: str | Callable[[], nn.Module],
-        norm: Callable[[int], nn.Module],
-    ) -> None:
-        super().__init__()
-        self.need_residual = need_residual
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            norm(channels),
-            activation(act_fun),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            norm(channels),
-        )
+class _Residual(nn.Sequential):
+    """Adds the chain's result to its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x) if self.need_residual else self.body(x)
+        return x + super().forward(x)
+
+
+def _block(
+    channels: int, *, need_residual: bool, act_fun: str | Callable[[], nn.Module], norm: Callable[[int], nn.Module]
+) -> nn.Sequential:
+    """Builds conv -> norm -> act -> conv -> norm, added to its input or not."""
+    return (_Residual if need_residual else nn.Sequential)(
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        norm(channels),
+        activation(act_fun),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        norm(channels),
+    )

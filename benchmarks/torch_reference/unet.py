@@ -29,6 +29,8 @@ class UNet(nn.Module):
         pad: 'reflection'; every other value means zeros.
         norm: makes a normalisation from a number of channels, or None; `nn.BatchNorm2d` through get_net.
         need_sigmoid, need_bias: whether there is a final sigmoid, and a bias in convolutions.
+
+    State-dict names are the official ones: 'start.conv1.0.0.weight', 'down1.conv.conv2.1.bias', 'up4.up.weight', 'final.0.0.weight'.
     """
 
     def __init__(
@@ -53,22 +55,21 @@ class UNet(nn.Module):
         if filters[0] <= repeated:
             raise ValueError(f"in_channels is {in_channels}; with concat_x, expected fewer than {filters[0]}.")
 
-        def down(stage_in: int, stage_out: int) -> nn.Sequential:
-            body = _two_convs(stage_in, stage_out - repeated, norm=norm, bias=need_bias, pad=pad)
-            return nn.Sequential(nn.MaxPool2d(2, 2), body)
+        def down(stage_in: int, stage_out: int) -> _Down:
+            return _Down(_TwoConvs(stage_in, stage_out - repeated, norm=norm, bias=need_bias, pad=pad))
 
         def up(stage_out: int, *, same_channels: bool = False) -> _Up:
             mode = (upsample_mode, align_corners)
             return _Up(stage_out, *mode, same_channels=same_channels, bias=need_bias, pad=pad)
 
         self.concat_x = concat_x
-        self.start = _two_convs(in_channels, filters[0] - repeated, norm=norm, bias=need_bias, pad=pad)
+        self.start = _TwoConvs(in_channels, filters[0] - repeated, norm=norm, bias=need_bias, pad=pad)
         self.down1, self.down2, self.down3, self.down4 = map(down, filters[:-1], filters[1:])
         self.more_downs = nn.ModuleList(down(filters[4], filters[4]) for _ in range(more_layers))
         self.more_ups = nn.ModuleList(up(filters[4], same_channels=True) for _ in range(more_layers))
         self.up4, self.up3, self.up2, self.up1 = map(up, reversed(filters[:-1]))
-        self.final = conv(filters[0], out_channels, 1, bias=need_bias, pad=pad)
-        self.output = nn.Sigmoid() if need_sigmoid else nn.Identity()
+        final = conv(filters[0], out_channels, 1, bias=need_bias, pad=pad)
+        self.final = nn.Sequential(final, nn.Sigmoid()) if need_sigmoid else final
 
     def forward(self, x: Tensor) -> Tensor:
         features, stages = [], (self.start, self.down1, self.down2, self.down3, self.down4, *self.more_downs)
@@ -81,7 +82,19 @@ class UNet(nn.Module):
         out = features.pop()
         for up in (*reversed(self.more_ups), self.up4, self.up3, self.up2, self.up1):
             out = up(out, features.pop())
-        return self.output(self.final(out))
+        return self.final(out)
+
+
+class _Down(nn.Module):
+    """Halves by the maximum, then convolves twice."""
+
+    def __init__(self, convs: "_TwoConvs") -> None:
+        super().__init__()
+        self.conv = convs
+        self.down = nn.MaxPool2d(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.down(x))
 
 
 class _Up(nn.Module):
@@ -95,18 +108,24 @@ class _Up(nn.Module):
         else:
             widen = upsample(mode, align_corners=align_corners)
             self.up = nn.Sequential(widen, conv(deep, channels, 3, bias=bias, pad=pad))
-        self.conv = _two_convs(2 * channels, channels, norm=None, bias=bias, pad=pad)
+        self.conv = _TwoConvs(2 * channels, channels, norm=None, bias=bias, pad=pad)
 
     def forward(self, deep: Tensor, encoded: Tensor) -> Tensor:
         deep = self.up(deep)
         return self.conv(torch.cat([deep, crop_to(encoded, *deep.shape[2:])], dim=1))
 
 
-def _two_convs(in_channels: int, out_channels: int, *, norm: Callable[[int], nn.Module] | None, bias: bool, pad: str) -> nn.Sequential:
-    """Builds twice: 3x3 convolution -> [normalisation] -> ReLU."""
-    layers = []
-    for channels in (in_channels, out_channels):
-        layers.append(conv(channels, out_channels, 3, bias=bias, pad=pad))
-        layers.extend([norm(out_channels)] if norm else [])
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers)
+class _TwoConvs(nn.Module):
+    """Applies twice: 3x3 convolution -> [normalisation] -> ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: Callable[[int], nn.Module] | None, bias: bool, pad: str) -> None:
+        super().__init__()
+
+        def layer(channels: int) -> nn.Sequential:
+            convolution = conv(channels, out_channels, 3, bias=bias, pad=pad)
+            return nn.Sequential(convolution, *([norm(out_channels)] if norm else []), nn.ReLU())
+
+        self.conv1, self.conv2 = layer(in_channels), layer(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.conv1(x))

@@ -5,7 +5,6 @@ Everything maps one image `(H, W, C)` and keeps no state. Initialisation is PyTo
 
 import math
 from collections.abc import Callable
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +43,21 @@ class Conv(nn.Module):
         border = (size - 1) // 2
         image = convolution.pad(image, border, border, self.padding) if border else image
         image = convolution.conv(image, kernel, self.stride)
+        return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,)) if self.use_bias else image
+
+
+class Deconv(nn.Module):
+    """Doubles both sides with a transposed 4x4 convolution of stride 2."""
+
+    channels: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """Maps `(H, W, C)` to `(2 H, 2 W, channels)`."""
+        fan_in = 16 * self.channels  # PyTorch takes the number of outputs for that of inputs
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (4, 4, image.shape[-1], self.channels))
+        image = convolution.conv_transpose(image, kernel)
         return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,)) if self.use_bias else image
 
 
@@ -200,17 +214,17 @@ def _even(image):
     return jnp.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
 
 
-@cache
-def lanczos_pool(kernel: resampling.Kernel = resampling.LANCZOS2) -> Callable[[Array], Array]:
-    """Returns the halving of both sides with a fixed Lanczos kernel; an odd side first repeats its last pixel.
+def lanczos2_pool(image: Array) -> Array:
+    """Halves both sides with a fixed Lanczos kernel of two lobes; an odd side first repeats its last pixel.
 
     The official code leaves this kernel trainable by accident; here it stays what its name says.
     """
+    return resampling.shrink(_even(image), 2, resampling.LANCZOS2)
 
-    def pool(image):
-        return resampling.shrink(_even(image), 2, kernel)
 
-    return pool
+def lanczos3_pool(image: Array) -> Array:
+    """Halves both sides with a fixed Lanczos kernel of three lobes; an odd side first repeats its last pixel."""
+    return resampling.shrink(_even(image), 2, resampling.LANCZOS3)
 
 
 def crop_to(image: Array, like: Array) -> Array:

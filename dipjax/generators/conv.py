@@ -82,15 +82,33 @@ def conv_of_nearest(image: Array, kernel: Array, padding: str) -> Array:
     Returns:
       `(2 H, 2 W, O)`.
     """
-    height, width, channels = image.shape
-    num_out = kernel.shape[-1]
     phases = jnp.einsum("pti,quj,ijco->tucpqo", _PHASES, _PHASES, kernel, precision="highest")
     # Reflecting the doubled image repeats the edge pixel of the small one.
-    image = pad(image, 1, 1, "zero" if padding == "zero" else "edge")
-    windows = conv(image, phases.reshape(2, 2, channels, 4 * num_out)).reshape(height + 1, width + 1, 2, 2, num_out)
+    return _conv_of_phases(pad(image, 1, 1, "zero" if padding == "zero" else "edge"), phases)
+
+
+def conv_transpose(image: Array, kernel: Array) -> Array:
+    """Doubles an image with a transposed 4x4 convolution of stride 2 and padding 1, PyTorch's ConvTranspose2d(4, 2, 1).
+
+    Args:
+      image: `(H, W, C)`.
+      kernel: `(4, 4, C, O)`; input pixel i adds `kernel[t]` times itself to output pixel 2 i - 1 + t.
+
+    Returns:
+      `(2 H, 2 W, O)`.
+    """
+    taps = np.array([[3, 1], [2, 0]])  # output position p of a pair sees these taps of its two input pixels
+    phases = kernel[taps[:, :, None, None], taps[None, None]].transpose(1, 3, 4, 0, 2, 5)
+    return _conv_of_phases(pad(image, 1, 1, "zero"), phases)
+
+
+def _conv_of_phases(image, phases):
+    """Convolves a padded image `(H + 2, W + 2, C)` with one 2x2 kernel per position in the 2 x 2 block; phases `(2, 2, C, 2, 2, O)`."""
+    height, width = image.shape[0] - 2, image.shape[1] - 2
+    windows = conv(image, phases.reshape(*phases.shape[:3], -1)).reshape(height + 1, width + 1, *phases.shape[3:])
     rows = [[windows[p : p + height, q : q + width, p, q] for q in (0, 1)] for p in (0, 1)]
     blocks = jnp.stack([jnp.stack(row, 2) for row in rows], 1)
-    return blocks.reshape(2 * height, 2 * width, num_out)
+    return blocks.reshape(2 * height, 2 * width, -1)
 
 
 def _forward(form, stride, image, kernel):

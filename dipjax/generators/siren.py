@@ -1,0 +1,48 @@
+"""SIREN: a network that maps the coordinates of a pixel to its colour, with sines between its layers."""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from dipjax.generators import blocks
+
+
+def from_signed(image: Array) -> Array:
+    """Maps [-1, 1], the range that the paper fits, to [0, 1]."""
+    return 0.5 + 0.5 * image
+
+
+class Siren(nn.Module):
+    """An implicit representation: every pixel by itself, its coordinates (x, y) through a network of sines.
+
+        x = sin(frequency (W x + b))      the first time, and num_layers times more
+        image = output(W x + b)
+
+    Its z is `inputs.meshgrid`; `frequency` is the only prior: lower is smoother. It refers to the whole image, so larger images want a
+    larger one. Weights start in U(-1/D, 1/D) in the first layer, and within sqrt(6 / width) / frequency of zero after it.
+
+    Reference: Sitzmann, Martel, Bergman, Lindell, Wetzstein, Implicit Neural Representations with Periodic Activation Functions,
+    NeurIPS 2020.
+    """
+
+    channels: int = 3
+    num_layers: int = 3
+    width: int = 256
+    frequency: float = 30.0  # omega_0 of the paper
+    output: Callable = from_signed  # or nn.sigmoid
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        """Maps coordinates z `(H, W, 2)` from 0 to 1 to an image `(H, W, channels)`."""
+        x = 2 * z - 1
+        for i in range(self.num_layers + 1):
+            bound = math.sqrt(6 / x.shape[-1]) / self.frequency if i else 1 / x.shape[-1]
+            x = jnp.sin(self.frequency * self._linear(f"layer{i}", self.width, bound, x))
+        return self.output(self._linear("head", self.channels, math.sqrt(6 / x.shape[-1]) / self.frequency, x))
+
+    def _linear(self, name, width, bound, x):
+        kernel = self.param(f"{name}_kernel", blocks.uniform_fan_in(bound**-2), (x.shape[-1], width))
+        return x @ kernel + self.param(f"{name}_bias", blocks.uniform_fan_in(x.shape[-1]), (width,))

@@ -1,0 +1,262 @@
+"""Parameters from PyTorch and back: the official skip network, U-Net and ResNet, under their official state-dict names.
+
+A converted network computes the same picture: `generator.apply(params, z)` for z `(H, W, D)` equals `net(z)` for z `(1, D, H, W)`, with
+batch normalisation in training mode, as the official code always uses it (its running statistics are neither read nor kept). Only
+`load`, `save` and `to_torch` need PyTorch. To add a network, add a function that pairs the names, and a line to `_NAMES`.
+
+Reference: github.com/DmitryUlyanov/deep-image-prior, models/skip.py, models/unet.py, models/resnet.py.
+"""
+
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dipjax import resampling
+from dipjax.generators import blocks
+from dipjax.generators.resnet import ResNet
+from dipjax.generators.skip import Skip
+from dipjax.generators.unet import UNet
+
+_OIHW, _IOHW, _SAME = (3, 2, 0, 1), (2, 3, 0, 1), None
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_MOST_LISTED = 20
+_LANCZOS = {blocks.lanczos2_pool: resampling.LANCZOS2, blocks.lanczos3_pool: resampling.LANCZOS3}
+
+
+class _Pair(NamedTuple):
+    path: str  # of the parameter in dipjax, joined by slashes
+    name: str  # in the state dict
+    axes: tuple[int, ...] | None  # from dipjax's order of axes to PyTorch's
+
+
+def from_torch(generator: Skip | UNet | ResNet, state_dict: Mapping[str, Any], *, depth: int = 32) -> Any:
+    """Returns the parameters of `generator` that a PyTorch network has.
+
+    Args:
+      generator: with the options of the PyTorch network.
+      state_dict: `net.state_dict()`: tensors, or arrays, by their official names.
+      depth: channels D of the input z.
+
+    Returns:
+      The params of `generator.apply(params, z)`, float32.
+
+    Raises:
+      ValueError: names are missing or unexpected, or shapes differ; the message lists them.
+
+    Example:
+      >>> params = dipjax.interop.from_torch(Skip(), net.state_dict())  # doctest: +SKIP
+    """
+    state = {name: value for name, value in state_dict.items() if name.rpartition(".")[2] not in _BUFFERS}
+    pairs, fixed = _pairs(generator), _fixed(generator)
+    template = _shapes(generator, depth)
+    expected = {pair.name: _order(np.empty(template[pair.path]), pair.axes).shape for pair in pairs}
+    expected |= {name: value.shape for name, value in fixed.items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    wrong = [f"{name} has shape {found[name]} instead of {shape}" for name, shape in expected.items() if found.get(name, shape) != shape]
+    _refuse(generator, [name for name in expected if name not in found], "missing")
+    _refuse(generator, [name for name in found if name not in expected], "unexpected")
+    _refuse(generator, wrong, "of the wrong shape")
+    arrays = {name: _array(value) for name, value in state.items()}
+    trained = [name for name, value in fixed.items() if not np.allclose(arrays[name], value, atol=1e-5)]
+    _refuse(generator, trained, "trained Lanczos kernels, which are fixed in dipjax")
+    return _nest({pair.path: _order(arrays[pair.name], pair.axes and np.argsort(pair.axes)) for pair in pairs})
+
+
+def to_torch(generator: Skip | UNet | ResNet, params: Any) -> dict[str, Any]:
+    """Returns the state dict of the official PyTorch network: tensors on the CPU, for `net.load_state_dict`.
+
+    Args:
+      generator: the network.
+      params: what `generator.init` made, or a run's `result.state.params` (of one run).
+
+    Raises:
+      ValueError: params are those of another generator.
+
+    Example:
+      >>> net.load_state_dict(dipjax.interop.to_torch(Skip(), params))  # doctest: +SKIP
+    """
+    import torch
+
+    leaves = {"/".join(key.key for key in path[1:]): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    pairs = _pairs(generator)
+    expected = {pair.path for pair in pairs}
+    _refuse(generator, sorted(expected - leaves.keys()), "missing in params")
+    _refuse(generator, sorted(leaves.keys() - expected), "unexpected in params")
+    shapes = _shapes(generator, _depth(generator, leaves))
+    different = [
+        f"{path} has shape {leaves[path].shape} instead of {shape}" for path, shape in shapes.items() if leaves[path].shape != shape
+    ]
+    _refuse(generator, different, "of the wrong shape in params")
+    state = {}
+    for pair in pairs:
+        state[pair.name] = torch.tensor(_order(leaves[pair.path], pair.axes))
+        if pair.path.endswith(("norm/bias", "join_bias")):  # what a strict `load_state_dict` wants to see
+            prefix = pair.name.removesuffix("bias")
+            count = leaves[pair.path].shape
+            state |= {f"{prefix}running_mean": torch.zeros(count), f"{prefix}running_var": torch.ones(count)}
+            state[f"{prefix}num_batches_tracked"] = torch.tensor(0)
+    return state | {name: torch.tensor(value) for name, value in _fixed(generator).items()}
+
+
+def load(path: str | os.PathLike, generator: Skip | UNet | ResNet, *, depth: int = 32) -> Any:
+    """Reads parameters from a file that `torch.save(net.state_dict(), path)` has written; see `from_torch`.
+
+    Only tensors are read: a file that holds any other object, which could run code, is refused.
+
+    Raises:
+      ValueError: the file holds something else than the tensors of this network.
+      OSError: it cannot be read.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path}: found no plain tensors, expected what torch.save(net.state_dict(), path) writes.") from error
+    if not (isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values())):
+        raise ValueError(f"{path}: found a {type(state).__name__} of other things than tensors, expected a state dict.")
+    return from_torch(generator, state, depth=depth)
+
+
+def save(path: str | os.PathLike, generator: Skip | UNet | ResNet, params: Any) -> None:
+    """Writes parameters for PyTorch: `net.load_state_dict(torch.load(path))`; see `to_torch`."""
+    import torch
+
+    partial = f"{path}.part"
+    torch.save(to_torch(generator, params), partial)
+    os.replace(partial, path)
+
+
+def _pairs(generator) -> list[_Pair]:
+    if type(generator) not in _NAMES:
+        expected = ", ".join(known.__name__ for known in _NAMES)
+        raise ValueError(f"generator: found {type(generator).__name__}, expected one of {expected}, whose official names are known.")
+    return list(_NAMES[type(generator)](generator))
+
+
+def _skip(generator: Skip) -> Iterator[_Pair]:
+    """Children of every level are numbered from 1: concatenation, norm, conv, norm, activation, conv, norm, activation."""
+    level = ""
+    for i, num_skip in enumerate(generator.skip):
+        deep = f"{level}1.1." if num_skip else f"{level}1."
+        for path, conv, norm in ((f"down{i}a", 1, 2), (f"down{i}b", 4, 5)):
+            yield from _conv(f"{path}/conv", f"{deep}{conv}.", generator)
+            yield from _norm(f"{path}/norm", f"{deep}{norm}.")
+        if num_skip:
+            yield from _conv(f"skip{i}/conv", f"{level}1.0.1.", generator)
+            yield from _norm(f"skip{i}/norm", f"{level}1.0.2.")
+        yield from (_Pair(f"up{i}/join_scale", f"{level}2.weight", _SAME), _Pair(f"up{i}/join_bias", f"{level}2.bias", _SAME))
+        yield from _conv(f"up{i}", f"{level}3.", generator)
+        yield from _norm(f"up{i}/norm", f"{level}4.")
+        if generator.use_1x1:
+            yield from _conv(f"mix{i}/conv", f"{level}6.", generator)
+            yield from _norm(f"mix{i}/norm", f"{level}7.")
+        level = f"{deep}7."
+    yield from _conv("head", "9." if generator.use_1x1 else "6.", generator)
+
+
+def _unet(generator: UNet) -> Iterator[_Pair]:
+    def two_convs(path, name, *, norm):
+        for letter, number in (("a", 1), ("b", 2)):
+            yield from _conv(f"{path}{letter}", f"{name}conv{number}.0.", generator)
+            if norm:
+                yield from _norm(f"{path}{letter}_norm", f"{name}conv{number}.1.")
+
+    for stage in range(5 + generator.more_layers):
+        name = "start." if stage == 0 else f"down{stage}.conv." if stage < 5 else f"more_downs.{stage - 5}.conv."
+        yield from two_convs(f"down{stage}", name, norm=generator.use_norm and generator.affine)
+    for stage in range(4 + generator.more_layers):
+        name = f"up{stage + 1}." if stage < 4 else f"more_ups.{stage - 4}."
+        if generator.upsample is None:
+            yield from (_Pair(f"up{stage}/kernel", f"{name}up.weight", _IOHW), _Pair(f"up{stage}/bias", f"{name}up.bias", _SAME))
+        else:
+            yield from _conv(f"up{stage}", f"{name}up.1.", generator)
+        yield from two_convs(f"join{stage}", f"{name}conv.", norm=False)
+    yield from _conv("head", "final." if generator.output is blocks.identity else "final.0.", generator)
+
+
+def _resnet(generator: ResNet) -> Iterator[_Pair]:
+    yield from _conv("first", "model.0.", generator)
+    for j in range(generator.num_blocks):
+        for letter, conv in (("a", 0), ("b", 3)):
+            yield _Pair(f"block{j}{letter}/conv/kernel", f"model.{j + 2}.{conv}.weight", _OIHW)
+            yield from _norm(f"block{j}{letter}/norm", f"model.{j + 2}.{conv + 1}.")
+    last = generator.num_blocks + 2
+    yield from (_Pair("merge/conv/kernel", f"model.{last}.weight", _OIHW), _Pair("merge/conv/bias", f"model.{last}.bias", _SAME))
+    yield from _norm("merge/norm", f"model.{last + 1}.")
+    yield from _conv("last", f"model.{last + 2}.", generator)
+
+
+def _conv(path, name, generator):
+    """A padded convolution is a Sequential, in which a reflection comes first."""
+    child = 1 if generator.padding == "reflect" else 0
+    yield _Pair(f"{path}/kernel", f"{name}{child}.weight", _OIHW)
+    if getattr(generator, "use_bias", True):
+        yield _Pair(f"{path}/bias", f"{name}{child}.bias", _SAME)
+
+
+def _norm(path, name):
+    yield from (_Pair(f"{path}/scale", f"{name}weight", _SAME), _Pair(f"{path}/bias", f"{name}bias", _SAME))
+
+
+_NAMES = {Skip: _skip, UNet: _unet, ResNet: _resnet}
+
+
+def _fixed(generator):
+    """Returns what the official Lanczos pooling keeps in the state dict, a dense convolution, and dipjax computes."""
+    if not isinstance(generator, Skip):
+        return {}
+    fixed, deep = {}, ""
+    for i, num_skip in enumerate(generator.skip):
+        deep += "1.1." if num_skip else "1."
+        pool = generator.pool[i] if isinstance(generator.pool, tuple) else generator.pool
+        if pool in _LANCZOS:
+            prefix = f"{deep}1.{2 if generator.padding == 'reflect' else 1}.filter."
+            # A row of the matrix that shrinks a long line, far from its ends, is the kernel.
+            line = resampling.matrix(64, 2, _LANCZOS[pool])[16]
+            line = line[line != 0]
+            weight = np.eye(generator.down[i])[:, :, None, None] * np.outer(line, line)
+            fixed |= {f"{prefix}weight": weight.astype(np.float32), f"{prefix}bias": np.zeros(generator.down[i], np.float32)}
+        deep += "7."
+    return fixed
+
+
+def _shapes(generator, depth):
+    z = jax.ShapeDtypeStruct((64, 64, depth), jnp.float32)
+    params = jax.eval_shape(generator.init, jax.random.key(0), z)["params"]
+    return {"/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def _depth(generator, leaves):
+    first = {Skip: "down0a/conv/kernel", UNet: "down0a/kernel", ResNet: "first/kernel"}[type(generator)]
+    return leaves[first].shape[2]
+
+
+def _array(value):
+    value = value.detach().cpu().float() if hasattr(value, "detach") else value
+    return np.asarray(value, np.float32)
+
+
+def _order(array, axes):
+    return array if axes is None else np.transpose(array, axes)
+
+
+def _nest(flat):
+    """Turns {"a/b": array} into {"params": {"a": {"b": array}}}."""
+    tree = {}
+    for path, array in flat.items():
+        *parents, last = path.split("/")
+        reduce(lambda node, key: node.setdefault(key, {}), parents, tree)[last] = jnp.asarray(array)
+    return {"params": tree}
+
+
+def _refuse(generator, names, fault):
+    if names:
+        listed = ", ".join(names[:_MOST_LISTED]) + (f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else "")
+        raise ValueError(f"{type(generator).__name__}: found {len(names)} tensors {fault}: {listed}; do all options of the networks agree?")
