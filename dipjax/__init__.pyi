@@ -1,6 +1,6 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import batching, generators, inputs, losses, metrics, operators, problem, psfs, recipes, resampling
+from . import batching, generators, inputs, interop, losses, metrics, named, operators, problem, psfs, recipes, resampling
 from .problem import Problem
 from .restoration import deblur, denoise, inpaint, super_resolve
 from .train import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
@@ -20,9 +20,11 @@ __all__ = [
     "init",
     "inpaint",
     "inputs",
+    "interop",
     "iterate",
     "losses",
     "metrics",
+    "named",
     "operators",
     "problem",
     "psfs",

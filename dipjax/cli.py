@@ -1,4 +1,4 @@
-"""The command line: `dipjax denoise|inpaint|superres|deblur|demo|doctor`.
+"""The command line: `dipjax denoise|inpaint|superres|deblur|demo|generators|doctor`.
 
 This file reads the arguments and turns what can go wrong into one sentence and an exit code; `command`, `demo` and `doctor` do the
 work. Nothing heavy is imported before the arguments are known to be right. To add a command, add a parser whose `run` is a function
@@ -19,6 +19,10 @@ from pathlib import Path
 
 from dipjax import __version__
 
+# Those of `named`, which would import JAX.
+GENERATORS = (
+    "skip", "encoder-decoder", "unet", "resnet", "texture-net", "dcgan", "plain", "deep-decoder", "conv-decoder", "positional", "siren",
+)  # fmt: skip
 _USAGE, _INPUT, _OUTPUT, _DIVERGED, _INTERRUPTED, _TERMINATED = 2, 3, 4, 5, 130, 143
 
 
@@ -55,6 +59,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if unknown:
         hint = "; --rng N is the random start, --seeds K how many" if unknown[0].startswith("--seed") else ""
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if getattr(options, "option", None) and not options.generator:
+        options.parser.error("--option: found no --generator, expected one whose option it is")
     return options
 
 
@@ -122,7 +128,8 @@ def _parser():
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
     demo.add_argument("-o", "--output", default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)")
     doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")
-    for command, run in ((demo, _demo), (doctor, _doctor)):
+    listing = commands.add_parser("generators", help="list the networks for --generator, and their options")
+    for command, run in ((demo, _demo), (doctor, _doctor), (listing, _generators)):
         command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
         command.set_defaults(run=run, parser=command)
     return parser
@@ -141,8 +148,15 @@ def _add_restoration(commands, task, words):
     common.add_argument(
         "--budget", type=_positive, metavar="SECONDS", help="stop then, compilation included, but not before the first step"
     )
-    common.add_argument(
+    method = common.add_mutually_exclusive_group()
+    method.add_argument(
         "--recipe", choices=("fast", "paper"), help="fast: small network; paper: the official setting (default: fast on a CPU, else paper)"
+    )
+    method.add_argument(
+        "--generator", choices=GENERATORS, metavar="NAME", help=f"another network, with its own recipe: {', '.join(GENERATORS)}"
+    )
+    common.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the --generator; `dipjax generators` lists them"
     )
     common.add_argument("--schedule", choices=("constant", "cosine"), help="of the learning rate (default: the recipe's)")
     layouts = ("auto", "vmap", "map")
@@ -201,6 +215,15 @@ def _demo(options):
     from dipjax import demo
 
     return demo.run(Path(options.output), parse)
+
+
+def _generators(options):
+    from dipjax import named
+
+    del options
+    for name in GENERATORS:
+        print(name, *(f"{key}={value}" for key, value in named.described(name).items()))
+    return 0
 
 
 def _doctor(options):

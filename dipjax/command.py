@@ -60,13 +60,19 @@ def restore(options: Namespace) -> report.Report:
 
 def _recipe(num_channels, options):
     """Returns the recipe and the name of the function that made it."""
-    from dipjax import recipes
+    from dipjax import named, recipes
 
-    tables = {"fast": recipes.FAST, "paper": recipes.PAPER}
-    make_recipe = tables[options.recipe][options.task] if options.recipe else recipes.default(options.task)
     schedules = {"constant": recipes.constant, "cosine": recipes.cosine}
     settings = {"num_steps": options.steps, "schedule": schedules.get(options.schedule)}
     chosen = {name: value for name, value in settings.items() if value is not None}
+    if options.generator:
+        try:
+            generator = named.make(options.generator, num_channels, options.option)
+        except ValueError as error:
+            options.parser.error(str(error))
+        return recipes.for_generator(generator, **chosen), f"for_generator({options.generator})"
+    tables = {"fast": recipes.FAST, "paper": recipes.PAPER}
+    make_recipe = tables[options.recipe][options.task] if options.recipe else recipes.default(options.task)
     return make_recipe(num_channels, **chosen), make_recipe.__name__
 
 

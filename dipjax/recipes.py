@@ -2,15 +2,18 @@
 
 `fast_*` is for people in a hurry, found by measurement (benchmarks/results/recipe_trials.md); `paper_*` is the official setting. All
 functions are cached: equal arguments give the same recipe, and the same compiled program. To add a setting, add a function.
+
+`for_generator` completes any generator with the setting that suits its kind.
 """
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from dipjax import inputs
+from dipjax import generators, inputs
 from dipjax.generators import blocks
 from dipjax.generators.skip import Skip
 from dipjax.train import Recipe
@@ -98,6 +101,42 @@ def paper_inpainting(channels: int = 3, *, num_steps: int = 6001, schedule: Sche
 def paper_deblurring(channels: int = 3, *, num_steps: int = 3000, schedule: Schedule = constant) -> Recipe:
     """Returns the official generator and optimizer for deblurring, a task the paper itself does not treat."""
     return Recipe(Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=0.01)
+
+
+class _Setting(NamedTuple):
+    make_input: Callable[[Any], inputs.Input]  # of the generator
+    num_steps: int
+    learning_rate: float
+    input_noise: float = 0.0
+
+
+_DEFAULT = _Setting(lambda generator: inputs.noise(32, stride=getattr(generator, "stride", 1)), 1800, 0.01, 1 / 30)
+_COORDINATES = {"make_input": lambda generator: inputs.meshgrid, "input_noise": 0.0}
+_SETTINGS = {
+    generators.ResNet: _DEFAULT._replace(learning_rate=0.001),  # as in inpainting.ipynb
+    # Jitter of a z so small would drown it: one pixel of it makes many of the image.
+    generators.DCGAN: _DEFAULT._replace(input_noise=0.0),
+    generators.DeepDecoder: _Setting(lambda generator: inputs.noise(generator.width, stride=generator.stride), 1900, 0.01),
+    generators.ConvDecoder: _Setting(lambda generator: inputs.normal(generator.width, scale=1.0, stride=generator.stride), 2500, 0.01),
+    generators.Positional: _DEFAULT._replace(**_COORDINATES),
+    generators.Siren: _Setting(num_steps=1000, learning_rate=1e-4, **_COORDINATES),
+}
+
+
+@cache
+def for_generator(generator: Any, *, num_steps: int | None = None, schedule: Schedule = constant) -> Recipe:
+    """Returns a setting for noisy pictures with any generator: its input, jitter, learning rate and number of steps.
+
+    Those of the follow-up methods are their authors'; the official generators, and those that are not listed here, take the official
+    input and jitter. What each reaches is measured in benchmarks/results/generators.md.
+
+    Example:
+      >>> dipjax.denoise(image, recipe=dipjax.recipes.for_generator(UNet(3)))  # doctest: +SKIP
+    """
+    setting = _SETTINGS.get(type(generator), _DEFAULT)
+    num_steps = num_steps or setting.num_steps
+    optimizer = adam(setting.learning_rate, num_steps, schedule)
+    return Recipe(generator, setting.make_input(generator), num_steps, optimizer, input_noise=setting.input_noise)
 
 
 FAST = {

@@ -177,6 +177,27 @@ def test_every_option_is_understood(run, arguments):
     assert pixels("photo.denoised.png").shape == RGB.shape
 
 
+def test_a_generator_with_options_restores_and_is_recorded(run):
+    chosen = ("--generator", "deep-decoder", "--option", "width=4", "--option", "num_doublings=2", "--option", "upsample=nearest")
+    assert run(*DENOISE, *SHORT, *chosen, "--json", "record.json")[0] == 0
+    assert pixels("photo.denoised.png").shape == RGB.shape
+    recipe = json.loads(Path("record.json").read_text())["recipe"]
+    assert recipe["name"] == "for_generator(deep-decoder)"
+    assert (recipe["generator"]["type"], recipe["generator"]["width"]) == ("DeepDecoder", 4)
+    assert recipe["generator"]["upsample"] == "dipjax.generators.blocks.nearest"
+
+
+def test_options_that_contradict_each_other_are_an_error_of_the_input(run):
+    assert run(*DENOISE, "--generator", "skip", "--option", "down=4,4")[0] == 3
+
+
+def test_the_generators_are_listed_with_their_options(run):
+    code, out, _ = run("generators")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(cli.GENERATORS)
+    assert "num_layers=9" in out
+
+
 def test_the_options_reach_the_computation(run):
     for name, options in {"plain": (), "rng": ("--rng", 1), "seeds": ("--seeds", 1), "steps": ("--steps", 1)}.items():
         assert run(*DENOISE, *SHORT, *options, "-o", f"{name}.png")[0] == 0
@@ -315,6 +336,11 @@ def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
         (*DENOISE, "--budget", "0"),
         (*DENOISE, "--budget", "nan"),
         (*DENOISE, "--rng", "-1"),
+        (*DENOISE, "--generator", "gan"),
+        (*DENOISE, "--generator", "skip", "--recipe", "fast"),
+        (*DENOISE, "--generator", "skip", "--option", "width=3"),
+        (*DENOISE, "--generator", "plain", "--option", "width=x"),
+        (*DENOISE, "--option", "width=3"),
         (*DENOISE, "--recipe", "slow"),
         (*DENOISE, "--batching", "scan"),
         (*DENOISE, "--schedule", "linear"),

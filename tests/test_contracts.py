@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax import batching, inputs, losses, operators, problem, psfs, recipes, resampling
-from dipjax.generators import blocks
-from dipjax.generators.skip import Skip
+from dipjax import batching, inputs, losses, named, operators, problem, psfs, recipes, resampling
+from dipjax.generators import DCGAN, ConvDecoder, DeepDecoder, Plain, Positional, ResNet, Siren, Skip, TextureNet, UNet, blocks
 from tests.conftest import Mixer, mixer_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -28,7 +27,7 @@ class Row(NamedTuple):
     kind: str
     make: Callable[..., Any]  # operator: (H, W) -> operator; else () -> thing; two calls give equal things
     smallest: int = 1  # operator: the shortest side it can take
-    size: Callable[[int], int] = lambda side: side  # operator: side of the image -> side of the measurement
+    size: Callable[[int], int] = lambda side: side  # side of the image -> operator: side of the measurement; input: side of z
 
 
 def psf(k, l):
@@ -104,9 +103,44 @@ ROWS = {
             scale_init=blocks.uniform_scale,
         ),
     ),
+    "unet": Row("generator", lambda: UNet(3, feature_scale=32)),
+    "unet, other options": Row(
+        "generator",
+        lambda: UNet(
+            1,
+            feature_scale=8,
+            more_layers=0,
+            concat_z=True,
+            upsample=blocks.bilinear,
+            padding="reflect",
+            affine=True,
+            use_bias=False,
+            output=blocks.identity,
+        ),
+    ),
+    "resnet": Row("generator", lambda: ResNet(3, num_blocks=2, width=4)),
+    "resnet, other options": Row(
+        "generator", lambda: ResNet(2, 1, 4, use_residual=False, padding="zero", activation=jax.nn.elu, output=blocks.identity)
+    ),
+    "texture net": Row("generator", lambda: TextureNet(3, num_levels=3, width=2)),
+    "dcgan": Row("generator", lambda: DCGAN(3, width=4)),
+    "dcgan, upsampled": Row("generator", lambda: DCGAN(1, num_doublings=1, width=4, upsample=blocks.bilinear)),
+    "plain": Row("generator", lambda: Plain(3, num_layers=3, width=4)),
+    "plain, other options": Row("generator", lambda: Plain(1, num_layers=2, width=4, kernel_size=5, padding="zero", use_norm=False)),
+    "encoder-decoder": Row("generator", lambda: named.make("encoder-decoder", 2, ["down=3,4", "up=3,4", "skip=0,0"])),
+    "deep decoder": Row("generator", lambda: DeepDecoder(3, width=5, num_doublings=2)),
+    "conv decoder": Row("generator", lambda: ConvDecoder(3, num_layers=3, width=5, stride=4)),
+    "conv decoder, no power of two": Row(
+        "generator", lambda: ConvDecoder(1, num_layers=3, width=5, stride=3, padding="reflect", output=blocks.identity)
+    ),
+    "positional": Row("generator", lambda: Positional(3, (4,), (4,), (2,), num_frequencies=3)),
+    "positional, trainable": Row("generator", lambda: Positional(1, (4,), (4,), (2,), trainable=True, upsample=blocks.nearest)),
+    "siren": Row("generator", lambda: Siren(3, num_layers=2, width=8)),
     "not flax": Row("generator", lambda: Mixer(3)),
     "uniform noise": Row("input", lambda: inputs.noise(5)),
+    "coarse uniform noise": Row("input", lambda: inputs.noise(5, stride=3), size=lambda side: -(-side // 3)),
     "normal noise": Row("input", lambda: inputs.normal(5, scale=0.2)),
+    "coarse normal noise": Row("input", lambda: inputs.normal(5, stride=4), size=lambda side: -(-side // 4)),
     "meshgrid": Row("input", lambda: inputs.meshgrid),
     "guide": Row("input", lambda: inputs.guide),
     "mse": Row("loss", lambda: losses.mse),
@@ -122,6 +156,9 @@ ROWS = {
     "recipe": Row("setting", mixer_recipe),
     "box kernel": Row("setting", lambda: resampling.BOX),
 } | {function.__name__: Row("setting", partial(function, 3, num_steps=5)) for function in [*recipes.FAST.values(), *recipes.PAPER.values()]}
+ROWS |= {
+    f"for {name}": Row("setting", lambda name=name: recipes.for_generator(named.make(name, 3), num_steps=5)) for name in named.GENERATORS
+}
 
 
 def of_kind(*kinds):
@@ -244,25 +281,28 @@ def test_an_operator_maps_every_size_and_stays_finite_and_float32(name, size, ch
 @of_kind("generator")
 @pytest.mark.parametrize(("size", "depth"), CASES)
 def test_a_generator_keeps_every_size_and_float32(name, size, depth):
-    generator, z = ROWS[name].make(), jax.ShapeDtypeStruct((*size, depth), jnp.float32)
+    generator = ROWS[name].make()
+    stride = getattr(generator, "stride", 1)
+    z = jax.ShapeDtypeStruct((*(-(-side // stride) for side in size), depth), jnp.float32)
     params = jax.eval_shape(generator.init, jax.random.key(0), z)
     made = jax.eval_shape(generator.apply, params, z)
-    chex.assert_shape(made, (*size, generator.channels))
+    chex.assert_shape(made, (stride * z.shape[0], stride * z.shape[1], generator.channels))
     chex.assert_type([made, *jax.tree.leaves(params)], jnp.float32)
 
 
-def test_a_generator_is_finite_with_finite_gradients_on_one_pixel():
-    generator, (params, z) = ROWS["skip"].make(), case("skip")[1]
+@of_kind("generator")
+def test_a_generator_is_finite_with_finite_gradients_on_one_pixel(name):
+    generator, (params, z) = ROWS[name].make(), case(name)[1]
     made, grads = jax.jit(jax.value_and_grad(lambda params: generator.apply(params, z[:1, :1]).sum()))(params)
     chex.assert_tree_all_finite((made, grads))
 
 
 @of_kind("input")
 @pytest.mark.parametrize("size", SIZES)
-def test_an_input_has_the_size_of_the_image_and_float32(name, size):
+def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_float32(name, size):
     task = problem.Problem(None, None, (*size, 3), guide=image((*size, 2)))
     z = ROWS[name].make()(jax.random.key(0), task)
-    chex.assert_shape(z, (*size, None))
+    chex.assert_shape(z, (*map(ROWS[name].size, size), None))
     chex.assert_type(z, jnp.float32)
     chex.assert_tree_all_finite(z)
 

@@ -9,13 +9,29 @@ from pathlib import Path
 import pytest
 
 import dipjax
-from dipjax import batching, generators, inputs, losses, metrics, operators, problem, psfs, recipes, resampling, train
+from dipjax import batching, generators, inputs, interop, losses, metrics, named, operators, problem, psfs, recipes, resampling, train
 from dipjax.generators import blocks
 from dipjax.generators import conv as convolution
 
 ROOT = Path(dipjax.__file__).parent
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
-PUBLIC = [batching, blocks, convolution, generators, inputs, losses, metrics, operators, problem, psfs, recipes, resampling, train]
+PUBLIC = [
+    batching,
+    blocks,
+    convolution,
+    generators,
+    inputs,
+    interop,
+    losses,
+    metrics,
+    named,
+    operators,
+    problem,
+    psfs,
+    recipes,
+    resampling,
+    train,
+]
 
 
 def imports(tree):

@@ -1,11 +1,9 @@
 """Generators: networks that turn a fixed input z into an image. One file each.
 
 A generator is a linen module, or anything hashable with `init(key, z) -> params` and `apply(params, z)`, for one z `(h, w, D)` without a
-batch axis. It keeps the size of z, or makes `stride` pixels of each one; the loop crops what exceeds the image. `BY_NAME` is
-what the command line offers. To add one, add a file, a line here, its setting in `recipes`, and a row in tests/test_contracts.py.
+batch axis. It keeps the size of z, or makes `stride` pixels of each one; the loop crops what exceeds the image.
+To add one, add a file, a line here and in `named`, its setting in `recipes`, and a row in tests/test_contracts.py.
 """
-
-from functools import partial
 
 from dipjax.generators.conv_decoder import ConvDecoder
 from dipjax.generators.dcgan import DCGAN
@@ -19,18 +17,3 @@ from dipjax.generators.texture_net import TextureNet
 from dipjax.generators.unet import UNet
 
 __all__ = ["ConvDecoder", "DCGAN", "DeepDecoder", "Plain", "Positional", "ResNet", "Siren", "Skip", "TextureNet", "UNet"]
-
-# Each takes the channels of the image, and its options as keywords.
-BY_NAME = {
-    "skip": Skip,
-    "encoder-decoder": partial(Skip, down=(32, 64, 128), up=(32, 64, 128), skip=(0, 0, 0), kernel_down=5, kernel_up=5, use_1x1=False),
-    "unet": UNet,
-    "resnet": ResNet,
-    "texture-net": TextureNet,
-    "dcgan": DCGAN,
-    "plain": Plain,
-    "deep-decoder": DeepDecoder,
-    "conv-decoder": ConvDecoder,
-    "positional": Positional,
-    "siren": Siren,
-}

@@ -1,0 +1,275 @@
+"""Is it the same network? dipjax against the PyTorch mirrors of the official code, from the same weights and the same input.
+
+    python -m benchmarks.parity [--markdown FILE]
+
+Per network: the largest difference, over all pixels, of the two pictures, and over all parameters of the gradients of a mean squared
+error. Per operator: of the results. Per training: of the final pictures, and the largest relative difference of the losses of a step.
+The tests import the comparisons from here. To add a network, add a row to `NETWORKS`.
+"""
+
+import argparse
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+from benchmarks.torch_reference import train as mirror
+from benchmarks.torch_reference.downsampler import Downsampler
+from benchmarks.torch_reference.resnet import resnet
+from benchmarks.torch_reference.skip import skip
+from benchmarks.torch_reference.unet import UNet as MirrorUNet
+from dipjax import interop, operators, problem, resampling, train
+from dipjax.generators import blocks
+from dipjax.generators.resnet import ResNet
+from dipjax.generators.skip import Skip
+from dipjax.generators.unet import UNet
+
+TAPERED = (16, 32, 64, 128, 128, 128)
+WIDE = (128,) * 5
+INPUT_SCALE = 0.1  # of the official z; small, so that the epsilon of the normalisation counts
+JITTER = 1 / 30
+
+
+class Difference(NamedTuple):
+    """Largest absolute differences of a network, with the largest gradient to judge them by."""
+
+    num_parameters: int
+    output: float
+    gradient: float
+    largest_gradient: float
+
+
+class Training(NamedTuple):
+    """What `train_both` found."""
+
+    output: float  # largest absolute difference of the final pictures
+    loss: float  # largest relative difference of the losses of a step
+    losses: np.ndarray  # (T,), of dipjax
+
+
+def official(down, skips, **options):
+    """The official skip net with as many channels up as down, for three channels."""
+    return partial(skip, channels_down=down, channels_up=down, channels_skip=skips, **options)
+
+
+# Name: the mirror, the same in dipjax, the channels of z, height and width.
+NETWORKS = {
+    "skip, official default": (skip, Skip(), 32, 128),
+    "skip, vase (no skips, nearest)": (
+        official(WIDE, (0,) * 5, upsample_mode="nearest", in_channels=2),
+        Skip(skip=(0,) * 5, upsample=blocks.nearest),
+        2,
+        128,
+    ),
+    "skip, kate (128 skip channels, nearest)": (
+        official(WIDE, WIDE, upsample_mode="nearest"),
+        Skip(skip=WIDE, upsample=blocks.nearest),
+        32,
+        128,
+    ),
+    "skip, library (6 levels, no skips)": (
+        official(TAPERED, (0,) * 6, filter_size_down=5, need1x1_up=False, upsample_mode="nearest", in_channels=1),
+        Skip(down=TAPERED, up=TAPERED, skip=(0,) * 6, kernel_down=5, use_1x1=False, upsample=blocks.nearest),
+        1,
+        192,
+    ),
+    "U-Net, library": (lambda: MirrorUNet(1, 3, feature_scale=8, more_layers=1), UNet(feature_scale=8), 1, 128),
+    "ResNet, library": (lambda: resnet(1, 3, 8, 32), ResNet(), 1, 128),
+}
+
+
+def randomize_norms_(net: torch.nn.Module) -> torch.nn.Module:
+    """Draws the scales and shifts of all normalisations: where all are 1 and 0, the output would not tell them apart."""
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+    return net
+
+
+def noise(*shape: int, scale: float = INPUT_SCALE, seed: int = 0) -> np.ndarray:
+    """Returns uniform noise `(H, W, C)`."""
+    return np.float32(scale) * np.random.default_rng(seed).random(shape, np.float32)
+
+
+def to_nchw(image: Any) -> torch.Tensor:
+    """Maps `(H, W, C)` to `(1, C, H, W)`."""
+    return torch.tensor(np.moveaxis(np.asarray(image), -1, 0)[None])
+
+
+def to_hwc(image: torch.Tensor) -> np.ndarray:
+    """Maps `(1, C, H, W)` to `(H, W, C)`."""
+    return np.moveaxis(image.detach().numpy()[0], 0, -1)
+
+
+def furthest(ours: Any, theirs: Any) -> float:
+    """Returns the largest absolute difference of two trees of equal shapes."""
+    jax.tree.map(lambda a, b: np.testing.assert_equal(np.shape(a), np.shape(b)), ours, theirs)
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True))
+
+
+def compare(
+    net: torch.nn.Module, generator: Any, convert: Callable, z: np.ndarray, *, frame: int = 0, gradients: bool = True
+) -> Difference:
+    """Feeds the same z to both networks with the same weights, and takes the gradients of a mean squared error.
+
+    Args:
+      net: the mirror.
+      generator: that of dipjax, with the same options.
+      convert: turns a state dict of `net`, or one of its gradients, into params of the generator.
+      z: `(H, W, D)`.
+      frame: pixels that the mirror has more on every side, as the official DCGAN.
+      gradients: False compares the outputs alone.
+    """
+    params = convert(net.state_dict())
+    picture = net(to_nchw(z))
+    picture = picture[:, :, frame : picture.shape[2] - frame, frame : picture.shape[3] - frame]
+    target = noise(*to_hwc(picture).shape, scale=1.0, seed=1)
+
+    def objective(params):
+        image = generator.apply(params, z)
+        return jnp.mean((image - target) ** 2), image
+
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    with jax.default_matmul_precision("highest"):
+        if not gradients:
+            return Difference(count, furthest(jax.jit(objective)(params)[1], to_hwc(picture)), np.nan, np.nan)
+        (_, image), ours = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
+    torch.nn.functional.mse_loss(picture, to_nchw(target)).backward()
+    # The mirror trains the kernels of its Lanczos pooling, as the official code does; dipjax has no parameters there.
+    theirs = convert({name: value if ".filter." in name else value.grad for name, value in net.named_parameters()})
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
+    return Difference(count, furthest(image, to_hwc(picture)), furthest(ours, theirs), largest)
+
+
+def train_both(
+    net: torch.nn.Module,
+    generator: Any,
+    z: np.ndarray,
+    task: problem.Problem,
+    operator: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    num_steps: int = 50,
+    learning_rate: float = 0.01,
+    jitter: float = JITTER,
+) -> Training:
+    """Trains both networks from the same weights, with the same jitter in every step; `net` is trained in place."""
+    recipe, state = start(generator, z, task, num_steps, learning_rate, jitter)
+    params = interop.from_torch(generator, net.state_dict(), depth=z.shape[-1])
+    state = state._replace(params=params, opt_state=recipe.optimizer.init(params))
+    noises = jax.vmap(lambda step: jax.random.normal(jax.random.fold_in(state.key, step), z.shape))(jnp.arange(num_steps))
+    state, metrics = train.run(recipe, state, task, num_steps)
+    picture, _, losses = mirror.train(
+        net,
+        to_nchw(z),
+        operator,
+        to_nchw(task.measurement),
+        num_iter=num_steps,
+        lr=learning_rate,
+        reg_noise_std=jitter,
+        noises=[to_nchw(noise) for noise in noises],
+    )
+    image = picture_of(generator, state.params, z + jitter * noises[-1])
+    relative = np.abs(np.asarray(metrics.loss) - losses) / losses
+    return Training(furthest(image, to_hwc(picture)), float(relative.max()), np.asarray(metrics.loss))
+
+
+def trained_in_torch(net, generator, z, task, *, num_steps=200) -> float:
+    """Trains the mirror to denoise, converts it, and returns the largest difference of the pictures; `net` is trained in place."""
+    mirror.train(net, to_nchw(z), lambda image: image, to_nchw(task.measurement), num_iter=num_steps)
+    params = interop.from_torch(generator, net.state_dict(), depth=z.shape[-1])
+    return furthest(picture_of(generator, params, z), to_hwc(net(to_nchw(z))))
+
+
+def trained_in_dipjax(net, generator, z, task, *, num_steps=200) -> float:
+    """Trains dipjax to denoise, converts that, and returns the largest difference of the pictures; `net` gets the parameters."""
+    recipe, state = start(generator, z, task, num_steps)
+    state, _ = train.run(recipe, state, task, num_steps)
+    net.load_state_dict(interop.to_torch(generator, state.params), strict=True)
+    return furthest(picture_of(generator, state.params, z), to_hwc(net(to_nchw(z))))
+
+
+def start(generator, z, task, num_steps, learning_rate=0.01, jitter=JITTER) -> tuple[train.Recipe, train.State]:
+    """Returns the official method in full precision, with z as its input, and its first state."""
+    z = jnp.asarray(z)
+    optimizer = optax.adam(learning_rate)
+    recipe = train.Recipe(generator, lambda key, task: z, num_steps, optimizer, input_noise=jitter, precision="highest")
+    return recipe, train.init(recipe, jax.random.key(0), task)
+
+
+def picture_of(generator, params, z) -> jax.Array:
+    with jax.default_matmul_precision("highest"):
+        return jax.jit(generator.apply)(params, z)
+
+
+def downsampling(factor: int, kernel: resampling.Kernel, name: str, *, height: int = 64, width: int = 96) -> float:
+    """Returns the largest difference of the two operators that shrink a random picture."""
+    image = noise(height, width, 3, scale=1.0)
+    theirs = Downsampler(3, factor, name, phase=0.5, preserve_size=True)
+    return furthest(operators.Downsample(factor, kernel)(jnp.asarray(image)), to_hwc(theirs(to_nchw(image))))
+
+
+def rows():
+    """Yields the rows of the table."""
+    for name, (build, generator, depth, size) in NETWORKS.items():
+        torch.manual_seed(0)
+        convert = partial(interop.from_torch, generator, depth=depth)
+        found = compare(randomize_norms_(build()), generator, convert, noise(size, size, depth))
+        yield name, f"{size} x {size}", f"{found.num_parameters:,}", f"{found.output:.1e}", f"{found.gradient:.1e}", ""
+    for factor in (4, 8):
+        for name, kernel in (("lanczos2", resampling.LANCZOS2), ("lanczos3", resampling.LANCZOS3)):
+            found = downsampling(factor, kernel, name, height=256, width=256)
+            yield f"downsampling by {factor}, {name}", "256 x 256", "", f"{found:.1e}", "", ""
+
+    size, generator = 64, Skip()
+    z, picture = noise(size, size, 32), noise(size, size, 3, scale=1.0, seed=2)
+    downsampler = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True)
+    tasks = {
+        "denoising": (problem.denoising(picture), lambda image: image),
+        "super-resolution by 4": (problem.super_resolution(picture[: size // 4, : size // 4], 4), downsampler),
+    }
+    count = f"{sum(value.numel() for value in skip().parameters()):,}"
+    for name, (task, operator) in tasks.items():
+        torch.manual_seed(0)
+        found = train_both(skip(), generator, z, task, operator)
+        yield f"50 steps of Adam from the same weights, {name}", "64 x 64", count, f"{found.output:.1e}", "", f"{found.loss:.1e}"
+    task = problem.denoising(picture)
+    for name, function in (("PyTorch, converted to dipjax", trained_in_torch), ("dipjax, converted to PyTorch", trained_in_dipjax)):
+        torch.manual_seed(0)
+        yield f"200 steps in {name}", "64 x 64", count, f"{function(skip(), generator, z, task):.1e}", "", ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--markdown", type=Path)
+    arguments = parser.parse_args()
+
+    titles = ("largest difference", "picture", "parameters", "output", "gradients", "loss of a step, relative")
+    lines = []
+
+    def add(line):
+        lines.append(line)
+        print(line, flush=True)
+
+    add(f"| {' | '.join(titles)} |")
+    add("|---" * len(titles) + "|")
+    for row in rows():
+        add(f"| {' | '.join(row)} |")
+    add("")
+    command = "python -m benchmarks.parity" + (f" --markdown {arguments.markdown}" if arguments.markdown else "")
+    versions = f"JAX {jax.__version__}, Flax {flax.__version__}, PyTorch {torch.__version__}"
+    add(f"`{command}`, {versions}, float32, {jax.devices()[0].device_kind}, {date.today()}")
+    if arguments.markdown:
+        arguments.markdown.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
