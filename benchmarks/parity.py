@@ -51,8 +51,13 @@ class Training(NamedTuple):
     """What `train_both` found."""
 
     output: float  # largest absolute difference of the final pictures
-    loss: float  # largest relative difference of the losses of a step
     losses: np.ndarray  # (T,), of dipjax
+    mirror_losses: np.ndarray  # (T,), of the mirror
+
+    @property
+    def loss(self) -> float:
+        """The largest relative difference of the losses of a step."""
+        return float(np.max(np.abs(self.losses / self.mirror_losses - 1)))
 
 
 def official(down, skips, **options):
@@ -117,7 +122,13 @@ def furthest(ours: Any, theirs: Any) -> float:
 
 
 def compare(
-    net: torch.nn.Module, generator: Any, convert: Callable, z: np.ndarray, *, frame: int = 0, gradients: bool = True
+    net: torch.nn.Module,
+    generator: Any,
+    convert: Callable,
+    z: np.ndarray,
+    *,
+    frame: int = 0,
+    jit: Callable = jax.jit,
 ) -> Difference:
     """Feeds the same z to both networks with the same weights, and takes the gradients of a mean squared error.
 
@@ -127,7 +138,7 @@ def compare(
       convert: turns a state dict of `net`, or one of its gradients, into params of the generator.
       z: `(H, W, D)`.
       frame: pixels that the mirror has more on every side, as the official DCGAN.
-      gradients: False compares the outputs alone.
+      jit: compiles, `jax.jit` or quicker.
     """
     params = convert(net.state_dict())
     picture = net(to_nchw(z))
@@ -138,15 +149,13 @@ def compare(
         image = generator.apply(params, z)
         return jnp.mean((image - target) ** 2), image
 
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
     with jax.default_matmul_precision("highest"):
-        if not gradients:
-            return Difference(count, furthest(jax.jit(objective)(params)[1], to_hwc(picture)), np.nan, np.nan)
-        (_, image), ours = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
+        (_, image), ours = jit(jax.value_and_grad(objective, has_aux=True))(params)
     torch.nn.functional.mse_loss(picture, to_nchw(target)).backward()
     # The mirror trains the kernels of its Lanczos pooling, as the official code does; dipjax has no parameters there.
     theirs = convert({name: value if ".filter." in name else value.grad for name, value in net.named_parameters()})
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Difference(count, furthest(image, to_hwc(picture)), furthest(ours, theirs), largest)
 
 
@@ -155,66 +164,65 @@ def train_both(
     generator: Any,
     z: np.ndarray,
     task: problem.Problem,
-    operator: Callable[[torch.Tensor], torch.Tensor],
+    operator: torch.nn.Module | Callable[[torch.Tensor], torch.Tensor],
     *,
     num_steps: int = 50,
-    learning_rate: float = 0.01,
-    jitter: float = JITTER,
+    jit: Callable = jax.jit,
 ) -> Training:
-    """Trains both networks from the same weights, with the same jitter in every step; `net` is trained in place."""
-    recipe, state = start(generator, z, task, num_steps, learning_rate, jitter)
-    params = interop.from_torch(generator, net.state_dict(), depth=z.shape[-1])
-    state = state._replace(params=params, opt_state=recipe.optimizer.init(params))
-    noises = jax.vmap(lambda step: jax.random.normal(jax.random.fold_in(state.key, step), z.shape))(jnp.arange(num_steps))
-    state, metrics = train.run(recipe, state, task, num_steps)
-    picture, _, losses = mirror.train(
-        net,
-        to_nchw(z),
-        operator,
-        to_nchw(task.measurement),
-        num_iter=num_steps,
-        lr=learning_rate,
-        reg_noise_std=jitter,
-        noises=[to_nchw(noise) for noise in noises],
-    )
-    image = picture_of(generator, state.params, z + jitter * noises[-1])
-    relative = np.abs(np.asarray(metrics.loss) - losses) / losses
-    return Training(furthest(image, to_hwc(picture)), float(relative.max()), np.asarray(metrics.loss))
+    """Trains both networks from the same weights, with the same jitter in every step.
+
+    In the precision of z: float32 lets both drift apart, as a network of PyTorch does from itself in float64, because Adam divides
+    gradients that are zero but for rounding by their own size. In float64, for which JAX must be told `jax_enable_x64`, they agree.
+    """
+    recipe, state = start(generator, z, task, num_steps)
+    params = jax.tree.map(lambda leaf: leaf.astype(z.dtype), interop.from_torch(generator, net.state_dict(), depth=z.shape[-1]))
+    state = state._replace(params=params, opt_state=recipe.optimizer.init(params), average=state.average.astype(z.dtype))
+    noises = [jax.random.normal(jax.random.fold_in(state.key, step), z.shape, z.dtype) for step in range(num_steps)]
+    step, losses = jit(partial(train.train_step, recipe)), []
+    for _ in range(num_steps):
+        state, metrics = step(state, task)
+        losses.append(float(metrics.loss))
+    image = picture_of(generator, state.params, z + JITTER * noises[-1], jit)
+    dtype = to_nchw(z).dtype
+    operator = operator.to(dtype) if isinstance(operator, torch.nn.Module) else operator
+    measurement, noises = to_nchw(task.measurement).to(dtype), [to_nchw(noise) for noise in noises]
+    options = {"num_iter": num_steps, "reg_noise_std": JITTER, "noises": noises}
+    picture, _, mirror_losses = mirror.train(net.to(dtype), to_nchw(z), operator, measurement, **options)
+    return Training(furthest(image, to_hwc(picture)), np.array(losses), np.array(mirror_losses))
 
 
-def trained_in_torch(net, generator, z, task, *, num_steps=200) -> float:
-    """Trains the mirror to denoise, converts it, and returns the largest difference of the pictures; `net` is trained in place."""
+def trained_in_torch(net, generator, z, task, *, num_steps=200, jit=jax.jit) -> float:
+    """Trains the mirror to denoise, converts it, and returns the largest difference of the pictures."""
     mirror.train(net, to_nchw(z), lambda image: image, to_nchw(task.measurement), num_iter=num_steps)
     params = interop.from_torch(generator, net.state_dict(), depth=z.shape[-1])
-    return furthest(picture_of(generator, params, z), to_hwc(net(to_nchw(z))))
+    return furthest(picture_of(generator, params, z, jit), to_hwc(net(to_nchw(z))))
 
 
-def trained_in_dipjax(net, generator, z, task, *, num_steps=200) -> float:
-    """Trains dipjax to denoise, converts that, and returns the largest difference of the pictures; `net` gets the parameters."""
+def trained_in_dipjax(net, generator, z, task, *, num_steps=200, jit=jax.jit) -> float:
+    """Trains dipjax to denoise, converts that, and returns the largest difference of the pictures."""
     recipe, state = start(generator, z, task, num_steps)
-    state, _ = train.run(recipe, state, task, num_steps)
+    state, _ = jit(partial(train.run, recipe))(state, task, num_steps)
     net.load_state_dict(interop.to_torch(generator, state.params), strict=True)
-    return furthest(picture_of(generator, state.params, z), to_hwc(net(to_nchw(z))))
+    return furthest(picture_of(generator, state.params, z, jit), to_hwc(net(to_nchw(z))))
 
 
-def start(generator, z, task, num_steps, learning_rate=0.01, jitter=JITTER) -> tuple[train.Recipe, train.State]:
+def start(generator, z, task, num_steps) -> tuple[train.Recipe, train.State]:
     """Returns the official method in full precision, with z as its input, and its first state."""
     z = jnp.asarray(z)
-    optimizer = optax.adam(learning_rate)
-    recipe = train.Recipe(generator, lambda key, task: z, num_steps, optimizer, input_noise=jitter, precision="highest")
+    recipe = train.Recipe(generator, lambda key, task: z, num_steps, optax.adam(0.01), input_noise=JITTER, precision="highest")
     return recipe, train.init(recipe, jax.random.key(0), task)
 
 
-def picture_of(generator, params, z) -> jax.Array:
+def picture_of(generator, params, z, jit) -> jax.Array:
     with jax.default_matmul_precision("highest"):
-        return jax.jit(generator.apply)(params, z)
+        return jit(generator.apply)(params, z)
 
 
 def downsampling(factor: int, kernel: resampling.Kernel, name: str, *, height: int = 64, width: int = 96) -> float:
-    """Returns the largest difference of the two operators that shrink a random picture."""
+    """Returns the largest difference of the two operators that shrink a random picture; the mirror's sums are in float64."""
     image = noise(height, width, 3, scale=1.0)
-    theirs = Downsampler(3, factor, name, phase=0.5, preserve_size=True)
-    return furthest(operators.Downsample(factor, kernel)(jnp.asarray(image)), to_hwc(theirs(to_nchw(image))))
+    theirs = Downsampler(3, factor, name, phase=0.5, preserve_size=True).double()
+    return furthest(operators.Downsample(factor, kernel)(jnp.asarray(image)), to_hwc(theirs(to_nchw(image).double())))
 
 
 def rows():

@@ -1,8 +1,24 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import batching, generators, inputs, interop, losses, metrics, named, operators, problem, psfs, recipes, resampling
+from . import (
+    batching,
+    generators,
+    inputs,
+    interop,
+    losses,
+    metrics,
+    named,
+    operators,
+    optimizers,
+    paper,
+    parameter_noise,
+    problem,
+    psfs,
+    recipes,
+    resampling,
+)
 from .problem import Problem
-from .restoration import deblur, denoise, inpaint, super_resolve
+from .restoration import deblur, dejpeg, denoise, flash, inpaint, super_resolve
 from .train import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
 
 __version__: str
@@ -15,7 +31,9 @@ __all__ = [
     "State",
     "batching",
     "deblur",
+    "dejpeg",
     "denoise",
+    "flash",
     "generators",
     "init",
     "inpaint",
@@ -26,6 +44,9 @@ __all__ = [
     "metrics",
     "named",
     "operators",
+    "optimizers",
+    "paper",
+    "parameter_noise",
     "problem",
     "psfs",
     "recipes",

@@ -1,4 +1,4 @@
-"""The command line: `dipjax denoise|inpaint|superres|deblur|demo|generators|doctor`.
+"""The command line: `dipjax denoise|dejpeg|inpaint|superres|deblur|flash|demo|generators|doctor`.
 
 This file reads the arguments and turns what can go wrong into one sentence and an exit code; `command`, `demo` and `doctor` do the
 work. Nothing heavy is imported before the arguments are known to be right. To add a command, add a parser whose `run` is a function
@@ -61,6 +61,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if getattr(options, "option", None) and not options.generator:
         options.parser.error("--option: found no --generator, expected one whose option it is")
+    if getattr(options, "generator", None) and options.task == "flash":
+        options.parser.error("--generator: found one for flash, expected none: its network sees the flash picture, not noise")
     return options
 
 
@@ -111,6 +113,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"dipjax {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_restoration(commands, "denoise", "remove noise")
+    _add_restoration(commands, "dejpeg", "remove the blocks and rings of strong compression")
     inpaint = _add_restoration(commands, "inpaint", "fill in missing pixels; the others stay as they are")
     inpaint.add_argument("--mask", required=True, help="picture of the same size, lighter than half where to fill in")
     inpaint.add_argument("--mask-known", action="store_true", help="white marks the pixels to keep instead")
@@ -125,6 +128,8 @@ def _parser():
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
     boundaries = ("reflect", "circular", "valid")
     deblur.add_argument("--boundary", choices=boundaries, default="reflect", help="what lies beyond the edges (default reflect)")
+    flash = _add_restoration(commands, "flash", "remove the noise of a picture taken without flash, with the help of one with flash")
+    flash.add_argument("--flash", required=True, metavar="FLASH", help="the same scene from the same place, with flash; of the same size")
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
     demo.add_argument("-o", "--output", default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)")
     doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")

@@ -1,4 +1,4 @@
-"""The four restoration commands: from a file to a file.
+"""The restoration commands: from a file to a file.
 
 A task is one function `(pixels, truth, options) -> Task` in the second half of this file. To add one, add it to `_TASKS` and give
 it a parser in `cli`. Everything that can be wrong is found before the long computation; JAX is imported after the files are read.
@@ -60,9 +60,9 @@ def restore(options: Namespace) -> report.Report:
 
 def _recipe(num_channels, options):
     """Returns the recipe and the name of the function that made it."""
-    from dipjax import named, recipes
+    from dipjax import named, optimizers, recipes
 
-    schedules = {"constant": recipes.constant, "cosine": recipes.cosine}
+    schedules = {"constant": optimizers.constant, "cosine": optimizers.cosine}
     settings = {"num_steps": options.steps, "schedule": schedules.get(options.schedule)}
     chosen = {name: value for name, value in settings.items() if value is not None}
     if options.generator:
@@ -144,7 +144,7 @@ def _note(sentence):
 
 
 def _word(options):
-    words = {"denoise": "denoised", "inpaint": "inpainted", "deblur": "deblurred"}
+    words = {"denoise": "denoised", "inpaint": "inpainted", "deblur": "deblurred", "dejpeg": "cleaned", "flash": "merged"}
     return words.get(options.task) or f"x{options.factor}"
 
 
@@ -211,4 +211,14 @@ def _deblur(pixels, truth, options):
     return Task(task, lambda estimate: estimate[..., rows, columns, :].clip(0, 1), pixels)
 
 
-_TASKS = {"denoise": _denoise, "inpaint": _inpaint, "superres": _superres, "deblur": _deblur}
+def _flash(pixels, truth, options):
+    from dipjax import problem
+
+    guide = images.load(options.flash).pixels
+    if guide.shape[:2] != pixels.shape[:2]:
+        sizes = [f"{width} x {height}" for height, width in (guide.shape[:2], pixels.shape[:2])]
+        raise ImageError(f"the flash picture {options.flash!r} has {sizes[0]} pixels but the picture has {sizes[1]}; crop or resize one")
+    return Task(problem.flash(pixels, guide, truth=truth), _clip, pixels)
+
+
+_TASKS = {"denoise": _denoise, "dejpeg": _denoise, "inpaint": _inpaint, "superres": _superres, "deblur": _deblur, "flash": _flash}

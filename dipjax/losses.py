@@ -49,3 +49,25 @@ def total_variation(weight: float, *, epsilon: float = 1e-3) -> Penalty:
         return weight * jnp.mean(jnp.sqrt(down**2 + right**2 + epsilon**2))
 
     return penalty
+
+
+@cache
+def total_variation_sum(weight: float, *, epsilon: float = 1e-3) -> Penalty:
+    """Returns `total_variation` as a sum over pixels and channels, which the weights of the paper mean."""
+    mean = total_variation(weight, epsilon=epsilon)
+
+    def penalty(image):
+        return image.size * mean(image)
+
+    return penalty
+
+
+@cache
+def maximise(weight: float = 1.0) -> Loss:
+    """Returns `-weight * sum(prediction)`, for activations that are to be as large as they can."""
+
+    def loss(prediction, measurement):
+        del measurement
+        return -weight * jnp.sum(prediction)
+
+    return loss

@@ -4,6 +4,8 @@ Everything that may differ between the runs of one batch is a leaf here; only `s
 and it is the place where the arrays are checked. To add a task, add a function.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +82,38 @@ def deblurring(measurement, psf, *, boundary: str = "reflect", truth=None) -> Pr
     margin = (psf.shape[0] - 1, psf.shape[1] - 1) if boundary == "valid" else (0, 0)
     shape = (height + margin[0], width + margin[1], channels)
     return _problem(measurement, operators.Blur(jnp.asarray(psf), boundary), shape, truth)
+
+
+def flash(measurement, flash_image, *, truth=None) -> Problem:
+    """Returns the problem of a noisy picture `(H, W, C)`, guided by `flash_image (H, W, D)`, one of the same scene taken with flash."""
+    measurement, guide = _image("measurement", measurement), _image("flash_image", flash_image)
+    if guide.shape[:2] != measurement.shape[:2]:
+        raise ValueError(f"flash_image: found shape {guide.shape}, expected the height and width of {measurement.shape}.")
+    return _problem(measurement, operators.Identity(), measurement.shape, truth).replace(guide=guide)
+
+
+def feature_inversion(image, features: Callable[[Array], Array]) -> Problem:
+    """Returns the problem of an image of which only features are known, such as a layer of a trained network.
+
+    Args:
+      image: `(H, W, C)`, whose features are the measurement; it is not looked at otherwise.
+      features: `(H, W, C)` in [0, 1] -> an array; differentiable. What its network expects of pixels (their scale, mean and order) is up
+        to it; several layers can be flattened and joined.
+    """
+    image = _image("image", image)
+    operator = jax.tree_util.Partial(features)
+    return Problem(operator(image), operator, image.shape)
+
+
+def activation_maximisation(activation: Callable[[Array], Array], shape: tuple[int, int, int]) -> Problem:
+    """Returns the problem of the image `(H, W, C)` of `shape` that excites `activation` most; fit it with `losses.maximise`.
+
+    The official notebook sums a map over a window of 41 x 41 around its centre. For a class score it fits the score to 300 instead: for
+    that, set the measurement to 300 and the loss to `losses.l1`.
+    """
+    operator = jax.tree_util.Partial(activation)
+    prediction = jax.eval_shape(operator, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return Problem(jnp.zeros(prediction.shape, prediction.dtype), operator, shape)
 
 
 def stack(problems: list[Problem]) -> Problem:

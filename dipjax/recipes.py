@@ -1,42 +1,22 @@
 """Settings that work, one function each: `(channels, *, num_steps, schedule) -> Recipe`.
 
-`fast_*` is for people in a hurry, found by measurement (benchmarks/results/recipe_trials.md); `paper_*` is the official setting. All
+`fast_*` is for people in a hurry, found by measurement (benchmarks/results/recipe_trials.md); the official settings are in `paper`. All
 functions are cached: equal arguments give the same recipe, and the same compiled program. To add a setting, add a function.
 
 `for_generator` completes any generator with the setting that suits its kind.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import jax
-import optax
 
-from dipjax import generators, inputs
-from dipjax.generators import blocks
-from dipjax.generators.skip import Skip
+from dipjax import generators, inputs, paper
+from dipjax.generators import Skip, blocks
+from dipjax.optimizers import Schedule, adam, constant
 from dipjax.train import Recipe
-
-Schedule = Callable[[float, int], optax.Schedule | float]
-
-
-def constant(learning_rate: float, num_steps: int) -> float:
-    """Returns the same learning rate for every step, as the paper does."""
-    del num_steps
-    return learning_rate
-
-
-@cache
-def cosine(learning_rate: float, num_steps: int) -> optax.Schedule:
-    """Returns a learning rate that falls from `learning_rate` to zero along a half cosine."""
-    return optax.cosine_decay_schedule(learning_rate, num_steps)
-
-
-@cache
-def adam(learning_rate: float, num_steps: int, schedule: Schedule = constant) -> optax.GradientTransformation:
-    """Returns Adam with optax's (and PyTorch's) defaults; the same object for equal arguments."""
-    return optax.adam(schedule(learning_rate, num_steps))
 
 
 @cache
@@ -76,31 +56,9 @@ def _fast(channels, num_steps, schedule, *, input_noise):
 
 
 @cache
-def paper_denoising(channels: int = 3, *, num_steps: int = 3000, schedule: Schedule = constant) -> Recipe:
-    """Returns the official setting for noise of sigma 25/255 (denoising.ipynb, F16).
-
-    Expected on the nine colour images of the paper: 30.43 dB for the averaged output (section 4).
-    """
-    return Recipe(Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=1 / 30)
-
-
-@cache
-def paper_super_resolution(channels: int = 3, *, num_steps: int = 2000, schedule: Schedule = constant) -> Recipe:
-    """Returns the official setting for factor 4 (super-resolution.ipynb): 29.90 / 27.00 dB on Set5 / Set14, luma."""
-    return Recipe(Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=0.03)
-
-
-@cache
-def paper_inpainting(channels: int = 3, *, num_steps: int = 6001, schedule: Schedule = constant) -> Recipe:
-    """Returns the official setting for text and scratches (inpainting.ipynb, kate): wide skips, nearest upsampling."""
-    generator = Skip(channels, skip=(128,) * 5, upsample=blocks.nearest)
-    return Recipe(generator, inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=0.03)
-
-
-@cache
-def paper_deblurring(channels: int = 3, *, num_steps: int = 3000, schedule: Schedule = constant) -> Recipe:
-    """Returns the official generator and optimizer for deblurring, a task the paper itself does not treat."""
-    return Recipe(Skip(channels), inputs.noise(32), num_steps, adam(0.01, num_steps, schedule), input_noise=0.01)
+def fast_flash(channels: int = 3, *, num_steps: int = 600, schedule: Schedule = constant) -> Recipe:
+    """Returns the quick setting for a picture without flash, guided by one with flash."""
+    return dataclasses.replace(_fast(channels, num_steps, schedule, input_noise=0.0), input=inputs.guide)
 
 
 class _Setting(NamedTuple):
@@ -114,6 +72,7 @@ _DEFAULT = _Setting(lambda generator: inputs.noise(32, stride=getattr(generator,
 _COORDINATES = {"make_input": lambda generator: inputs.meshgrid, "input_noise": 0.0}
 _SETTINGS = {
     generators.ResNet: _DEFAULT._replace(learning_rate=0.001),  # as in inpainting.ipynb
+    generators.UNet: _DEFAULT._replace(learning_rate=0.001),  # the same
     # Jitter of a z so small would drown it: one pixel of it makes many of the image.
     generators.DCGAN: _DEFAULT._replace(input_noise=0.0),
     generators.DeepDecoder: _Setting(lambda generator: inputs.noise(generator.width, stride=generator.stride), 1900, 0.01),
@@ -141,18 +100,22 @@ def for_generator(generator: Any, *, num_steps: int | None = None, schedule: Sch
 
 FAST = {
     "denoise": fast_denoising,
+    "dejpeg": paper.dejpeg,  # the official network is small already
     "inpaint": fast_inpainting,
     "superres": fast_super_resolution,
     "deblur": fast_deblurring,
+    "flash": fast_flash,
 }
 PAPER = {
-    "denoise": paper_denoising,
-    "inpaint": paper_inpainting,
-    "superres": paper_super_resolution,
-    "deblur": paper_deblurring,
+    "denoise": paper.denoising,
+    "dejpeg": paper.dejpeg,
+    "inpaint": paper.inpainting,
+    "superres": paper.super_resolution,
+    "deblur": paper.deblurring,
+    "flash": paper.flash,
 }
 
 
 def default(task: str) -> Callable[..., Recipe]:
-    """Returns the recipe function for a task ("denoise", "inpaint", "superres", "deblur"): `fast` on CPU, else `paper`."""
+    """Returns the recipe function for a task, a key of `FAST`: `fast` on CPU, else `paper`."""
     return (FAST if jax.default_backend() == "cpu" else PAPER)[task]

@@ -55,6 +55,38 @@ def denoise(
     )
 
 
+def dejpeg(
+    image,
+    *,
+    seeds=4,
+    num_iter=None,
+    recipe=None,
+    channel_axis=-1,
+    rng=0,
+    batching=None,
+    callback=None,
+    return_result=False,
+):
+    """Removes the blocks and rings that strong compression left in a picture.
+
+    Example:
+      >>> restored = dipjax.dejpeg(snail)  # doctest: +SKIP
+    """
+    pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
+    return _restore(
+        "dejpeg",
+        problem.denoising(pixels),
+        restore_layout,
+        seeds,
+        num_iter,
+        recipe,
+        rng,
+        batching,
+        callback,
+        return_result,
+    )
+
+
 def inpaint(
     image,
     mask,
@@ -140,6 +172,30 @@ def deblur(
     pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
     task = problem.deblurring(pixels, psf, boundary=boundary)
     return _restore("deblur", task, restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+
+
+def flash(
+    image,
+    flash_image,
+    *,
+    seeds=4,
+    num_iter=None,
+    recipe=None,
+    channel_axis=-1,
+    rng=0,
+    batching=None,
+    callback=None,
+    return_result=False,
+):
+    """Removes noise from a picture taken without flash, with the help of `flash_image` of the same scene and size.
+
+    Example:
+      >>> restored = dipjax.flash(ambient, flashed)  # doctest: +SKIP
+    """
+    pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
+    guide, _ = images.to_unit(flash_image, channel_axis=channel_axis)
+    task = problem.flash(pixels, guide)
+    return _restore("flash", task, restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
 
 
 def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, callback, return_result):

@@ -36,7 +36,16 @@ class Recipe:
     penalty: losses.Penalty | None = None
     input_noise: float = 0.0  # standard deviation of the normal noise added to z afresh in every step
     smoothing: float = 0.99  # weight of the past in the exponential average of the outputs; 0 keeps the last output
+    backtracking: float | None = None  # dB; a step whose output fits the measurement so much worse than the last is undone
     precision: str | None = None  # of matrix products and convolutions, see `jax.default_matmul_precision`
+
+
+class Kept(NamedTuple):
+    """What backtracking returns to: the last step that was not undone."""
+
+    fit: Array  # (), PSNR of the prediction against the measurement
+    params: Any
+    opt_state: Any
 
 
 class State(NamedTuple):
@@ -49,6 +58,7 @@ class State(NamedTuple):
     opt_state: Any
     average: Array  # (H, W, C), the estimate
     alive: Array  # (), bool; False for good after the first step that is not finite
+    kept: Kept | None  # None without backtracking
 
 
 class Metrics(NamedTuple):
@@ -110,7 +120,9 @@ def init(recipe: Recipe, key: Array, problem: Problem) -> State:
     z = recipe.input(z_key, problem)
     params = recipe.generator.init(params_key, z)
     opt_state = recipe.optimizer.init(params)
-    return State(jnp.int32(0), noise_key, z, params, opt_state, jnp.zeros(problem.shape, jnp.float32), jnp.bool(True))
+    kept = None if recipe.backtracking is None else Kept(jnp.float32(-jnp.inf), params, opt_state)
+    average = jnp.zeros(problem.shape, jnp.float32)
+    return State(jnp.int32(0), noise_key, z, params, opt_state, average, jnp.bool(True), kept)
 
 
 @partial(jax.jit, static_argnames="recipe")
@@ -118,7 +130,10 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
     """Takes one gradient step on loss(A f(z + noise), y) + penalty(f(z + noise)).
 
     Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite
-    ends the run: its parameters and its average stay as they were.
+    ends the run: its parameters and its average stay as they were. With `recipe.backtracking` a step whose output falls off by more
+    than so many dB (against the measurement) is undone: parameters and optimizer return to the last good step, the average never
+    sees the output, and the next step tries again with other noise. The official notebooks do so with 5 dB, but keep the optimizer and
+    the average.
     """
     z = state.z
     if recipe.input_noise:  # drawing it takes time even where nothing of it is added
@@ -127,12 +142,13 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
 
     def objective(params):
         image = _generate(recipe, params, z, problem)
-        loss = recipe.loss(problem.operator(image), problem.measurement)
-        return loss + (recipe.penalty(image) if recipe.penalty else 0.0), (loss, image)
+        prediction = problem.operator(image)
+        loss = recipe.loss(prediction, problem.measurement)
+        return loss + (recipe.penalty(image) if recipe.penalty else 0.0), (loss, image, prediction)
 
     # None must not override what the caller has set.
     with jax.default_matmul_precision(recipe.precision) if recipe.precision else contextlib.nullcontext():
-        (value, (loss, image)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (value, (loss, image, prediction)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     # What line searches and step-size rules of optax ask for; the others ignore it.
     extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
     updates, opt_state = optax.with_extra_args_support(recipe.optimizer).update(grads, state.opt_state, state.params, **extra)
@@ -141,12 +157,22 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
     weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step + _FIRST_STEPS)).astype(image.dtype)
     average = optax.incremental_update(image, state.average, weight)
 
+    new, kept = (params, opt_state, average), None
+    if recipe.backtracking is not None:
+        fit = metrics.psnr(prediction, problem.measurement)
+        good = fit >= state.kept.fit - recipe.backtracking
+        undone = (state.kept.params, state.kept.opt_state, state.average)
+        new = _where(good, new, undone)
+        kept = _where(good, Kept(fit, state.params, state.opt_state), state.kept)
+
     alive = state.alive & jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(updates)) & jnp.isfinite(image).all()
-    new = (params, opt_state, average)
-    old = (state.params, state.opt_state, state.average)
-    params, opt_state, average = jax.tree.map(partial(jnp.where, alive), new, old)
-    state = State(state.step + 1, state.key, state.z, params, opt_state, average, alive)
+    params, opt_state, average = _where(alive, new, (state.params, state.opt_state, state.average))
+    state = State(state.step + 1, state.key, state.z, params, opt_state, average, alive, kept)
     return state, Metrics(loss, _psnr(image, problem), _psnr(average, problem))
+
+
+def _where(condition, tree, other):
+    return jax.tree.map(partial(jnp.where, condition), tree, other)
 
 
 def _generate(recipe, params, z, problem):
@@ -273,6 +299,11 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
         raise ValueError(f"problem_axis: found {problem_axis!r}, expected None or 0.")
     if recipe.num_steps < 1:
         raise ValueError(f"num_steps: found {recipe.num_steps}, expected at least 1.")
+    if recipe.backtracking is not None and not (recipe.backtracking > 0 and recipe.input_noise):
+        raise ValueError(
+            f"backtracking: found {recipe.backtracking} dB with input_noise {recipe.input_noise}, expected a positive number and some"
+            " noise, without which an undone step would be the same again."
+        )
 
     def shapes(problem):
         state = init(recipe, jax.random.key(0), problem)

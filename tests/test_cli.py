@@ -20,7 +20,7 @@ from flax import linen as nn
 from PIL import Image
 
 import dipjax
-from dipjax import cli, doctor, images, inputs, recipes
+from dipjax import cli, doctor, images, inputs, optimizers, recipes
 from dipjax.train import Recipe
 
 RNG = np.random.default_rng(0)
@@ -46,8 +46,8 @@ class Pixelwise(nn.Module):
 
 
 @cache
-def tiny(channels=3, *, num_steps=3, schedule=recipes.constant, rate=0.01):
-    optimizer = recipes.adam(rate, num_steps, schedule)
+def tiny(channels=3, *, num_steps=3, schedule=optimizers.constant, rate=0.01):
+    optimizer = optimizers.adam(rate, num_steps, schedule)
     return Recipe(Pixelwise(channels), inputs.noise(2), num_steps, optimizer)
 
 
@@ -185,6 +185,21 @@ def test_a_generator_with_options_restores_and_is_recorded(run):
     assert recipe["name"] == "for_generator(deep-decoder)"
     assert (recipe["generator"]["type"], recipe["generator"]["width"]) == ("DeepDecoder", 4)
     assert recipe["generator"]["upsample"] == "dipjax.generators.blocks.nearest"
+
+
+def test_a_flash_picture_guides_and_must_have_the_same_size(run):
+    assert run("flash", "photo.png", "--flash", "clean.png", *SHORT)[0] == 0
+    assert pixels("photo.merged.png").shape == RGB.shape
+    Image.fromarray(RGB[:20]).save("smaller.png")
+    code, _, err = run("flash", "photo.png", "--flash", "smaller.png", *SHORT, "-o", "other.png")
+    assert code == 3
+    assert "20 x 20" in err and "20 x 24" in err
+    assert not Path("other.png").exists()
+
+
+def test_compression_artefacts_have_a_command(run):
+    assert run("dejpeg", "photo.png", *SHORT)[0] == 0
+    assert pixels("photo.cleaned.png").shape == RGB.shape
 
 
 def test_options_that_contradict_each_other_are_an_error_of_the_input(run):
@@ -341,6 +356,8 @@ def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
         (*DENOISE, "--generator", "skip", "--option", "width=3"),
         (*DENOISE, "--generator", "plain", "--option", "width=x"),
         (*DENOISE, "--option", "width=3"),
+        ("flash", "photo.png"),
+        ("flash", "photo.png", "--flash", "clean.png", "--generator", "unet"),
         (*DENOISE, "--recipe", "slow"),
         (*DENOISE, "--batching", "scan"),
         (*DENOISE, "--schedule", "linear"),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax import batching, inputs, losses, named, operators, problem, psfs, recipes, resampling
+from dipjax import batching, inputs, losses, named, operators, optimizers, paper, parameter_noise, problem, psfs, recipes, resampling
 from dipjax.generators import DCGAN, ConvDecoder, DeepDecoder, Plain, Positional, ResNet, Siren, Skip, TextureNet, UNet, blocks
 from tests.conftest import Mixer, mixer_recipe
 
@@ -136,6 +136,7 @@ ROWS = {
     "positional": Row("generator", lambda: Positional(3, (4,), (4,), (2,), num_frequencies=3)),
     "positional, trainable": Row("generator", lambda: Positional(1, (4,), (4,), (2,), trainable=True, upsample=blocks.nearest)),
     "siren": Row("generator", lambda: Siren(3, num_layers=2, width=8)),
+    "perturbed": Row("generator", lambda: parameter_noise.Perturbed(Plain(3, num_layers=2, width=4))),
     "not flax": Row("generator", lambda: Mixer(3)),
     "uniform noise": Row("input", lambda: inputs.noise(5)),
     "coarse uniform noise": Row("input", lambda: inputs.noise(5, stride=3), size=lambda side: -(-side // 3)),
@@ -146,16 +147,21 @@ ROWS = {
     "mse": Row("loss", lambda: losses.mse),
     "l1": Row("loss", lambda: losses.l1),
     "huber": Row("loss", lambda: losses.huber(0.05)),
+    "total variation as a sum": Row("penalty", lambda: losses.total_variation_sum(0.1)),
     "total variation": Row("penalty", lambda: losses.total_variation(0.1)),
     "vmap": Row("layout", lambda: jax.vmap),
     "one by one": Row("layout", lambda: batching.one_by_one),
     "default layout": Row("layout", batching.default),
-    "adam": Row("setting", lambda: recipes.adam(0.01, 10)),
-    "cosine": Row("setting", lambda: recipes.cosine(0.01, 10)),
-    "adam with a schedule": Row("setting", lambda: recipes.adam(0.01, 10, recipes.cosine)),
+    "adam": Row("setting", lambda: optimizers.adam(0.01, 10)),
+    "cosine": Row("setting", lambda: optimizers.cosine(0.01, 10)),
+    "adam with a schedule": Row("setting", lambda: optimizers.adam(0.01, 10, optimizers.cosine)),
     "recipe": Row("setting", mixer_recipe),
+    "parameter noise": Row("setting", lambda: parameter_noise.persistent(0.02)),
     "box kernel": Row("setting", lambda: resampling.BOX),
-} | {function.__name__: Row("setting", partial(function, 3, num_steps=5)) for function in [*recipes.FAST.values(), *recipes.PAPER.values()]}
+}
+SETTINGS = {thing for thing in vars(paper).values() if hasattr(thing, "cache_info") and thing.__module__ == paper.__name__}
+SETTINGS |= set(recipes.FAST.values())
+ROWS |= {f"setting {thing.__name__}": Row("setting", partial(thing, 3, num_steps=5)) for thing in SETTINGS}
 ROWS |= {
     f"for {name}": Row("setting", lambda name=name: recipes.for_generator(named.make(name, 3), num_steps=5)) for name in named.GENERATORS
 }

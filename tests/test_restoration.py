@@ -7,14 +7,14 @@ import optax
 import pytest
 
 import dipjax
-from dipjax import problem, psfs, recipes, train
+from dipjax import optimizers, problem, psfs, recipes, train
 from tests.conftest import mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @cache
-def quick(channels=3, *, num_steps=3, schedule=recipes.constant):
+def quick(channels=3, *, num_steps=3, schedule=optimizers.constant):
     del schedule
     return mixer_recipe(channels, num_steps)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax import recipes
+from dipjax import paper
 from dipjax.generators import blocks
 from dipjax.generators.skip import Skip
 
@@ -57,8 +57,8 @@ def test_the_number_of_parameters_is_the_official_one(name):
 
 
 def test_the_paper_recipes_hold_the_official_networks():
-    assert recipes.paper_denoising(3).generator == COUNTS["default"][1]
-    assert recipes.paper_inpainting(3).generator == COUNTS["kate, text"][1]
+    assert paper.denoising(3).generator == COUNTS["default"][1]
+    assert paper.inpainting(3).generator == COUNTS["kate, text"][1]
 
 
 def image(*shape, seed=0):

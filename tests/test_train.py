@@ -546,3 +546,57 @@ def test_the_default_layout_spares_memory_on_accelerators_when_there_is_much_to_
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert batching.default(4 * 64**2) is jax.vmap
     assert batching.default(8 * 512**2) is batching.one_by_one
+
+
+BACKTRACKING = mixer_recipe(backtracking=3.0)
+DARK = 0.2 * picture()
+
+
+def worse(state):
+    """The same state with parameters that make quite another image."""
+    return state._replace(params=jax.tree.map(lambda leaf: leaf + 9.0, state.params))
+
+
+def test_backtracking_changes_nothing_while_the_output_does_not_fall_off():
+    task = problem.denoising(DARK)
+    plain = train.restore(mixer_recipe(), train.seeds(0, 2), task)
+    careful = train.restore(BACKTRACKING, train.seeds(0, 2), task)
+    chex.assert_trees_all_close(plain.state.params, careful.state.params, rtol=1e-5)
+    np.testing.assert_allclose(plain.image, careful.image, rtol=1e-5)
+
+
+def test_a_step_that_falls_off_is_undone_with_optimizer_and_average_and_tried_again():
+    task = problem.denoising(DARK)
+    state = train.init(BACKTRACKING, jax.random.key(0), task)
+    for _ in range(3):
+        before = state
+        state, _ = train.train_step(BACKTRACKING, state, task)
+    undone, metrics = train.train_step(BACKTRACKING, worse(state), task)
+    assert -10 * np.log10(metrics.loss) < float(state.kept.fit) - 3
+    chex.assert_trees_all_equal(undone.params, before.params)
+    chex.assert_trees_all_equal(undone.opt_state, before.opt_state)
+    np.testing.assert_array_equal(undone.average, state.average)
+    chex.assert_trees_all_equal(undone.kept, state.kept)
+    assert undone.step == state.step + 1
+    again, _ = train.train_step(BACKTRACKING, undone, task)
+    assert again.alive
+    assert again.kept.fit > state.kept.fit - 3
+
+
+@pytest.mark.parametrize("layout", [jax.vmap, batching.one_by_one])
+def test_backtracking_works_per_seed(layout):
+    task = problem.denoising(DARK)
+    states = [train.train_step(BACKTRACKING, train.init(BACKTRACKING, key, task), task)[0] for key in train.seeds(0, 2)]
+    mixed = [states[0], worse(states[1])]
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *mixed)
+    together = jax.jit(layout(partial(train.train_step, BACKTRACKING), in_axes=(0, None)))(batch, task)[0]
+    alone = [train.train_step(BACKTRACKING, state, task)[0] for state in mixed]
+    for k in (0, 1):
+        chex.assert_trees_all_close(jax.tree.map(lambda leaf, k=k: leaf[k], together.params), alone[k].params, atol=1e-5)
+    chex.assert_trees_all_equal(alone[1].params, states[1].kept.params)
+
+
+@pytest.mark.parametrize("options", [{"backtracking": 0.0}, {"backtracking": -1.0}, {"backtracking": 5.0, "input_noise": 0.0}])
+def test_backtracking_that_cannot_work_is_refused(options):
+    with pytest.raises(ValueError, match="^backtracking: found"):
+        train.check(mixer_recipe(**options), problem.denoising(picture()))

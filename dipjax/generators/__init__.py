@@ -8,6 +8,7 @@ To add one, add a file, a line here and in `named`, its setting in `recipes`, an
 from dipjax.generators.conv_decoder import ConvDecoder
 from dipjax.generators.dcgan import DCGAN
 from dipjax.generators.deep_decoder import DeepDecoder
+from dipjax.generators.pixels import Pixels
 from dipjax.generators.plain import Plain
 from dipjax.generators.positional import Positional
 from dipjax.generators.resnet import ResNet
@@ -16,4 +17,4 @@ from dipjax.generators.skip import Skip
 from dipjax.generators.texture_net import TextureNet
 from dipjax.generators.unet import UNet
 
-__all__ = ["ConvDecoder", "DCGAN", "DeepDecoder", "Plain", "Positional", "ResNet", "Siren", "Skip", "TextureNet", "UNet"]
+__all__ = ["ConvDecoder", "DCGAN", "DeepDecoder", "Pixels", "Plain", "Positional", "ResNet", "Siren", "Skip", "TextureNet", "UNet"]
