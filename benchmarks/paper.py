@@ -29,6 +29,7 @@ from collections.abc import Callable
 from datetime import date
 from functools import partial
 from itertools import combinations
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -317,7 +318,7 @@ def measure(name, options, show):
     row |= {"alive": len(alive), "made": made(), "input": task.scores(task.input)}
     if not len(alive):
         return row, {"input": task.input}
-    states = [jax.tree.map(lambda leaf: leaf[k], result.state) for k in alive]  # noqa: B023
+    states = [jax.tree.map(itemgetter(int(k)), result.state) for k in alive]
     singles = [np.asarray(last_output(recipe, state, task.problem)) for state in states]
     averages, mean = np.asarray(result.images)[alive], np.asarray(result.image)
     psnr_single, psnr_average = result.metrics.psnr[alive], result.metrics.psnr_average[alive]
@@ -417,7 +418,7 @@ def open_report(path, settings):
 
 def make_settings(options):
     recipe = make_recipe(options)
-    settings = {"table": f"{options.table} {variant(options)}", "recipe": options.recipe, "generator": describe(recipe.generator)}
+    settings = {"table": options.table, "variant": variant(options), "recipe": options.recipe, "generator": describe(recipe.generator)}
     settings |= {
         "steps": recipe.num_steps,
         "jitter": recipe.input_noise,
@@ -473,7 +474,11 @@ def table(rows, metric, options):
             lost = options.seeds - row["alive"]
             spread = f"{np.std(row['averaged'][metric], ddof=1):.2f}" if row["alive"] > 1 else ""
             steps = f"{row['steps']}" if row["steps"] == row["of"] else f"{row['steps']} of {row['of']}"
-            lines.append(_cells(f"{name}, {lost} seeds diverged" if lost else name, values, spread, steps, f"{row['seconds']:.0f}"))
+            lines.append(
+                _cells(
+                    f"{name}, {lost} of {options.seeds} seeds diverged" if lost else name, values, spread, steps, f"{row['seconds']:.0f}"
+                )
+            )
         if done:
             averages = [_average(column) for column in zip(*done.values(), strict=True)]
             seconds = f"{sum(rows[name]['seconds'] for name in done):.0f} in all"
@@ -490,14 +495,10 @@ def curves(rows, options):
     for (where, name), published in PUBLISHED_CURVES.items():
         ours = rows.get(name, {}).get("curve") if where == variant(options) else None
         if ours:
-            lines += [
-                "",
-                f"{name}, {METRICS[options.table][-1]}, over the steps:",
-                "",
-                "| step | published | single | averaged |",
-                "|---" * 4 + "|",
-            ]
+            lines += [f"{name}, {METRICS[options.table][-1]}, over the steps:", ""]
+            lines += ["| step | published | single | averaged |", "|---" * 4 + "|"]
             lines += [_cells(step, [published[int(step)], *ours[step]]) for step in map(str, published) if step in ours]
+            lines.append("")
     return lines
 
 
@@ -538,13 +539,16 @@ def markdown(report, options):
             lines += [f"{variant(options)}, PSNR in dB, {metric}", "", *table(rows, metric, options), ""]
         lines += curves(rows, options)
         source = SOURCES.get(variant(options))
-        lines += [
-            "",
-            f"Published: {source}." if source else "No published numbers.",
-            f"Best over the run is of {METRICS[options.table][-1]}.",
-        ]
-    about = ", ".join(f"{name} {settings[name]}" for name in ("generator", "steps", "jitter", "backtracking", "seeds", "rng"))
-    lines += ["", f"`{command(options)}`", "", f"Setting: {options.recipe}, {about}.", ""]
+        lines.append(f"Published: {source}." if source else "No published numbers.")
+        lines.append(f"Best over the run is of {METRICS[options.table][-1]}.")
+    about = f"{settings['generator']}, {settings['steps']} steps, jitter {settings['jitter']:.3g}"
+    lines += [
+        "",
+        f"`{command(options)}`",
+        "",
+        f"Setting `{options.recipe}`: {about}; {settings['seeds']} seeds, rng {settings['rng']}.",
+        "",
+    ]
     return "\n".join([*lines, *dict.fromkeys(f"Made on {row['made']}." for row in rows.values())]) + "\n"
 
 

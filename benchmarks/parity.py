@@ -176,7 +176,8 @@ def train_both(
     """
     recipe, state = start(generator, z, task, num_steps)
     params = jax.tree.map(lambda leaf: leaf.astype(z.dtype), interop.from_torch(generator, net.state_dict(), depth=z.shape[-1]))
-    state = state._replace(params=params, opt_state=recipe.optimizer.init(params), average=state.average.astype(z.dtype))
+    opt_state = recipe.optimizer.init(params)
+    state = state._replace(z=jnp.asarray(z), params=params, opt_state=opt_state, average=state.average.astype(z.dtype))
     noises = [jax.random.normal(jax.random.fold_in(state.key, step), z.shape, z.dtype) for step in range(num_steps)]
     step, losses = jit(partial(train.train_step, recipe)), []
     for _ in range(num_steps):
@@ -208,7 +209,7 @@ def trained_in_dipjax(net, generator, z, task, *, num_steps=200, jit=jax.jit) ->
 
 def start(generator, z, task, num_steps) -> tuple[train.Recipe, train.State]:
     """Returns the official method in full precision, with z as its input, and its first state."""
-    z = jnp.asarray(z)
+    z = jnp.asarray(z, jnp.float32)
     recipe = train.Recipe(generator, lambda key, task: z, num_steps, optax.adam(0.01), input_noise=JITTER, precision="highest")
     return recipe, train.init(recipe, jax.random.key(0), task)
 

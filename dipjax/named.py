@@ -15,7 +15,16 @@ from dipjax.generators import blocks, siren
 # Each takes the channels of the image, and its options as keywords.
 GENERATORS = {
     "skip": generators.Skip,
-    "encoder-decoder": partial(generators.Skip, down=(32, 64, 128), up=(32, 64, 128), skip=(0,) * 3, kernel_down=5, kernel_up=5),
+    "encoder-decoder": partial(
+        generators.Skip,
+        down=(16, 32, 64),
+        up=(16, 32, 64),
+        skip=(0, 0, 0),
+        kernel_down=5,
+        kernel_up=5,
+        upsample=blocks.nearest,
+        use_1x1=False,
+    ),
     "unet": generators.UNet,
     "resnet": generators.ResNet,
     "texture-net": generators.TextureNet,

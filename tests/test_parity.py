@@ -67,31 +67,37 @@ def levels(down, up, skips, *, size=(16, 24)):
     return Row({"channels_down": down, "channels_up": up, "channels_skip": skips}, {"down": down, "up": up, "skip": skips}, size)
 
 
-# Two levels, and no two numbers of channels alike: whatever is mixed up shows.
-SMALL = levels((6, 4), (5, 8), (2, 3))
+# No two numbers of channels are alike: whatever is mixed up shows.
+ONE, TWO, BARE = levels((6,), (5,), (2,)), levels((6, 4), (5, 8), (2, 3)), levels((6, 4), (5, 8), (0, 0))
 
+
+def two_levels(official, ours, *, size=(16, 24), like=TWO):
+    return Row({**like.official, **official}, {**like.ours, **ours}, size)
+
+
+# Options of `ONE` but for those that every level has.
 SKIPS = {
-    "two levels": SMALL,
-    "one level": levels((6,), (5,), (2,)),
+    "one level": ONE,
+    "two levels": TWO,
     "three levels": levels((6, 4, 7), (5, 8, 6), (2, 3, 1), size=(32, 32)),
     "five levels": levels((4,) * 5, (5,) * 5, (2,) * 5, size=(64, 64)),
-    "no skips": levels((6, 4), (5, 8), (0, 0)),
+    "no skips": BARE,
     "a skip at the second level alone": levels((6, 4), (5, 8), (0, 3)),
     "a skip at the first level alone": levels((6, 4), (5, 8), (2, 0)),
     "wide skips": levels((6, 4), (6, 4), (6, 4)),
     "kernels of 5 down": Row({"filter_size_down": 5}, {"kernel_down": 5}),
     "kernels of 1 down": Row({"filter_size_down": 1}, {"kernel_down": 1}),
-    "kernels per level down": Row({"filter_size_down": (7, 5)}, {"kernel_down": (7, 5)}, (24, 32)),
+    "kernels per level down": two_levels({"filter_size_down": (7, 5)}, {"kernel_down": (7, 5)}, size=(24, 32)),
     "kernels of 5 up": Row({"filter_size_up": 5}, {"kernel_up": 5}),
-    "kernels per level up": Row({"filter_size_up": (3, 5)}, {"kernel_up": (3, 5)}),
+    "kernels per level up": two_levels({"filter_size_up": (3, 5)}, {"kernel_up": (3, 5)}),
     "kernels of 3 in the skips": Row({"filter_skip_size": 3}, {"kernel_skip": 3}),
     "nearest": Row({"upsample_mode": "nearest"}, {"upsample": blocks.nearest}),
     "nearest, zero padding": Row({"upsample_mode": "nearest", "pad": "zero"}, {"upsample": blocks.nearest, "padding": "zero"}),
     "nearest, kernels of 5 up": Row({"upsample_mode": "nearest", "filter_size_up": 5}, {"upsample": blocks.nearest, "kernel_up": 5}),
-    "nearest, odd sizes": Row({"upsample_mode": "nearest"}, {"upsample": blocks.nearest}, (17, 23)),
+    "nearest, odd sizes": two_levels({"upsample_mode": "nearest"}, {"upsample": blocks.nearest}, size=(17, 23)),
     "corners aligned": Row({"align_corners": True}, {"upsample": blocks.bilinear_aligned}),
     "corners aligned, odd sizes": Row({"align_corners": True}, {"upsample": blocks.bilinear_aligned}, (19, 14)),
-    "doubling per level": Row({"upsample_mode": ("nearest", "bilinear")}, {"upsample": (blocks.nearest, blocks.bilinear)}),
+    "doubling per level": two_levels({"upsample_mode": ("nearest", "bilinear")}, {"upsample": (blocks.nearest, blocks.bilinear)}),
     "average pooling": Row({"downsample_mode": "avg"}, {"pool": blocks.average_pool}),
     "maximum pooling": Row({"downsample_mode": "max"}, {"pool": blocks.max_pool}),
     "Lanczos 2 pooling": Row({"downsample_mode": "lanczos2"}, {"pool": blocks.lanczos2_pool}, (32, 48)),
@@ -99,7 +105,7 @@ SKIPS = {
     "Lanczos 2 pooling, zero padding": Row(
         {"downsample_mode": "lanczos2", "pad": "zero"}, {"pool": blocks.lanczos2_pool, "padding": "zero"}, (32, 48)
     ),
-    "pooling per level": Row({"downsample_mode": ("max", "stride")}, {"pool": (blocks.max_pool, None)}),
+    "pooling per level": two_levels({"downsample_mode": ("max", "stride")}, {"pool": (blocks.max_pool, None)}),
     "zero padding": Row({"pad": "zero"}, {"padding": "zero"}),
     "Swish": Row({"act_fun": "Swish"}, {"activation": nn.silu}),
     "ELU": Row({"act_fun": "ELU"}, {"activation": nn.elu}),
@@ -110,48 +116,45 @@ SKIPS = {
     "no sigmoid": Row({"need_sigmoid": False}, {"output": blocks.identity}),
     "one channel": Row({"out_channels": 1}, {"channels": 1}),
     "four channels": Row({"out_channels": 4}, {"channels": 4}),
-    "odd sizes": same((17, 23)),
-    "a narrow picture": same((8, 61)),
-    "the library": Row(
-        {**levels((6, 4), (6, 4), (0, 0)).official, "filter_size_down": 5, "need1x1_up": False, "upsample_mode": "nearest"},
-        {**levels((6, 4), (6, 4), (0, 0)).ours, "kernel_down": 5, "use_1x1": False, "upsample": blocks.nearest},
+    "odd sizes": two_levels({}, {}, size=(17, 23)),
+    "a narrow picture": two_levels({}, {}, size=(8, 61)),
+    "the library": two_levels(
+        {"filter_size_down": 5, "need1x1_up": False, "upsample_mode": "nearest"},
+        {"kernel_down": 5, "use_1x1": False, "upsample": blocks.nearest},
+        like=BARE,
     ),
-    "feature inversion": Row(
-        {
-            "filter_size_down": (7, 5),
-            "filter_size_up": (7, 5),
-            "downsample_mode": "avg",
-            "pad": "zero",
-            "upsample_mode": "nearest",
-        },
+    "feature inversion": two_levels(
+        {"filter_size_down": (7, 5), "filter_size_up": (7, 5), "downsample_mode": "avg", "pad": "zero", "upsample_mode": "nearest"},
         {"kernel_down": (7, 5), "kernel_up": (7, 5), "pool": blocks.average_pool, "padding": "zero", "upsample": blocks.nearest},
     ),
 }
 
-INSTANCE, BATCH = torch.nn.InstanceNorm2d, torch.nn.BatchNorm2d
+BATCH = torch.nn.BatchNorm2d
 UNETS = {
-    "transposed convolutions, instance norm": Row({}, {}),
-    "nearest": Row({"upsample_mode": "nearest"}, {"upsample": blocks.nearest}),
-    "bilinear": Row({"upsample_mode": "bilinear"}, {"upsample": blocks.bilinear}),
-    "corners aligned": Row({"upsample_mode": "bilinear", "align_corners": True}, {"upsample": blocks.bilinear_aligned}),
-    "batch norm": Row({"norm": BATCH}, {"affine": True}),
-    "no norm": Row({"norm": None}, {"use_norm": False}),
-    "reflection": Row({"pad": "reflection"}, {"padding": "reflect"}),
-    "reflection, nearest, batch norm": Row(
-        {"pad": "reflection", "upsample_mode": "nearest", "norm": BATCH},
-        {"padding": "reflect", "upsample": blocks.nearest, "affine": True},
+    "transposed convolutions, instance norm": Row({}, {}, (32, 48)),
+    "nearest, reflection, batch norm": Row(
+        {"upsample_mode": "nearest", "pad": "reflection", "norm": BATCH},
+        {"upsample": blocks.nearest, "padding": "reflect", "affine": True},
+        (32, 48),
+    ),
+    "bilinear, no norm": Row({"upsample_mode": "bilinear", "norm": None}, {"upsample": blocks.bilinear, "use_norm": False}, (16, 80)),
+    "corners aligned, no sigmoid, twice the channels": Row(
+        {"upsample_mode": "bilinear", "align_corners": True, "need_sigmoid": False, "feature_scale": 8},
+        {"upsample": blocks.bilinear_aligned, "output": blocks.identity, "feature_scale": 8},
+        (32, 48),
+    ),
+    "no bias": Row({"need_bias": False}, {"use_bias": False}, (32, 48)),
+    "no bias, bilinear, reflection": Row(
+        {"need_bias": False, "upsample_mode": "bilinear", "pad": "reflection"},
+        {"use_bias": False, "upsample": blocks.bilinear, "padding": "reflect"},
+        (32, 48),
     ),
     "one more layer": same((64, 64), more_layers=1),
-    "two more layers": same((128, 128), more_layers=2),
-    "z at every scale": Row({"concat_x": True}, {"concat_z": True}),
-    "z at every scale, one more layer, batch norm": Row(
-        {"concat_x": True, "more_layers": 1, "norm": BATCH}, {"concat_z": True, "more_layers": 1, "affine": True}, (64, 64)
+    "two more layers, batch norm": Row({"more_layers": 2, "norm": BATCH}, {"more_layers": 2, "affine": True}, (128, 128)),
+    "z at every scale": Row({"concat_x": True}, {"concat_z": True}, (32, 48)),
+    "z at every scale, one more layer, no norm": Row(
+        {"concat_x": True, "more_layers": 1, "norm": None}, {"concat_z": True, "more_layers": 1, "use_norm": False}, (64, 32)
     ),
-    "no bias": Row({"need_bias": False}, {"use_bias": False}),
-    "no bias, bilinear": Row({"need_bias": False, "upsample_mode": "bilinear"}, {"use_bias": False, "upsample": blocks.bilinear}),
-    "no sigmoid": Row({"need_sigmoid": False}, {"output": blocks.identity}),
-    "twice the channels": same(feature_scale=8),
-    "not square": same((32, 80)),
 }
 
 RESNETS = {
@@ -167,18 +170,18 @@ RESNETS = {
 }
 
 
-def skip_pair(row, **ours):
-    options = {"out_channels": 3, **SMALL.official, **row.official}
-    return skip(DEPTH, **options), Skip(**{**SMALL.ours, **row.ours, **ours})
+def skip_pair(row):
+    options = {"out_channels": 3, **ONE.official, **row.official}
+    return skip(DEPTH, **options), Skip(**{**ONE.ours, **row.ours})
 
 
-def unet_pair(row, **ours):
+def unet_pair(row):
     small = {"feature_scale": 16, "more_layers": 0}
-    return MirrorUNet(DEPTH, 3, **{**small, **row.official}), UNet(**{**small, **row.ours, **ours})
+    return MirrorUNet(DEPTH, 3, **{**small, **row.official}), UNet(**{**small, **row.ours})
 
 
-def resnet_pair(row, **ours):
-    return resnet(DEPTH, 3, 2, 6, **row.official), ResNet(num_blocks=2, width=6, **row.ours, **ours)
+def resnet_pair(row):
+    return resnet(DEPTH, 3, 2, 6, **row.official), ResNet(num_blocks=2, width=6, **row.ours)
 
 
 def check(net, generator, convert, z, jit, **options):
@@ -203,8 +206,7 @@ def test_parity_the_skip_net_and_its_gradients_are_those_of_the_mirror(name, jit
 
 @pytest.mark.parametrize("name", UNETS)
 def test_parity_the_unet_and_its_gradients_are_those_of_the_mirror(name, jit):
-    size = UNETS[name].size
-    check_official(*unet_pair(UNETS[name]), (32, 48) if size == (16, 24) else size, jit)
+    check_official(*unet_pair(UNETS[name]), UNETS[name].size, jit)
 
 
 @pytest.mark.parametrize("name", RESNETS)
@@ -494,10 +496,10 @@ def tasks():
     inpainting, mask = problem.inpainting(picture(32, 32), known), torch.tensor(known)
     downsampler = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True)
     return {
-        "denoising": (skip_pair(SMALL), problem.denoising(picture(32, 32)), lambda image: image),
-        "super-resolution": (skip_pair(SMALL), problem.super_resolution(picture(8, 8), 4), downsampler),
-        "inpainting": (skip_pair(SKIPS["no skips"]), inpainting, lambda image: image * mask),
-        "denoising by a UNet": (unet_pair(UNETS["bilinear"]), problem.denoising(picture(32, 32)), lambda image: image),
+        "denoising": (skip_pair(TWO), problem.denoising(picture(32, 32)), lambda image: image),
+        "super-resolution": (skip_pair(TWO), problem.super_resolution(picture(8, 8), 4), downsampler),
+        "inpainting": (skip_pair(BARE), inpainting, lambda image: image * mask),
+        "denoising by a UNet": (unet_pair(UNETS["bilinear, no norm"]), problem.denoising(picture(32, 32)), lambda image: image),
     }
 
 
@@ -514,5 +516,5 @@ def test_parity_fifty_steps_of_adam_are_those_of_the_mirror(name, jit):
 
 @pytest.mark.parametrize("train", [parity.trained_in_torch, parity.trained_in_dipjax])
 def test_parity_a_net_trained_in_one_library_makes_the_same_picture_in_the_other(train, jit):
-    net, generator = skip_pair(SKIPS["three levels"])
+    net, generator = skip_pair(TWO)
     assert train(net, generator, parity.noise(32, 32, DEPTH), problem.denoising(picture(32, 32)), jit=jit) <= TOLERANCE
