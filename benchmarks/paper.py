@@ -124,15 +124,24 @@ SETTINGS = {  # (variant, recipe): a function (channels, *, num_steps) -> Recipe
     ("bsd68 25", "paper"): paper.denoising,
     ("bsd68 50", "paper"): paper.denoising_50,
 }
-MEMBERS = {  # of the mixed ensemble: what each changes of the recipe that the equal one repeats
-    "as-is": lambda generator: generator,
-    "upsampling": lambda generator: generator.clone(upsample=blocks.bilinear if generator.upsample is blocks.nearest else blocks.nearest),
-    "wider": lambda generator: generator.clone(
-        down=tuple(width * 3 // 2 for width in generator.down), up=tuple(width * 3 // 2 for width in generator.up)
-    ),
-    "unet": lambda generator: generators.UNet(generator.channels, feature_scale=8),
-}
 
+
+def _changed(recipe, **options):
+    return dataclasses.replace(recipe, generator=recipe.generator.clone(**options))
+
+
+def _wider(widths):
+    return tuple(width * 3 // 2 for width in widths)
+
+
+MEMBERS = {  # of the mixed ensemble: what each makes of the recipe that the equal one repeats
+    "as-is": lambda recipe: recipe,
+    "upsampling": lambda recipe: _changed(
+        recipe, upsample=blocks.bilinear if recipe.generator.upsample is blocks.nearest else blocks.nearest
+    ),
+    "wider": lambda recipe: _changed(recipe, down=_wider(recipe.generator.down), up=_wider(recipe.generator.up)),
+    "unet": lambda recipe: recipes.for_generator(generators.UNet(recipe.generator.channels, feature_scale=8), num_steps=recipe.num_steps),
+}
 
 PUBLISHED = {  # (variant, metric): name: PSNR of one picture
     ("denoising 25", "RGB"): dict(zip(_NOISY, [33.69, 32.09, 31.15, 32.71, 32.68, 24.51, 32.56, 28.44, 33.79], strict=True)),
@@ -341,7 +350,7 @@ def study(name, options, show):
     for pool, members in {"equal": ["as-is"], "mixed": options.members}.items():
         errors, each, seconds = [], {}, 0.0
         for i, member in enumerate(members):
-            recipe = dataclasses.replace(base, generator=MEMBERS[member](base.generator))
+            recipe = MEMBERS[member](base)
             keys = train.seeds(options.rng, options.seeds)[i :: len(members)]
             result = restore(recipe, keys, task.problem, options.budget, show)
             images = np.asarray(result.images, np.float64)[np.asarray(result.alive)].clip(0, 1)
@@ -563,7 +572,7 @@ def draw(rows, path):
             sizes = np.arange(1, len(found) + 1)
             axis.plot(sizes, [one["mean"] for one in found], color=color, marker="o", markersize=3, label=f"{pool} generators")
             axis.fill_between(sizes, [one["min"] for one in found], [one["max"] for one in found], color=color, alpha=0.2, linewidth=0)
-        axis.set(title=name, xlabel="runs averaged, K", ylabel="PSNR (dB)")
+        axis.set(title=name, xlabel="runs averaged, K", ylabel="PSNR (dB)", xticks=range(1, len(row["equal"]["sizes"]) + 1))
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)

@@ -186,9 +186,8 @@ def train_both(
     image = picture_of(generator, state.params, z + JITTER * noises[-1], jit)
     dtype = to_nchw(z).dtype
     operator = operator.to(dtype) if isinstance(operator, torch.nn.Module) else operator
-    measurement, noises = to_nchw(task.measurement).to(dtype), [to_nchw(noise) for noise in noises]
-    options = {"num_iter": num_steps, "reg_noise_std": JITTER, "noises": noises}
-    picture, _, mirror_losses = mirror.train(net.to(dtype), to_nchw(z), operator, measurement, **options)
+    options = {"num_iter": num_steps, "reg_noise_std": JITTER, "noises": [to_nchw(noise).numpy() for noise in noises]}
+    picture, _, mirror_losses = mirror.train(net.to(dtype), to_nchw(z), operator, to_nchw(task.measurement).to(dtype), **options)
     return Training(furthest(image, to_hwc(picture)), np.array(losses), np.array(mirror_losses))
 
 

@@ -80,7 +80,6 @@ SKIPS = {
     "one level": ONE,
     "two levels": TWO,
     "three levels": levels((6, 4, 7), (5, 8, 6), (2, 3, 1), size=(32, 32)),
-    "five levels": levels((4,) * 5, (5,) * 5, (2,) * 5, size=(64, 64)),
     "no skips": BARE,
     "a skip at the second level alone": levels((6, 4), (5, 8), (0, 3)),
     "a skip at the first level alone": levels((6, 4), (5, 8), (2, 0)),
@@ -197,6 +196,15 @@ def check_official(net, generator, size, jit):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """More threads wait for each other longer than such small networks take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", SKIPS)
@@ -401,20 +409,6 @@ LARGE = {
     ),
     "ResNet": (lambda: resnet(DEPTH, 3, 2, 24), ResNet(num_blocks=2, width=24), (16, 16)),
 }
-LARGE_OTHERS = {
-    "DCGAN": (lambda: dcgan(DEPTH), DCGAN(), dcgan_leaves(2)),
-    "texture net": (lambda: texture_nets(DEPTH, ratios=(2, 1)), TextureNet(num_levels=2), texture_leaves(2)),
-    "ConvDecoder": (
-        lambda: conv_decoder((3, 32, 32), num_layers=3, num_channels=24),
-        ConvDecoder(num_layers=3, width=24),
-        conv_decoder_leaves(3),
-    ),
-    "Deep Decoder": (
-        lambda: deep_decoder(num_channels=32, num_doublings=2),
-        DeepDecoder(width=32, num_doublings=2),
-        decoder_leaves(2),
-    ),
-}
 
 
 def bounds(net):
@@ -428,17 +422,16 @@ def bounds(net):
     return result
 
 
-@pytest.mark.parametrize("name", [*LARGE, *LARGE_OTHERS])
+@pytest.mark.parametrize("name", [*LARGE, "DCGAN"])
 def test_parity_weights_and_biases_start_in_the_distribution_of_the_mirror(name, jit):
-    if name in LARGE:
-        build, generator, size = LARGE[name]
-        net, depth, convert = build(), DEPTH, partial(interop.from_torch, generator, depth=DEPTH)
+    if name == "DCGAN":
+        net, generator, size = dcgan(DEPTH), DCGAN(), (4, 4)
+        convert = by_order(net, dcgan_leaves(2))
     else:
-        build, generator, leaves = LARGE_OTHERS[name]
-        net, size = build(), (4, 4)
-        depth, convert = next(net.parameters()).shape[0 if name == "DCGAN" else 1], by_order(net, leaves)
+        build, generator, size = LARGE[name]
+        net, convert = build(), partial(interop.from_torch, generator, depth=DEPTH)
     limits = convert(bounds(net))
-    ours, theirs = jit(generator.init)(jax.random.key(0), parity.noise(*size, depth)), convert(net.state_dict())
+    ours, theirs = jit(generator.init)(jax.random.key(0), parity.noise(*size, DEPTH)), convert(net.state_dict())
     samples = {}
     for source, tree in (("ours", ours), ("theirs", theirs)):
         scaled = [np.ravel(leaf / limit) for leaf, limit in zip(jax.tree.leaves(tree), jax.tree.leaves(limits), strict=True)]
@@ -468,7 +461,8 @@ def test_parity_normalisations_start_at_one_or_as_in_old_pytorch_uniformly(name,
     ours, theirs = (np.concatenate([leaf for path, leaf in sorted(tree.items()) if path.endswith("scale")]) for tree in flat)
     assert ours.shape == theirs.shape
     if old:
-        assert 0 <= ours.min() < 0.1 < 0.9 < ours.max() < 1
+        assert 0 <= ours.min() < 0.1
+        assert 0.9 < ours.max() < 1
         assert stats.ks_2samp(ours, theirs).pvalue > 1e-3
     else:
         assert (ours == 1).all()

@@ -1,0 +1,127 @@
+"""Does the official setting go the same way in dipjax as in PyTorch? PSNR against steps, several seeds of each, on real pictures.
+
+    python -m benchmarks.curves house|butterfly --data DIR [--crop 128] [--steps 1500] [--seeds 2] --json FILE --markdown FILE --figure FILE
+
+House is denoised (sigma 25/255, clipped), the butterfly enlarged four times. The PyTorch side is the mirror of the official network and
+training step in `torch_reference`. Every run has its own random start, so the curves can agree only within the spread between seeds.
+PSNR is that of every step's output: RGB, whole picture, range 1, unclipped. Finished runs of the JSON file are kept.
+"""
+
+import argparse
+import dataclasses
+import json
+import platform
+from datetime import date
+from pathlib import Path
+
+import jax
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from benchmarks.generators import make_problems
+from benchmarks.torch_reference.downsampler import Downsampler
+from benchmarks.torch_reference.skip import skip
+from benchmarks.torch_reference.train import make_input
+from benchmarks.torch_reference.train import train as train_mirror
+from dipjax import paper, problem, train
+
+SETTINGS = {"house": ("denoise", paper.denoising), "butterfly": ("superres", paper.super_resolution)}
+
+
+def make_problem(data, name, crop):
+    """Returns the problem of the middle of a picture."""
+    task, _ = SETTINGS[name]
+    whole = make_problems(data)[task]
+    truth = _middle(np.asarray(whole.truth), crop)
+    measured = _middle(np.asarray(whole.measurement), crop // 4 if name == "butterfly" else crop)
+    return problem.denoising(measured, truth=truth) if task == "denoise" else problem.super_resolution(measured, 4, truth=truth)
+
+
+def _middle(image, size):
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
+def run_dipjax(name, task, num_steps, seed):
+    recipe = dataclasses.replace(SETTINGS[name][1](3, num_steps=num_steps), backtracking=None)  # which the mirror has not
+    return np.asarray(train.restore(recipe, train.seeds(seed, 1), task).metrics.psnr[0]).tolist()
+
+
+def run_pytorch(name, task, num_steps, seed):
+    torch.manual_seed(seed)
+    operator = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True) if name == "butterfly" else torch.nn.Identity()
+    truth, measurement = (torch.tensor(np.asarray(image).transpose(2, 0, 1))[None] for image in (task.truth, task.measurement))
+    curve, recipe = [], SETTINGS[name][1](3)
+
+    def record(step, loss, output, average):
+        del step, loss, average
+        curve.append(-10 * torch.log10(torch.mean((output - truth) ** 2)).item())
+
+    z = make_input(32, task.shape[:2])
+    train_mirror(skip(), z, operator, measurement, num_iter=num_steps, reg_noise_std=recipe.input_noise, callback=record)
+    return curve
+
+
+def smoothed(curve, window=50):
+    """Returns the mean over the last `window` steps: a single step is noisy."""
+    total = np.cumsum([0.0, *curve])
+    return np.array([(total[i] - total[max(0, i - window)]) / min(i, window) for i in range(1, len(total))])
+
+
+def markdown(runs, arguments):
+    steps = [step for step in (100, 200, 300, 500, 700, 1000, 1500, 2000, 2500, 3000) if step <= arguments.steps]
+    lines = ["| framework, seed | " + " | ".join(map(str, steps)) + " |", "|---" * (len(steps) + 1) + "|"]
+    for name, curve in runs.items():
+        lines.append(f"| {name} | " + " | ".join(f"{smoothed(curve)[step - 1]:.2f}" for step in steps) + " |")
+    size = f"middle {arguments.crop} x {arguments.crop}" if arguments.crop < 256 else "256 x 256"
+    command = f"python -m benchmarks.curves {arguments.picture} --crop {arguments.crop} --steps {arguments.steps} --seeds {arguments.seeds}"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{arguments.picture}, {size}; PSNR in dB of a step's output, RGB, range 1, unclipped, mean of the last 50 steps."
+            f" `{command}`; JAX {jax.__version__}, PyTorch {torch.__version__}, {platform.machine()} CPU, {date.today()}.",
+            "",
+        ]
+    )
+
+
+def draw(runs, arguments):
+    figure = Figure((7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, curve in runs.items():
+        axes.plot(smoothed(curve), color="C0" if name.startswith("dipjax") else "C1", alpha=0.8, label=name)
+    axes.set(xlabel="step", ylabel="PSNR of the output (dB), mean of 50 steps", title=f"{arguments.picture}, official setting")
+    axes.legend()
+    figure.savefig(arguments.figure, dpi=120)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", choices=SETTINGS)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    runs = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+    task = make_problem(arguments.data, arguments.picture, arguments.crop)
+    for seed in range(arguments.seeds):
+        for name, run in ((f"dipjax {seed}", run_dipjax), (f"PyTorch {seed}", run_pytorch)):
+            if name not in runs:
+                runs[name] = run(arguments.picture, task, arguments.steps, seed)
+                arguments.json.write_text(json.dumps({key: np.round(curve, 4).tolist() for key, curve in runs.items()}))
+    table = markdown(runs, arguments)
+    print(table)
+    if arguments.markdown:
+        arguments.markdown.write_text(table)
+    if arguments.figure:
+        draw(runs, arguments)
+
+
+if __name__ == "__main__":
+    main()
