@@ -174,7 +174,7 @@ def train_both(
     In the precision of z: float32 lets both drift apart, as a network of PyTorch does from itself in float64, because Adam divides
     gradients that are zero but for rounding by their own size. In float64, for which JAX must be told `jax_enable_x64`, they agree.
     """
-    recipe, state = start(generator, z, task, num_steps)
+    recipe, state = start(generator, z, task, num_steps, jit)
     params = jax.tree.map(lambda leaf: leaf.astype(z.dtype), interop.from_torch(generator, net.state_dict(), depth=z.shape[-1]))
     opt_state = recipe.optimizer.init(params)
     state = state._replace(z=jnp.asarray(z), params=params, opt_state=opt_state, average=state.average.astype(z.dtype))
@@ -191,6 +191,19 @@ def train_both(
     return Training(furthest(image, to_hwc(picture)), np.array(losses), np.array(mirror_losses))
 
 
+def train_mirror_twice(z: np.ndarray, picture: np.ndarray, *, num_steps: int = 50) -> Training:
+    """Trains the official default net to denoise in float32 and in float64, from the same weights and with the same jitter."""
+    noises = np.random.default_rng(0).standard_normal((num_steps, *to_nchw(z).shape), np.float32)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(0)
+        net, options = skip().to(dtype), {"num_iter": num_steps, "noises": noises}
+        output, _, losses = mirror.train(net, to_nchw(z).to(dtype), lambda image: image, to_nchw(picture).to(dtype), **options)
+        results.append((to_hwc(output), np.array(losses)))
+    (single, losses), (double, double_losses) = results
+    return Training(furthest(single, double), losses, double_losses)
+
+
 def trained_in_torch(net, generator, z, task, *, num_steps=200, jit=jax.jit) -> float:
     """Trains the mirror to denoise, converts it, and returns the largest difference of the pictures."""
     mirror.train(net, to_nchw(z), lambda image: image, to_nchw(task.measurement), num_iter=num_steps)
@@ -200,17 +213,17 @@ def trained_in_torch(net, generator, z, task, *, num_steps=200, jit=jax.jit) -> 
 
 def trained_in_dipjax(net, generator, z, task, *, num_steps=200, jit=jax.jit) -> float:
     """Trains dipjax to denoise, converts that, and returns the largest difference of the pictures."""
-    recipe, state = start(generator, z, task, num_steps)
+    recipe, state = start(generator, z, task, num_steps, jit)
     state, _ = jit(partial(train.run, recipe))(state, task, num_steps)
     net.load_state_dict(interop.to_torch(generator, state.params), strict=True)
     return furthest(picture_of(generator, state.params, z, jit), to_hwc(net(to_nchw(z))))
 
 
-def start(generator, z, task, num_steps) -> tuple[train.Recipe, train.State]:
+def start(generator, z, task, num_steps, jit) -> tuple[train.Recipe, train.State]:
     """Returns the official method in full precision, with z as its input, and its first state."""
     z = jnp.asarray(z, jnp.float32)
     recipe = train.Recipe(generator, lambda key, task: z, num_steps, optax.adam(0.01), input_noise=JITTER, precision="highest")
-    return recipe, train.init(recipe, jax.random.key(0), task)
+    return recipe, jit(partial(train.init, recipe))(jax.random.key(0), task)
 
 
 def picture_of(generator, params, z, jit) -> jax.Array:
@@ -239,20 +252,26 @@ def rows():
 
     size, generator = 64, Skip()
     z, picture = noise(size, size, 32), noise(size, size, 3, scale=1.0, seed=2)
-    downsampler = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True)
     tasks = {
         "denoising": (problem.denoising(picture), lambda image: image),
-        "super-resolution by 4": (problem.super_resolution(picture[: size // 4, : size // 4], 4), downsampler),
+        "super-resolution by 4": (
+            problem.super_resolution(picture[: size // 4, : size // 4], 4),
+            Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True),
+        ),
     }
-    count = f"{sum(value.numel() for value in skip().parameters()):,}"
+    shared = ("64 x 64", f"{sum(value.numel() for value in skip().parameters()):,}")
     for name, (task, operator) in tasks.items():
-        torch.manual_seed(0)
-        found = train_both(skip(), generator, z, task, operator)
-        yield f"50 steps of Adam from the same weights, {name}", "64 x 64", count, f"{found.output:.1e}", "", f"{found.loss:.1e}"
+        for dtype in (np.float64, np.float32):
+            torch.manual_seed(0)
+            jax.config.update("jax_enable_x64", dtype is np.float64)
+            found = train_both(skip(), generator, z.astype(dtype), task, operator)
+            yield f"50 steps of Adam, {name}, {dtype.__name__}", *shared, f"{found.output:.1e}", "", f"{found.loss:.1e}"
+    found = train_mirror_twice(z, picture)
+    yield "50 steps of Adam, denoising, PyTorch in float32 and in float64", *shared, f"{found.output:.1e}", "", f"{found.loss:.1e}"
     task = problem.denoising(picture)
     for name, function in (("PyTorch, converted to dipjax", trained_in_torch), ("dipjax, converted to PyTorch", trained_in_dipjax)):
         torch.manual_seed(0)
-        yield f"200 steps in {name}", "64 x 64", count, f"{function(skip(), generator, z, task):.1e}", "", ""
+        yield f"200 steps in {name}", *shared, f"{function(skip(), generator, z, task):.1e}", "", ""
 
 
 def main():

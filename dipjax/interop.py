@@ -8,9 +8,9 @@ Reference: github.com/DmitryUlyanov/deep-image-prior, models/skip.py, models/une
 """
 
 import os
-import pickle
 from collections.abc import Iterator, Mapping
 from functools import reduce
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +57,7 @@ def from_torch(generator: Skip | UNet | ResNet, state_dict: Mapping[str, Any], *
     template = _shapes(generator, depth)
     expected = {pair.name: _order(np.empty(template[pair.path]), pair.axes).shape for pair in pairs}
     expected |= {name: value.shape for name, value in fixed.items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
+    found = {name: tuple(np.shape(value)) for name, value in state.items()}
     wrong = [f"{name} has shape {found[name]} instead of {shape}" for name, shape in expected.items() if found.get(name, shape) != shape]
     _refuse(generator, [name for name in expected if name not in found], "missing")
     _refuse(generator, [name for name in found if name not in expected], "unexpected")
@@ -115,10 +115,12 @@ def load(path: str | os.PathLike, generator: Skip | UNet | ResNet, *, depth: int
     """
     import torch
 
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path}: found no plain tensors, expected what torch.save(net.state_dict(), path) writes.") from error
+    with open(path, "rb") as file:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        # A broken file makes PyTorch raise nearly anything: KeyError, IndexError, AssertionError, struct.error, OSError.
+        except Exception as error:
+            raise ValueError(f"{path}: found no plain tensors, expected what torch.save(net.state_dict(), path) writes.") from error
     if not (isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values())):
         raise ValueError(f"{path}: found a {type(state).__name__} of other things than tensors, expected a state dict.")
     return from_torch(generator, state, depth=depth)
@@ -128,9 +130,14 @@ def save(path: str | os.PathLike, generator: Skip | UNet | ResNet, params: Any) 
     """Writes parameters for PyTorch: `net.load_state_dict(torch.load(path))`; see `to_torch`."""
     import torch
 
-    partial = f"{path}.part"
-    torch.save(to_torch(generator, params), partial)
-    os.replace(partial, path)
+    state, partial = to_torch(generator, params), Path(f"{path}.part")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _pairs(generator) -> list[_Pair]:

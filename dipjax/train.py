@@ -233,18 +233,22 @@ def iterate(
     over_seeds = len(shape) > (problem_axis is not None)
     if problem_axis is not None and over_seeds:  # N problems with K seeds each are N K runs
         problem = jax.tree.map(lambda leaf: jnp.repeat(leaf, shape[-1], axis=0), problem)
+    # Where runs are spread over devices, the last one is repeated until all devices have equally many; what is returned leaves it out.
+    num_runs, num_filled = keys.size, getattr(layout, "num_filled", lambda num_runs: num_runs)(keys.size)
+    keys = _repeat_last(keys.reshape(-1), num_filled)
+    problem = problem if problem_axis is None else jax.tree.map(partial(_repeat_last, num_runs=num_filled), problem)
 
     start = time.perf_counter()
-    states = _init_all(recipe, keys.reshape(-1), problem, layout, problem_axis)
+    states = _init_all(recipe, keys, problem, layout, problem_axis)
     # No step at all: this compiles the program that all chunks share.
     states, _ = jax.block_until_ready(_run_all(recipe, states, problem, 0, layout, problem_axis))
     compile_seconds, seconds = time.perf_counter() - start, 0.0
 
-    history = Metrics(*(np.full((keys.size, recipe.num_steps), np.nan, np.float32) for _ in Metrics._fields))
+    history = Metrics(*(np.full((num_runs, recipe.num_steps), np.nan, np.float32) for _ in Metrics._fields))
     taken, chunk = 0, 1
 
     def result():
-        unflatten = partial(jax.tree.map, lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]))
+        unflatten = partial(jax.tree.map, lambda leaf: leaf[:num_runs].reshape(*shape, *leaf.shape[1:]))
         so_far = jax.tree.map(np.copy, history)
         return Result(unflatten(states), unflatten(so_far), taken, seconds, compile_seconds, over_seeds)
 
@@ -255,10 +259,15 @@ def iterate(
         states, now = jax.block_until_ready(_run_all(recipe, states, problem, chunk, layout, problem_axis))
         elapsed = time.perf_counter() - start
         for all_steps, values in zip(history, now, strict=True):
-            all_steps[:, taken : taken + chunk] = np.asarray(values)[:, :chunk]
+            all_steps[:, taken : taken + chunk] = np.asarray(values)[:num_runs, :chunk]
         taken, seconds = taken + chunk, seconds + elapsed
         yield result()
         chunk = max(1, int(chunk * chunk_seconds / elapsed))
+
+
+def _repeat_last(array, num_runs):
+    missing = num_runs - array.shape[0]
+    return jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
 def restore(

@@ -224,7 +224,8 @@ def test_parity_the_resnet_and_its_gradients_are_those_of_the_mirror(name, jit):
 
 def test_parity_the_official_default_net_and_its_gradients_are_those_of_the_mirror(jit):
     build, generator, depth, _ = parity.NETWORKS["skip, official default"]
-    check(build(), generator, partial(interop.from_torch, generator, depth=depth), parity.noise(64, 64, depth), jit)
+    # At 64 x 64 a gradient of the mirror in float32 is 3e-4 from its own in float64: the last level has four pixels.
+    check(build(), generator, partial(interop.from_torch, generator, depth=depth), parity.noise(96, 96, depth), jit)
 
 
 # The networks that `interop` does not know are converted by the order of their parameters.
@@ -473,6 +474,7 @@ def test_parity_normalisations_start_at_one_or_as_in_old_pytorch_uniformly(name,
 
 @pytest.fixture
 def float64():
+    """In float32 Adam soon tells any two programs apart, and PyTorch from itself, see `parity.train_both`."""
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
@@ -502,9 +504,8 @@ def tasks():
 def test_parity_fifty_steps_of_adam_are_those_of_the_mirror(name, jit):
     (net, generator), task, operator = tasks()[name]
     found = parity.train_both(net, generator, np.float64(parity.noise(32, 32, DEPTH)), task, operator, jit=jit)
-    print(name, found.output, found.loss, found.losses[[0, -1]])
-    assert found.loss <= 1e-3
-    assert found.output <= 1e-3
+    assert found.loss <= 1e-6
+    assert found.output <= 1e-6
     assert found.losses[-1] < 0.8 * found.losses[0]
 
 
