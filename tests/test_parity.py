@@ -82,8 +82,6 @@ SKIPS = {
     "three levels": levels((6, 4, 7), (5, 8, 6), (2, 3, 1), size=(32, 32)),
     "no skips": BARE,
     "a skip at the second level alone": levels((6, 4), (5, 8), (0, 3)),
-    "a skip at the first level alone": levels((6, 4), (5, 8), (2, 0)),
-    "wide skips": levels((6, 4), (6, 4), (6, 4)),
     "kernels of 5 down": Row({"filter_size_down": 5}, {"kernel_down": 5}),
     "kernels of 1 down": Row({"filter_size_down": 1}, {"kernel_down": 1}),
     "kernels per level down": two_levels({"filter_size_down": (7, 5)}, {"kernel_down": (7, 5)}, size=(24, 32)),
@@ -116,7 +114,7 @@ SKIPS = {
     "one channel": Row({"out_channels": 1}, {"channels": 1}),
     "four channels": Row({"out_channels": 4}, {"channels": 4}),
     "odd sizes": two_levels({}, {}, size=(17, 23)),
-    "a narrow picture": two_levels({}, {}, size=(8, 61)),
+    "a narrow picture": same((4, 61)),
     "the library": two_levels(
         {"filter_size_down": 5, "need1x1_up": False, "upsample_mode": "nearest"},
         {"kernel_down": 5, "use_1x1": False, "upsample": blocks.nearest},
@@ -142,17 +140,13 @@ UNETS = {
         {"upsample": blocks.bilinear_aligned, "output": blocks.identity, "feature_scale": 8},
         (32, 48),
     ),
-    "no bias": Row({"need_bias": False}, {"use_bias": False}, (32, 48)),
-    "no bias, bilinear, reflection": Row(
-        {"need_bias": False, "upsample_mode": "bilinear", "pad": "reflection"},
-        {"use_bias": False, "upsample": blocks.bilinear, "padding": "reflect"},
-        (32, 48),
-    ),
-    "one more layer": same((64, 64), more_layers=1),
+    "one more layer, no bias": Row({"more_layers": 1, "need_bias": False}, {"more_layers": 1, "use_bias": False}, (64, 64)),
     "two more layers, batch norm": Row({"more_layers": 2, "norm": BATCH}, {"more_layers": 2, "affine": True}, (128, 128)),
     "z at every scale": Row({"concat_x": True}, {"concat_z": True}, (32, 48)),
-    "z at every scale, one more layer, no norm": Row(
-        {"concat_x": True, "more_layers": 1, "norm": None}, {"concat_z": True, "more_layers": 1, "use_norm": False}, (64, 32)
+    "z at every scale, one more layer, bilinear, reflection, no bias": Row(
+        {"concat_x": True, "more_layers": 1, "upsample_mode": "bilinear", "pad": "reflection", "need_bias": False},
+        {"concat_z": True, "more_layers": 1, "upsample": blocks.bilinear, "padding": "reflect", "use_bias": False},
+        (64, 64),
     ),
 }
 
@@ -399,8 +393,8 @@ def test_parity_the_blur_is_the_convolution_of_pytorch_after_the_padding_it_docu
 # Larger than elsewhere, so that the weights are a sample.
 LARGE = {
     "skip": (
-        lambda: skip(DEPTH, channels_down=(24, 24), channels_up=(24, 24), channels_skip=(8, 8)),
-        Skip(down=(24, 24), up=(24, 24), skip=(8, 8)),
+        lambda: skip(DEPTH, channels_down=(24,), channels_up=(48,), channels_skip=(8,)),
+        Skip(down=(24,), up=(48,), skip=(8,)),
         (16, 16),
     ),
     "UNet": (
@@ -492,9 +486,9 @@ def tasks():
     inpainting, mask = problem.inpainting(picture(32, 32), known), torch.tensor(known)
     downsampler = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True)
     return {
-        "denoising": (skip_pair(TWO), problem.denoising(picture(32, 32)), lambda image: image),
-        "super-resolution": (skip_pair(TWO), problem.super_resolution(picture(8, 8), 4), downsampler),
-        "inpainting": (skip_pair(BARE), inpainting, lambda image: image * mask),
+        "denoising": (skip_pair(ONE), problem.denoising(picture(32, 32)), lambda image: image),
+        "super-resolution": (skip_pair(ONE), problem.super_resolution(picture(8, 8), 4), downsampler),
+        "inpainting": (skip_pair(levels((6,), (5,), (0,))), inpainting, lambda image: image * mask),
         "denoising by a UNet": (unet_pair(UNETS["bilinear, no norm"]), problem.denoising(picture(32, 32)), lambda image: image),
     }
 
@@ -511,5 +505,5 @@ def test_parity_fifty_steps_of_adam_are_those_of_the_mirror(name, jit):
 
 @pytest.mark.parametrize("train", [parity.trained_in_torch, parity.trained_in_dipjax])
 def test_parity_a_net_trained_in_one_library_makes_the_same_picture_in_the_other(train, jit):
-    net, generator = skip_pair(TWO)
+    net, generator = skip_pair(ONE)
     assert train(net, generator, parity.noise(32, 32, DEPTH), problem.denoising(picture(32, 32)), jit=jit) <= TOLERANCE
