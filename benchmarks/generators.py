@@ -1,6 +1,6 @@
 """What does each generator cost and reach? Parameters, GFLOP per step, and PSNR under one equal wall-clock budget.
 
-    python benchmarks/generators.py --data DIR --budget 120 --json FILE --markdown FILE [--pictures DIR] [--only NAME ...]
+    python benchmarks/generators.py --data DIR --budget 40 --json FILE --markdown FILE [--pictures DIR] [--only NAME ...]
 
 `DIR` holds `cset9/image_House256rgb.png` and `set5/butterfly_GT.bmp`. House is denoised (sigma 25/255, clipped, seed 0 of NumPy), the
 butterfly enlarged four times from 64 x 64 (Pillow's Lanczos). One seed each; a run ends with the budget, which does not count
@@ -28,7 +28,7 @@ ROWS = {
     "skip": [],
     "skip, narrow": ["down=32,32,32,32,32", "up=32,32,32,32,32"],
     "encoder-decoder": [],
-    "unet, narrow": ["feature_scale=8"],
+    "unet": [],
     "resnet, narrow": ["num_blocks=4", "width=16"],
     "texture-net": [],
     "dcgan": [],
@@ -103,7 +103,7 @@ def markdown(rows, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--budget", type=float, default=120.0)
+    parser.add_argument("--budget", type=float, default=40.0)
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=ROWS, metavar="NAME")
     parser.add_argument("--tasks", nargs="*", default=["denoise", "superres"], choices=("denoise", "superres"))
     parser.add_argument("--json", type=Path)

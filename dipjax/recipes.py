@@ -71,7 +71,8 @@ class _Setting(NamedTuple):
 _DEFAULT = _Setting(lambda generator: inputs.noise(32, stride=getattr(generator, "stride", 1)), 1800, 0.01, 1 / 30)
 _COORDINATES = {"make_input": lambda generator: inputs.meshgrid, "input_noise": 0.0}
 _SETTINGS = {
-    generators.UNet: _DEFAULT._replace(learning_rate=0.003),  # inpainting.ipynb has 0.001, which is slower; 0.01 does not converge
+    # As in inpainting.ipynb: its decoder has no normalisation, and where the learning rate is higher its units die.
+    generators.UNet: _DEFAULT._replace(learning_rate=0.001),
     # Networks without scales see little of z around a pixel, so its jitter hides the image; without any they fit noise at once.
     generators.ResNet: _DEFAULT._replace(num_steps=600, input_noise=0.01),
     generators.Plain: _DEFAULT._replace(num_steps=1000, input_noise=0.02),

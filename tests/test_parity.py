@@ -43,13 +43,7 @@ DEPTH = 3  # channels of z
 
 @pytest.fixture(scope="module")
 def jit():
-    """`jax.jit` with an option of XLA that compiles these small networks three times faster, where this XLA knows it."""
-    quick = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
-    try:
-        quick(jnp.sin)(0.0)
-    except jax.errors.JaxRuntimeError:
-        return jax.jit
-    return quick
+    return parity.quick_jit()
 
 
 class Row(NamedTuple):
