@@ -163,7 +163,7 @@ def compare(
         (_, image), ours = jit(jax.value_and_grad(objective, has_aux=True))(params)
     torch.nn.functional.mse_loss(picture, to_nchw(target)).backward()
     # The mirror trains the kernels of its Lanczos pooling, as the official code does; dipjax has no parameters there.
-    theirs = convert({name: value if ".filter." in name else value.grad for name, value in net.named_parameters()})
+    theirs = convert({name: value if ".downsampler_." in name else value.grad for name, value in net.named_parameters()})
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Difference(count, furthest(image, to_hwc(picture)), furthest(ours, theirs), largest)

@@ -82,7 +82,6 @@ def default(num_pixels: int = 0) -> Callable:
     `jax.vmap` for up to 8 runs of 256 x 256 pixels, because small runs leave the device idle (benchmarks/results/gpu_layouts.md), and
     `one_by_one` beyond, which needs the memory of a single run.
     """
-    num_devices = jax.local_device_count()
-    few = num_pixels <= _MOST_PIXELS_AT_ONCE * num_devices
+    few = num_pixels <= _MOST_PIXELS_AT_ONCE  # of all devices: how many of them a few runs keep busy is not known here
     layout = jax.vmap if few and jax.default_backend() != "cpu" else one_by_one
-    return OverDevices(layout) if num_devices > 1 else layout
+    return OverDevices(layout) if jax.local_device_count() > 1 else layout

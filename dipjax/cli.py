@@ -158,7 +158,7 @@ def _add_restoration(commands, task, words):
         "--recipe", choices=("fast", "paper"), help="fast: small network; paper: the official setting (default: fast on a CPU, else paper)"
     )
     method.add_argument(
-        "--generator", choices=GENERATORS, metavar="NAME", help=f"another network, with its own recipe: {', '.join(GENERATORS)}"
+        "--generator", choices=GENERATORS, metavar="NAME", help=f"another network, with its setting for noise: {', '.join(GENERATORS)}"
     )
     common.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="of the --generator; `dipjax generators` lists them"

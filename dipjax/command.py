@@ -122,7 +122,7 @@ def _check_outputs(output, picture, factor, options):
         raise OutputError(f"cannot write {options.plot!r}: use one of the suffixes {', '.join(report.FIGURE_SUFFIXES)}")
     if len({path.resolve() for path in (output, *others)}) <= len(others):
         raise OutputError("two outputs have the same name; give each its own")
-    inputs = [options.reference, getattr(options, "mask", None), getattr(options, "psf", None)]
+    inputs = [options.reference, getattr(options, "mask", None), getattr(options, "psf", None), getattr(options, "flash", None)]
     inputs = {Path(path).resolve() for path in inputs if path}
     # To replace the input itself by the result is a wish that --force may express, the rest is a slip.
     if inputs & {output.resolve()} or (inputs | {Path(options.input).resolve()}) & {path.resolve() for path in others}:

@@ -50,4 +50,6 @@ def meshgrid(key: Array, problem) -> Array:
 def guide(key: Array, problem) -> Array:
     """Returns the image in `problem.guide (H, W, D)`: another picture of the same scene, such as one taken with a flash."""
     del key
+    if problem.guide is None:
+        raise ValueError("guide: found none in the problem, expected a picture (H, W, D), as `problem.flash` sets it.")
     return problem.guide

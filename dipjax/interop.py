@@ -1,7 +1,8 @@
 """Parameters from PyTorch and back: the official skip network, U-Net and ResNet, under their official state-dict names.
 
 A converted network computes the same picture: `generator.apply(params, z)` for z `(H, W, D)` equals `net(z)` for z `(1, D, H, W)`, with
-batch normalisation in training mode, as the official code always uses it (its running statistics are neither read nor kept). Only
+batch normalisation in training mode, as the official code always uses it (its running statistics are neither read nor kept), wherever
+the official network takes that size: an odd side that it halves by pooling loses a row there, and here repeats one. Only
 `load`, `save` and `to_torch` need PyTorch. To add a network, add a function that pairs the names, and a line to `_NAMES`.
 
 Reference: github.com/DmitryUlyanov/deep-image-prior, models/skip.py, models/unet.py, models/resnet.py.
@@ -144,6 +145,8 @@ def _pairs(generator) -> list[_Pair]:
     if type(generator) not in _NAMES:
         expected = ", ".join(known.__name__ for known in _NAMES)
         raise ValueError(f"generator: found {type(generator).__name__}, expected one of {expected}, whose official names are known.")
+    if generator.padding not in {"reflect", "zero"}:
+        raise ValueError(f"padding: found {generator.padding!r}, expected 'reflect' or 'zero', which the official networks have.")
     return list(_NAMES[type(generator)](generator))
 
 
@@ -224,7 +227,7 @@ def _fixed(generator):
         deep += "1.1." if num_skip else "1."
         pool = generator.pool[i] if isinstance(generator.pool, tuple) else generator.pool
         if pool in _LANCZOS:
-            prefix = f"{deep}1.{2 if generator.padding == 'reflect' else 1}.filter."
+            prefix = f"{deep}1.{2 if generator.padding == 'reflect' else 1}.downsampler_."
             # A row of the matrix that shrinks a long line, far from its ends, is the kernel.
             line = resampling.matrix(64, 2, _LANCZOS[pool])[16]
             line = line[line != 0]

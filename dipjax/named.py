@@ -36,6 +36,8 @@ GENERATORS = {
     "siren": generators.Siren,
 }
 
+_DEPTHS = {"num_doublings", "num_levels", "more_layers"}  # each of which halves or doubles the image
+
 _FUNCTIONS = {
     "upsample": {"nearest": blocks.nearest, "bilinear": blocks.bilinear, "bilinear_aligned": blocks.bilinear_aligned, "transposed": None},
     "pool": {
@@ -119,9 +121,9 @@ def _read_one(name, key, text, default):
         value = type(default)(text)
     except ValueError:
         value = -1
-    least = 0 if key in {"skip", "more_layers"} else 1
-    if not value >= least or value == float("inf"):
-        raise ValueError(f"option {key} of {name}: found {text!r}, expected a {type(default).__name__} of at least {least}")
+    least, most = (0 if key in {"skip", "more_layers"} else 1), (10 if key in _DEPTHS else 10_000)
+    if not least <= value <= most:
+        raise ValueError(f"option {key} of {name}: found {text!r}, expected a {type(default).__name__} from {least} to {most}")
     return value
 
 

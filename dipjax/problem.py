@@ -108,7 +108,7 @@ def feature_inversion(image, features: Callable[[Array], Array]) -> Problem:
 def activation_maximisation(activation: Callable[[Array], Array], shape: tuple[int, int, int]) -> Problem:
     """Returns the problem of the image `(H, W, C)` of `shape` that excites `activation` most; fit it with `losses.maximise`.
 
-    The official notebook sums a map over a window of 41 x 41 around its centre. For a class score it fits the score to 300 instead: for
+    The official notebook sums a map over a window of 40 x 40 around its centre. For a class score it fits the score to 300 instead: for
     that, set the measurement to 300 and the loss to `losses.l1`.
     """
     operator = jax.tree_util.Partial(activation)

@@ -90,14 +90,15 @@ _SETTINGS = {
 def for_generator(generator: Any, *, num_steps: int | None = None, schedule: Schedule = constant) -> Recipe:
     """Returns a setting for noisy pictures with any generator: its input, jitter, learning rate and number of steps.
 
-    Those of the follow-up methods are their authors'; the official generators, and those that are not listed here, take the official
-    input and jitter. What each reaches is measured in benchmarks/results/generators.md.
+    Where nothing else was found to be needed, they are those of `paper.denoising`; those of the Deep Decoder and of the positional
+    encoding are their authors', that of the ConvDecoder is deepinv's. What each reaches, and the trials behind the others, are in
+    benchmarks/results/generators.md. Other tasks may want more steps.
 
     Example:
       >>> dipjax.denoise(image, recipe=dipjax.recipes.for_generator(UNet(3)))  # doctest: +SKIP
     """
     setting = _SETTINGS.get(type(generator), _DEFAULT)
-    num_steps = num_steps or setting.num_steps
+    num_steps = setting.num_steps if num_steps is None else num_steps
     optimizer = adam(setting.learning_rate, num_steps, schedule)
     return Recipe(generator, setting.make_input(generator), num_steps, optimizer, input_noise=setting.input_noise)
 

@@ -21,6 +21,8 @@ from dipjax import batching as layouts
 from dipjax import losses, metrics
 from dipjax.problem import Problem
 
+_PERFECT_FIT = 100.0  # dB; an exact fit is no reason to undo all that follows
+_CALMING = 0.9  # what a good step leaves of a raised tolerance for bad ones
 _FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; from step 990 on it is the official one
 
 
@@ -44,6 +46,7 @@ class Kept(NamedTuple):
     """What backtracking returns to: the last step that was not undone."""
 
     fit: Array  # (), PSNR of the prediction against the measurement
+    tolerance: Array  # (), dB; doubles with every step that is undone, so that no run tries the same for ever
     params: Any
     opt_state: Any
 
@@ -120,7 +123,7 @@ def init(recipe: Recipe, key: Array, problem: Problem) -> State:
     z = recipe.input(z_key, problem)
     params = recipe.generator.init(params_key, z)
     opt_state = recipe.optimizer.init(params)
-    kept = None if recipe.backtracking is None else Kept(jnp.float32(-jnp.inf), params, opt_state)
+    kept = None if recipe.backtracking is None else Kept(jnp.float32(-jnp.inf), jnp.float32(recipe.backtracking), params, opt_state)
     average = jnp.zeros(problem.shape, jnp.float32)
     return State(jnp.int32(0), noise_key, z, params, opt_state, average, jnp.bool(True), kept)
 
@@ -132,8 +135,8 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
     Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite
     ends the run: its parameters and its average stay as they were. With `recipe.backtracking` a step whose output falls off by more
     than so many dB (against the measurement) is undone: parameters and optimizer return to the last good step, the average never
-    sees the output, and the next step tries again with other noise. The official notebooks do so with 5 dB, but keep the optimizer and
-    the average.
+    sees the output, and the next step tries again with other noise, each time with twice the tolerance. The official notebooks do so
+    with 5 dB, but keep the optimizer and the average.
     """
     z = state.z
     if recipe.input_noise:  # drawing it takes time even where nothing of it is added
@@ -159,11 +162,12 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
 
     new, kept = (params, opt_state, average), None
     if recipe.backtracking is not None:
-        fit = metrics.psnr(prediction, problem.measurement)
-        good = fit >= state.kept.fit - recipe.backtracking
-        undone = (state.kept.params, state.kept.opt_state, state.average)
-        new = _where(good, new, undone)
-        kept = _where(good, Kept(fit, state.params, state.opt_state), state.kept)
+        before = state.kept
+        fit = jnp.minimum(metrics.psnr(prediction, problem.measurement), _PERFECT_FIT)
+        good = fit >= before.fit - before.tolerance
+        new = _where(good, new, (before.params, before.opt_state, state.average))
+        calmed = jnp.maximum(recipe.backtracking, _CALMING * before.tolerance)
+        kept = _where(good, Kept(fit, calmed, state.params, state.opt_state), before._replace(tolerance=2 * before.tolerance))
 
     alive = state.alive & jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(updates)) & jnp.isfinite(image).all()
     params, opt_state, average = _where(alive, new, (state.params, state.opt_state, state.average))
@@ -326,10 +330,12 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
     z, made = jax.eval_shape(shapes, problem)
     # One row or column less of z must not suffice: the crop is for what exceeds a multiple of the stride.
     excess = any(side < n or (k - 1) * side >= n * k for side, n, k in zip(made.shape, problem.shape[:2], z.shape, strict=False))
-    if made.ndim != 3 or made.shape[2] != problem.shape[2] or excess:
+    if made.ndim != 3 or made.shape[2] != problem.shape[2]:
+        raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
+    if excess:
         raise ValueError(
-            f"generator: found an image of shape {made.shape} made of z of shape {z.shape}, expected {problem.shape}; the `stride` of the"
-            " input, see `inputs.noise`, must be that of the generator."
+            f"input: found z of shape {z.shape}, of which the generator makes an image of shape {made.shape}, expected one for"
+            f" {problem.shape}; the `stride` of the input, see `inputs.noise`, must be that of the generator."
         )
     image = jax.ShapeDtypeStruct(problem.shape, made.dtype)
     prediction = jax.eval_shape(lambda problem, image: problem.operator(image), problem, image)

@@ -195,6 +195,8 @@ def test_a_flash_picture_guides_and_must_have_the_same_size(run):
     assert code == 3
     assert "20 x 20" in err and "20 x 24" in err
     assert not Path("other.png").exists()
+    assert run("flash", "photo.png", "--flash", "clean.png", *SHORT, "-o", "clean.png", "--force")[0] == 4
+    np.testing.assert_array_equal(pixels("clean.png"), RGB[::-1])
 
 
 def test_compression_artefacts_have_a_command(run):

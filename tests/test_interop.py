@@ -130,8 +130,8 @@ LITERAL = {
     ("skip, no 1x1, kernels per level", "6.1.weight"): (3, 5, 1, 1),
     ("skip without skips", "1.1.1.weight"): (4, 2, 3, 3),
     ("skip without skips", "1.7.1.1.4.1.weight"): (6, 6, 3, 3),
-    ("skip, Lanczos pooling", "1.1.1.2.filter.weight"): (4, 4, 8, 8),
-    ("skip, Lanczos pooling, zero padding", "1.1.7.1.1.1.1.filter.weight"): (6, 6, 12, 12),
+    ("skip, Lanczos pooling", "1.1.1.2.downsampler_.weight"): (4, 4, 8, 8),
+    ("skip, Lanczos pooling, zero padding", "1.1.7.1.1.1.1.downsampler_.weight"): (6, 6, 12, 12),
     ("UNet", "start.conv1.0.0.weight"): (4, 2, 3, 3),
     ("UNet", "down1.conv.conv2.0.0.weight"): (8, 8, 3, 3),
     ("UNet", "more_downs.0.conv.conv1.0.0.weight"): (64, 64, 3, 3),
@@ -173,8 +173,8 @@ def test_params_of_another_generator_are_refused():
 def test_trained_lanczos_kernels_are_refused(torch):
     generator = GENERATORS["skip, Lanczos pooling"]
     state = interop.to_torch(generator, random_params(generator))
-    state["1.1.1.2.filter.weight"] = state["1.1.1.2.filter.weight"] + 0.01 * torch.eye(4)[:, :, None, None]
-    with pytest.raises(ValueError, match=r"trained Lanczos kernels, which are fixed in dipjax: 1\.1\.1\.2\.filter\.weight"):
+    state["1.1.1.2.downsampler_.weight"] = state["1.1.1.2.downsampler_.weight"] + 0.01 * torch.eye(4)[:, :, None, None]
+    with pytest.raises(ValueError, match=r"trained Lanczos kernels, which are fixed in dipjax: 1\.1\.1\.2\.downsampler_\.weight"):
         interop.from_torch(generator, state, depth=DEPTH)
 
 

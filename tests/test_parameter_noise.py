@@ -1,5 +1,7 @@
 """Noise on the weights: kernels only, of the official size, another one for every step and run; for good or for one step."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +61,11 @@ def test_a_perturbed_generator_keeps_its_weights():
     key = jax.random.key(1)
     start, (end, _) = train.init(perturbed, key, task), train.train_step(perturbed, train.init(perturbed, key, task), task)
     jax.tree.map(np.testing.assert_array_equal, start.params, end.params)
+    moved = dataclasses.replace(perturbed, optimizer=optax.sgd(1.0))
+    gradient = jax.grad(lambda params: jnp.mean((perturbed.generator.apply(params, start.z) - task.measurement) ** 2))(start.params)
+    after, _ = train.train_step(moved, train.init(moved, key, task), task)
+    expected = jax.tree.map(jnp.subtract, start.params, gradient)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params, expected)
     plain, disturbed = NET.apply(start.params, start.z), perturbed.generator.apply(start.params, start.z)
     assert 1e-4 < float(jnp.abs(plain - disturbed).max()) < 0.5
     assert perturbed.generator.channels == 1

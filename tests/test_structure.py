@@ -9,7 +9,24 @@ from pathlib import Path
 import pytest
 
 import dipjax
-from dipjax import batching, generators, inputs, interop, losses, metrics, named, operators, problem, psfs, recipes, resampling, train
+from dipjax import (
+    batching,
+    generators,
+    inputs,
+    interop,
+    losses,
+    metrics,
+    named,
+    operators,
+    optimizers,
+    paper,
+    parameter_noise,
+    problem,
+    psfs,
+    recipes,
+    resampling,
+    train,
+)
 from dipjax.generators import blocks
 from dipjax.generators import conv as convolution
 
@@ -26,6 +43,9 @@ PUBLIC = [
     metrics,
     named,
     operators,
+    optimizers,
+    paper,
+    parameter_noise,
     problem,
     psfs,
     recipes,

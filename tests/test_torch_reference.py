@@ -191,7 +191,7 @@ def test_parity_the_lanczos_kernel_has_the_documented_values():
 )
 def test_parity_a_constant_survives_every_downsampler_at_half_the_size(kernel_type, phase, width):
     down = Downsampler(3, 2, kernel_type, phase=phase, preserve_size=True)
-    assert down.filter.weight.shape == (3, 3, width, width)
+    assert down.downsampler_.weight.shape == (3, 3, width, width)
     picture = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1).expand(1, 3, 18, 22)
     small = down(picture).detach()
     assert small.shape == (1, 3, 9, 11)

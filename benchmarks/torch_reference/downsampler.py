@@ -51,15 +51,15 @@ class Downsampler(nn.Module):
         width = len(kernel)
         padding = (width - 1) // 2 if width % 2 else (width - factor) // 2
         self.pad = nn.ReplicationPad2d(padding) if preserve_size else nn.Identity()
-        self.filter = nn.Conv2d(num_channels, num_channels, width, stride=factor)
+        self.downsampler_ = nn.Conv2d(num_channels, num_channels, width, stride=factor)
         with torch.no_grad():
-            self.filter.weight.zero_()
-            self.filter.bias.zero_()
+            self.downsampler_.weight.zero_()
+            self.downsampler_.bias.zero_()
             diagonal = torch.arange(num_channels)
-            self.filter.weight[diagonal, diagonal] = torch.tensor(kernel, dtype=self.filter.weight.dtype)
+            self.downsampler_.weight[diagonal, diagonal] = torch.tensor(kernel, dtype=self.downsampler_.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.filter(self.pad(x))
+        return self.downsampler_(self.pad(x))
 
 
 def _centred(width: int) -> np.ndarray:

@@ -20,7 +20,8 @@ class DCGAN(nn.Module):
     "Doubled" is a transposed 4x4 convolution, or `upsample` and a 3x3 convolution; nothing has a bias. z is `stride = 2^num_doublings`
     times smaller than the image: `inputs.noise(depth, stride=generator.stride)`. Decisions: the official activation is
     `LeakyReLU(True)`, which has slope 1 and makes the network linear but for its sigmoid; slope 0.2 was meant, and
-    `activation=blocks.identity` is the official behaviour. The two extra pixels become a frame of `stride` pixels, which is cropped.
+    `activation=blocks.identity` is the official behaviour. `upsample` is that of every doubling, where the official code takes it
+    for all but the last, which is bilinear. The two extra pixels become a frame of `stride` pixels, which is cropped.
     Two doublings are what the official `num_ups=4` does.
     """
 
