@@ -1,8 +1,8 @@
 """What does each generator cost and reach? Parameters, GFLOP per step, and PSNR under one equal wall-clock budget.
 
-    python benchmarks/generators.py --data DIR --budget 40 --json FILE --markdown FILE [--pictures DIR] [--only NAME ...]
+    python -m benchmarks.generators --data DIR --budget 40 --json FILE --markdown FILE [--pictures DIR] [--only NAME ...]
 
-`DIR` holds `cset9/image_House256rgb.png` and `set5/butterfly_GT.bmp`. House is denoised (sigma 25/255, clipped, seed 0 of NumPy), the
+`DIR` holds `cset9/` and `set5/`. House is denoised (sigma 25/255, clipped, seed 0 of NumPy), the
 butterfly enlarged four times from 64 x 64 (Pillow's Lanczos). One seed each; a run ends with the budget, which does not count
 compilation, or with the last step of its setting. PSNR is that of the averaged output: RGB, whole image, range 1, clipped. GFLOP is
 XLA's count for one gradient at 256 x 256, a multiplication and an addition counted as two. Finished rows of the JSON file are kept.
@@ -19,9 +19,9 @@ from pathlib import Path
 import imageio.v3 as iio
 import jax
 import numpy as np
-from PIL import Image
 
-from dipjax import metrics, named, problem, recipes, train
+from benchmarks.recipe_trials import make_problem, pictures
+from dipjax import metrics, named, recipes, train
 
 ROWS = {
     "fast recipe": None,
@@ -48,14 +48,8 @@ def make_recipe(row, options, task):
 
 
 def make_problems(data: Path):
-    house = iio.imread(data / "cset9/image_House256rgb.png")[..., :3].astype(np.float32) / 255
-    noise = np.random.default_rng(0).normal(0, 25 / 255, house.shape)
-    butterfly = iio.imread(data / "set5/butterfly_GT.bmp")
-    small = Image.fromarray(butterfly).resize((64, 64), Image.Resampling.LANCZOS)
-    return {
-        "denoise": problem.denoising(np.clip(house + noise, 0, 1), truth=house),
-        "superres": problem.super_resolution(np.asarray(small, np.float32) / 255, 4, truth=butterfly.astype(np.float32) / 255),
-    }
+    house, butterfly = pictures(data, "superres")
+    return {"denoise": make_problem("denoise", house), "superres": make_problem("superres", butterfly)}
 
 
 def size_and_cost(recipe, task):
@@ -94,7 +88,7 @@ def markdown(rows, arguments):
         cells = [f"{row[task]['steps']} | {row[task]['psnr']:.2f}" for task in ("denoise", "superres")]
         options = " ".join(ROWS[name] or [])
         lines += [f"| {name.split(',')[0]} | {options} | {row['parameters']:,} | {row['gflop']:.1f} | {' | '.join(cells)} |"]
-    command = f"python benchmarks/generators.py --data DIR --budget {arguments.budget:g}"
+    command = f"python -m benchmarks.generators --data DIR --budget {arguments.budget:g}"
     machine = f"{len(os.sched_getaffinity(0))} cores of {platform.machine()}, {jax.devices()[0].device_kind}"
     lines += ["", f"`{command}`; {machine}, JAX {jax.__version__}, {date.today()}; one seed."]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ import numpy as np
 from dipjax import resampling
 from dipjax.generators import blocks
 from dipjax.generators.resnet import ResNet
-from dipjax.generators.skip import Skip
+from dipjax.generators.skip import Skip, at_level
 from dipjax.generators.unet import UNet
 
 _OIHW, _IOHW, _SAME = (3, 2, 0, 1), (2, 3, 0, 1), None
@@ -54,15 +54,11 @@ def from_torch(generator: Skip | UNet | ResNet, state_dict: Mapping[str, Any], *
       >>> params = dipjax.interop.from_torch(Skip(), net.state_dict())  # doctest: +SKIP
     """
     state = {name: value for name, value in state_dict.items() if name.rpartition(".")[2] not in _BUFFERS}
-    pairs, fixed = _pairs(generator), _fixed(generator)
-    template = _shapes(generator, depth)
+    pairs, template = _pairs(generator), _shapes(generator, depth)
+    fixed = _fixed(generator, pairs)
     expected = {pair.name: _order(np.empty(template[pair.path]), pair.axes).shape for pair in pairs}
     expected |= {name: value.shape for name, value in fixed.items()}
-    found = {name: tuple(np.shape(value)) for name, value in state.items()}
-    wrong = [f"{name} has shape {found[name]} instead of {shape}" for name, shape in expected.items() if found.get(name, shape) != shape]
-    _refuse(generator, [name for name in expected if name not in found], "missing")
-    _refuse(generator, [name for name in found if name not in expected], "unexpected")
-    _refuse(generator, wrong, "of the wrong shape")
+    _compare(generator, {name: tuple(np.shape(value)) for name, value in state.items()}, expected)
     arrays = {name: _array(value) for name, value in state.items()}
     trained = [name for name, value in fixed.items() if not np.allclose(arrays[name], value, atol=1e-5)]
     _refuse(generator, trained, "trained Lanczos kernels, which are fixed in dipjax")
@@ -84,17 +80,10 @@ def to_torch(generator: Skip | UNet | ResNet, params: Any) -> dict[str, Any]:
     """
     import torch
 
-    leaves = {"/".join(key.key for key in path[1:]): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    pairs = _pairs(generator)
-    expected = {pair.path for pair in pairs}
-    _refuse(generator, sorted(expected - leaves.keys()), "missing in params")
-    _refuse(generator, sorted(leaves.keys() - expected), "unexpected in params")
-    shapes = _shapes(generator, _depth(generator, leaves))
-    different = [
-        f"{path} has shape {leaves[path].shape} instead of {shape}" for path, shape in shapes.items() if leaves[path].shape != shape
-    ]
-    _refuse(generator, different, "of the wrong shape in params")
-    state = {}
+    leaves = {path: np.asarray(leaf) for path, leaf in _flat(params).items()}
+    pairs, state = _pairs(generator), {}
+    first = leaves.get(_FIRST[type(generator)], np.empty((1,) * 4))  # where it is missing, any depth serves to say so
+    _compare(generator, {path: leaf.shape for path, leaf in leaves.items()}, _shapes(generator, first.shape[2]), " in params")
     for pair in pairs:
         state[pair.name] = torch.tensor(_order(leaves[pair.path], pair.axes))
         if pair.path.endswith(("norm/bias", "join_bias")):  # what a strict `load_state_dict` wants to see
@@ -102,7 +91,7 @@ def to_torch(generator: Skip | UNet | ResNet, params: Any) -> dict[str, Any]:
             count = leaves[pair.path].shape
             state |= {f"{prefix}running_mean": torch.zeros(count), f"{prefix}running_var": torch.ones(count)}
             state[f"{prefix}num_batches_tracked"] = torch.tensor(0)
-    return state | {name: torch.tensor(value) for name, value in _fixed(generator).items()}
+    return state | {name: torch.tensor(value) for name, value in _fixed(generator, pairs).items()}
 
 
 def load(path: str | os.PathLike, generator: Skip | UNet | ResNet, *, depth: int = 32) -> Any:
@@ -216,36 +205,35 @@ def _norm(path, name):
 
 
 _NAMES = {Skip: _skip, UNet: _unet, ResNet: _resnet}
+_FIRST = {Skip: "down0a/conv/kernel", UNet: "down0a/kernel", ResNet: "first/kernel"}  # whose inputs are the channels of z
 
 
-def _fixed(generator):
+def _fixed(generator, pairs):
     """Returns what the official Lanczos pooling keeps in the state dict, a dense convolution, and dipjax computes."""
     if not isinstance(generator, Skip):
         return {}
-    fixed, deep = {}, ""
-    for i, num_skip in enumerate(generator.skip):
-        deep += "1.1." if num_skip else "1."
-        pool = generator.pool[i] if isinstance(generator.pool, tuple) else generator.pool
+    fixed, names = {}, {pair.path: pair.name for pair in pairs}
+    for i, width in enumerate(generator.down):
+        pool = at_level(generator.pool, i)
         if pool in _LANCZOS:
-            prefix = f"{deep}1.{2 if generator.padding == 'reflect' else 1}.downsampler_."
+            level, conv, _ = names[f"down{i}a/conv/kernel"].rsplit(".", 2)  # the pooling is the next child
+            prefix = f"{level}.{int(conv) + 1}.downsampler_."
             # A row of the matrix that shrinks a long line, far from its ends, is the kernel.
             line = resampling.matrix(64, 2, _LANCZOS[pool])[16]
             line = line[line != 0]
-            weight = np.eye(generator.down[i])[:, :, None, None] * np.outer(line, line)
-            fixed |= {f"{prefix}weight": weight.astype(np.float32), f"{prefix}bias": np.zeros(generator.down[i], np.float32)}
-        deep += "7."
+            weight = np.eye(width)[:, :, None, None] * np.outer(line, line)
+            fixed |= {f"{prefix}weight": weight.astype(np.float32), f"{prefix}bias": np.zeros(width, np.float32)}
     return fixed
 
 
 def _shapes(generator, depth):
     z = jax.ShapeDtypeStruct((64, 64, depth), jnp.float32)
-    params = jax.eval_shape(generator.init, jax.random.key(0), z)["params"]
-    return {"/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    return {path: leaf.shape for path, leaf in _flat(jax.eval_shape(generator.init, jax.random.key(0), z)).items()}
 
 
-def _depth(generator, leaves):
-    first = {Skip: "down0a/conv/kernel", UNet: "down0a/kernel", ResNet: "first/kernel"}[type(generator)]
-    return leaves[first].shape[2]
+def _flat(params):
+    """Turns {"params": {"a": {"b": leaf}}} into {"a/b": leaf}."""
+    return {"/".join(key.key for key in path[1:]): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def _array(value):
@@ -258,12 +246,20 @@ def _order(array, axes):
 
 
 def _nest(flat):
-    """Turns {"a/b": array} into {"params": {"a": {"b": array}}}."""
+    """Turns {"a/b": array} into {"params": {"a": {"b": array}}}: undoes `_flat`."""
     tree = {}
     for path, array in flat.items():
         *parents, last = path.split("/")
         reduce(lambda node, key: node.setdefault(key, {}), parents, tree)[last] = jnp.asarray(array)
     return {"params": tree}
+
+
+def _compare(generator, found, expected, where=""):
+    """Refuses other names or shapes than the expected ones."""
+    _refuse(generator, [name for name in expected if name not in found], f"missing{where}")
+    _refuse(generator, [name for name in found if name not in expected], f"unexpected{where}")
+    wrong = [f"{name} has shape {found[name]} instead of {shape}" for name, shape in expected.items() if found[name] != shape]
+    _refuse(generator, wrong, f"of the wrong shape{where}")
 
 
 def _refuse(generator, names, fault):

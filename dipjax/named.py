@@ -3,6 +3,7 @@
 To offer one more generator, add a line to `GENERATORS`; to offer one more function as an option, a line to `_FUNCTIONS`.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -82,14 +83,14 @@ def make(name: str, channels: int, options: Sequence[str] = ()) -> Any:
         if not separator or key not in defaults:
             known = ", ".join(f"{key}={value}" for key, value in described(name).items())
             raise ValueError(f"option of {name}: found {option!r}, expected NAME=VALUE with one of these (and their defaults): {known}")
-        chosen[key] = _read(name, key, text)
+        chosen[key] = _read(name, key, text, defaults[key])
     return GENERATORS[name](channels, **chosen)
 
 
 def option_defaults(name: str) -> dict[str, Any]:
     """Returns the options of a generator and their values if nothing is said."""
     instance = GENERATORS[name](3)
-    return {key: getattr(instance, key) for key in type(instance).__dataclass_fields__ if key not in {"channels", "parent", "name"}}
+    return {key: getattr(instance, key) for key in _fields(instance)}
 
 
 def described(name: str) -> dict[str, str]:
@@ -97,10 +98,14 @@ def described(name: str) -> dict[str, str]:
     return {key: _write(key, value) for key, value in option_defaults(name).items()}
 
 
-def _read(name, key, text):
-    default, items = option_defaults(name)[key], [item.strip() for item in text.split(",")]
-    field = type(GENERATORS[name](3)).__dataclass_fields__[key]
-    if len(items) > 1 and "tuple" not in str(field.type):
+def _fields(generator):
+    """Returns the fields that are options: all but the channels, and what Flax adds."""
+    return {field.name: field for field in dataclasses.fields(generator) if field.name not in {"channels", "parent", "name"}}
+
+
+def _read(name, key, text, default):
+    items = [item.strip() for item in text.split(",")]
+    if len(items) > 1 and "tuple" not in str(_fields(GENERATORS[name](3))[key].type):
         raise ValueError(f"option {key} of {name}: found {text!r}, expected a single value")
     per_level = isinstance(default, tuple)
     values = tuple(_read_one(name, key, item, default[0] if per_level else default) for item in items)

@@ -252,7 +252,7 @@ def iterate(
     taken, chunk = 0, 1
 
     def result():
-        unflatten = partial(jax.tree.map, lambda leaf: leaf[:num_runs].reshape(*shape, *leaf.shape[1:]))
+        unflatten = partial(jax.tree.map, lambda leaf: _first(leaf, num_runs).reshape(*shape, *leaf.shape[1:]))
         so_far = jax.tree.map(np.copy, history)
         return Result(unflatten(states), unflatten(so_far), taken, seconds, compile_seconds, over_seeds)
 
@@ -272,6 +272,10 @@ def iterate(
 def _repeat_last(array, num_runs):
     missing = num_runs - array.shape[0]
     return jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+
+def _first(array, num_runs):
+    return array if array.shape[0] == num_runs else array[:num_runs]  # even a whole slice of every leaf takes time in every chunk
 
 
 def restore(

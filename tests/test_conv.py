@@ -119,3 +119,16 @@ def test_conv_of_nearest_is_the_convolution_of_the_doubled_image(padding, size):
 
     found = value_and_gradients(partial(convolution.conv_of_nearest, padding=padding))(image, kernel, cotangent)
     chex.assert_trees_all_close(found, value_and_gradients(doubled)(image, kernel, cotangent), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 3)])
+def test_conv_transpose_and_its_gradients_are_the_convolution_of_the_image_with_zeros_between_its_pixels(size):
+    image, kernel, cotangent = arrays((*size, 2), (4, 4, 2, 3), (2 * size[0], 2 * size[1], 3))
+
+    def expected(image, kernel):
+        # Each pixel adds the kernel to the output: a correlation with the flipped kernel.
+        options = {"lhs_dilation": (2, 2), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+        return lax.conv_general_dilated(image[None], kernel[::-1, ::-1], (1, 1), ((2, 2), (2, 2)), **options)[0]
+
+    both = [value_and_gradients(function)(image, kernel, cotangent) for function in (convolution.conv_transpose, expected)]
+    chex.assert_trees_all_close(*both, rtol=1e-4, atol=1e-4)

@@ -9,49 +9,14 @@ from pathlib import Path
 import pytest
 
 import dipjax
-from dipjax import (
-    batching,
-    generators,
-    inputs,
-    interop,
-    losses,
-    metrics,
-    named,
-    operators,
-    optimizers,
-    paper,
-    parameter_noise,
-    problem,
-    psfs,
-    recipes,
-    resampling,
-    train,
-)
+from dipjax import train
 from dipjax.generators import blocks
 from dipjax.generators import conv as convolution
 
 ROOT = Path(dipjax.__file__).parent
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
-PUBLIC = [
-    batching,
-    blocks,
-    convolution,
-    generators,
-    inputs,
-    interop,
-    losses,
-    metrics,
-    named,
-    operators,
-    optimizers,
-    paper,
-    parameter_noise,
-    problem,
-    psfs,
-    recipes,
-    resampling,
-    train,
-]
+NAMED = [getattr(dipjax, name) for name in dipjax.__all__]
+PUBLIC = [train, blocks, convolution, *filter(inspect.ismodule, NAMED)]
 
 
 def imports(tree):

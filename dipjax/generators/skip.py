@@ -1,6 +1,7 @@
 """The hourglass with skip connections: the official default generator (models/skip.py)."""
 
 from collections.abc import Callable
+from typing import Any
 
 from flax import linen as nn
 from jax import Array
@@ -54,15 +55,15 @@ class Skip(nn.Module):
             option = getattr(self, name)
             if isinstance(option, tuple) and len(option) != len(self.down):
                 raise ValueError(f"Skip: found {len(option)} entries of {name}, expected {len(self.down)}, one per level.")
-        sizes = {_at(kernel, i) for kernel in (self.kernel_down, self.kernel_up, self.kernel_skip) for i in range(len(self.down))}
+        sizes = {at_level(kernel, i) for kernel in (self.kernel_down, self.kernel_up, self.kernel_skip) for i in range(len(self.down))}
         if any(size % 2 == 0 for size in sizes):
             raise ValueError(f"Skip: found kernel sizes {sorted(sizes)}, expected odd ones.")
         image = self._level(0, z)
         return self.output(blocks.Conv(self.channels, 1, 1, self.padding, self.use_bias, name="head")(image))
 
     def _level(self, i: int, x: Array) -> Array:
-        kernel_down, kernel_up = _at(self.kernel_down, i), _at(self.kernel_up, i)
-        pool, stride = _at(self.pool, i), 1 if _at(self.pool, i) else 2
+        kernel_down, kernel_up = at_level(self.kernel_down, i), at_level(self.kernel_up, i)
+        pool, stride = at_level(self.pool, i), 1 if at_level(self.pool, i) else 2
         deep = self._conv(f"down{i}a", self.down[i], kernel_down, stride=stride, pool=pool)(x)
         deep = self._conv(f"down{i}b", self.down[i], kernel_down)(deep)
         if i + 1 < len(self.down):
@@ -73,7 +74,7 @@ class Skip(nn.Module):
             kernel_up,
             self.padding,
             self.use_bias,
-            _at(self.upsample, i),
+            at_level(self.upsample, i),
             self.activation,
             self.scale_init,
             name=f"up{i}",
@@ -94,5 +95,6 @@ class Skip(nn.Module):
         )
 
 
-def _at(option, level):
+def at_level(option: Any, level: int) -> Any:
+    """Returns what a level takes of an option that is one value for all levels or a tuple with one for each."""
     return option[level] if isinstance(option, tuple) else option
