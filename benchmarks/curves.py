@@ -1,10 +1,11 @@
 """Does the official setting go the same way in dipjax as in PyTorch? PSNR against steps, several seeds of each, on real pictures.
 
-    python -m benchmarks.curves house|butterfly --data DIR [--crop 128] [--steps 1500] [--seeds 2] --json FILE --markdown FILE --figure FILE
+    python -m benchmarks.curves house|butterfly --data DIR [--crop 128] [--steps 1800] [--seeds 2] [--frameworks PyTorch dipjax] --json FILE --markdown FILE --figure FILE
 
 House is denoised (sigma 25/255, clipped), the butterfly enlarged four times. The PyTorch side is the mirror of the official network and
 training step in `torch_reference`. Every run has its own random start, so the curves can agree only within the spread between seeds.
-PSNR is that of every step's output: RGB, whole picture, range 1, unclipped. Finished runs of the JSON file are kept.
+PSNR is that of every step's output, and of the exponential average of the outputs: RGB, whole picture, range 1, unclipped. Finished runs
+of the JSON file are kept.
 """
 
 import argparse
@@ -45,22 +46,27 @@ def _middle(image, size):
 
 def run_dipjax(name, task, num_steps, seed):
     recipe = dataclasses.replace(SETTINGS[name][1](3, num_steps=num_steps), backtracking=None)  # which the mirror has not
-    return np.asarray(train.restore(recipe, train.seeds(seed, 1), task).metrics.psnr[0]).tolist()
+    metrics = train.restore(recipe, train.seeds(seed, 1), task).metrics
+    return {"output": metrics.psnr[0], "average": metrics.psnr_average[0]}
 
 
 def run_pytorch(name, task, num_steps, seed):
     torch.manual_seed(seed)
     operator = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True) if name == "butterfly" else torch.nn.Identity()
     truth, measurement = (torch.tensor(np.asarray(image).transpose(2, 0, 1))[None] for image in (task.truth, task.measurement))
-    curve, recipe = [], SETTINGS[name][1](3)
+    curves, recipe = {"output": [], "average": []}, SETTINGS[name][1](3)
 
     def record(step, loss, output, average):
-        del step, loss, average
-        curve.append(-10 * torch.log10(torch.mean((output - truth) ** 2)).item())
+        del step, loss
+        for kind, image in (("output", output), ("average", average)):
+            curves[kind].append(-10 * torch.log10(torch.mean((image - truth) ** 2)).item())
 
     z = make_input(32, task.shape[:2])
     train_mirror(skip(), z, operator, measurement, num_iter=num_steps, reg_noise_std=recipe.input_noise, callback=record)
-    return curve
+    return curves
+
+
+FRAMEWORKS = {"dipjax": run_dipjax, "PyTorch": run_pytorch}
 
 
 def smoothed(curve, window=50):
@@ -104,6 +110,7 @@ def main():
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS))
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--figure", type=Path)
@@ -111,10 +118,12 @@ def main():
     runs = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
     task = make_problem(arguments.data, arguments.picture, arguments.crop)
     for seed in range(arguments.seeds):
-        for name, run in ((f"dipjax {seed}", run_dipjax), (f"PyTorch {seed}", run_pytorch)):
+        for framework in arguments.frameworks:
+            name = f"{framework} {seed}"
             if name not in runs:
-                runs[name] = run(arguments.picture, task, arguments.steps, seed)
-                arguments.json.write_text(json.dumps({key: np.round(curve, 4).tolist() for key, curve in runs.items()}))
+                curves = FRAMEWORKS[framework](arguments.picture, task, arguments.steps, seed)
+                runs[name] = {kind: np.round(curve, 3).tolist() for kind, curve in curves.items()}
+                arguments.json.write_text(json.dumps(runs))
     table = markdown(runs, arguments)
     print(table)
     if arguments.markdown:
