@@ -110,14 +110,16 @@ def test_pad_is_that_of_numpy_even_for_sides_shorter_than_the_border(mode, size,
 
 
 @pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
-@pytest.mark.parametrize("size", [(1, 1), (4, 3)])
-def test_conv_of_nearest_is_the_convolution_of_the_doubled_image(padding, size):
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (4, 3)])
+@pytest.mark.parametrize("doubling", ["nearest", "bilinear"])
+def test_conv_of_a_doubling_is_the_convolution_of_the_doubled_image(doubling, padding, size):
+    folded, double = getattr(convolution, f"conv_of_{doubling}"), getattr(blocks, doubling)
     image, kernel, cotangent = arrays((*size, 2), (3, 3, 2, 4), (2 * size[0], 2 * size[1], 4))
 
     def doubled(image, kernel):
-        return reference(convolution.pad(blocks.nearest(image), 1, 1, padding), kernel, 1)
+        return reference(convolution.pad(double(image), 1, 1, padding), kernel, 1)
 
-    found = value_and_gradients(partial(convolution.conv_of_nearest, padding=padding))(image, kernel, cotangent)
+    found = value_and_gradients(partial(folded, padding=padding))(image, kernel, cotangent)
     chex.assert_trees_all_close(found, value_and_gradients(doubled)(image, kernel, cotangent), rtol=1e-4, atol=1e-4)
 
 

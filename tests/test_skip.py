@@ -168,15 +168,17 @@ def test_the_output_lies_between_zero_and_one_with_a_sigmoid_and_anywhere_withou
     np.testing.assert_allclose(jax.nn.sigmoid(free), bounded, atol=1e-5)
 
 
-def test_the_folded_nearest_doubling_is_the_plain_one():
-    def repeat(x):
-        return blocks.nearest(x)
-
+@pytest.mark.parametrize("doubling", [blocks.nearest, blocks.bilinear])
+def test_the_folded_doubling_and_its_gradients_are_the_plain_one(doubling):
     z = image(8, 6, 5)
-    folded = Skip(2, (4,), (4,), (2,), upsample=blocks.nearest)
+    folded = Skip(2, (4,), (4,), (2,), upsample=doubling)
+    plain = folded.clone(upsample=lambda x: doubling(x))  # not the function itself, so nothing is folded
     params = jax.jit(folded.init)(jax.random.key(1), z)
-    plain = folded.clone(upsample=repeat)  # not `nearest` itself, so nothing is folded
-    chex.assert_trees_all_close(jax.jit(folded.apply)(params, z), jax.jit(plain.apply)(params, z), atol=1e-5)
+
+    def value_and_gradient(net):
+        return jax.jit(jax.value_and_grad(lambda params: jnp.sum(net.apply(params, z) ** 2)))(params)
+
+    chex.assert_trees_all_close(value_and_gradient(folded), value_and_gradient(plain), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("down", "up", "skip"), [((4,), (4, 4), (0,)), ((4, 4), (4, 4), (0,)), ((4,), (4, 4), (0, 0)), ((), (), ())])

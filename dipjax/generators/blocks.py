@@ -81,10 +81,13 @@ class Norm(nn.Module):
         return normalize(image, scale, bias)
 
 
-def normalize(image: Array, scale: Array, bias: Array) -> Array:
-    """Returns `scale * (image - mean) / sqrt(variance + 1e-5) + bias`, all per channel."""
+def normalize(image: Array, scale: Array, bias: Array, weigh: Callable[[Array], Array] | None = None) -> Array:
+    """Returns `scale * (image - mean) / sqrt(variance + 1e-5) + bias`, all per channel.
+
+    The variance is the mean of `centred * weigh(centred)`: with `weigh` it is that of a resized image.
+    """
     centred = image - image.mean((0, 1))
-    return centred * (scale * jax.lax.rsqrt(jnp.mean(centred**2, (0, 1)) + 1e-5)) + bias
+    return centred * (scale * jax.lax.rsqrt(jnp.mean(centred * (weigh(centred) if weigh else centred), (0, 1)) + 1e-5)) + bias
 
 
 def uniform_scale(key, shape, dtype=jnp.float32) -> Array:
@@ -115,8 +118,9 @@ class ConvNorm(nn.Module):
 class UpConvNorm(nn.Module):
     """Doubles an image, joins it with a skip, normalises, convolves, normalises, activates.
 
-    Where the doubling is `nearest`, nothing is doubled: a 3x3 convolution of repeated pixels is four 2x2 convolutions of the pixels
-    themselves, one for each position in the 2 x 2 block, which needs 4 products per output pixel instead of 9.
+    Where the doubling is `nearest` or `bilinear`, nothing is doubled: a 3x3 convolution of repeated pixels is four 2x2 convolutions of
+    the pixels themselves, one for each position in the 2 x 2 block, which needs 4 products per output pixel instead of 9, and linear
+    interpolation is a filter of that.
     """
 
     channels: int
@@ -135,10 +139,11 @@ class UpConvNorm(nn.Module):
         scale = self.param("join_scale", self.scale_init, (num_in,), jnp.float32)
         shift = self.param("join_bias", nn.initializers.zeros, (num_in,), jnp.float32)
         kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, num_in, self.channels))
-        if self.upsample is nearest and size == 3 and skip.shape[:2] == (2 * deep.shape[0], 2 * deep.shape[1]):
-            # Repeating pixels changes neither mean nor variance, so the small image can be normalised.
-            deep = normalize(deep, scale[num_skip:], shift[num_skip:])
-            image = convolution.conv_of_nearest(deep, kernel[:, :, num_skip:], self.padding)
+        folded = _FOLDED.get(self.upsample) if size == 3 and skip.shape[:2] == (2 * deep.shape[0], 2 * deep.shape[1]) else None
+        if folded:
+            convolve, weigh = folded
+            deep = normalize(deep, scale[num_skip:], shift[num_skip:], weigh)
+            image = convolve(deep, kernel[:, :, num_skip:], self.padding)
             if num_skip:
                 skip = normalize(skip, scale[:num_skip], shift[:num_skip])
                 skip = convolution.pad(skip, 1, 1, self.padding)
@@ -182,6 +187,23 @@ def _double_linearly(image, axis):
     after = jnp.concatenate([take(1, size), take(size - 1, size)], axis)
     pairs = jnp.stack([0.25 * before + 0.75 * image, 0.75 * image + 0.25 * after], axis + 1)
     return pairs.reshape(*image.shape[:axis], 2 * size, *image.shape[axis + 1 :])
+
+
+def _weigh_doubled(image):
+    """Multiplies with the matrix of the mean square of `bilinear(image)`: (3, 10, 3) / 16 on each axis, edges repeated."""
+    for axis in (0, 1):
+        size = image.shape[axis]
+        padded = jnp.concatenate(
+            [jax.lax.slice_in_dim(image, 0, 1, axis=axis), image, jax.lax.slice_in_dim(image, size - 1, size, axis=axis)], axis
+        )
+        around = jax.lax.slice_in_dim(padded, 0, size, axis=axis) + jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
+        image = 0.625 * image + 0.1875 * around
+    return image
+
+
+# The doublings that a convolution can take in, with what makes the variance of the small image that of the doubled one. The mean is the
+# same for both, and repetition does not change the variance either.
+_FOLDED = {nearest: (convolution.conv_of_nearest, None), bilinear: (convolution.conv_of_bilinear, _weigh_doubled)}
 
 
 def bilinear_aligned(image: Array) -> Array:
