@@ -79,7 +79,7 @@ def markdown(runs, arguments):
     steps = [step for step in (100, 200, 300, 500, 700, 1000, 1500, 2000, 2500, 3000) if step <= arguments.steps]
     lines = ["| framework, seed | " + " | ".join(map(str, steps)) + " |", "|---" * (len(steps) + 1) + "|"]
     for name, curve in runs.items():
-        lines.append(f"| {name} | " + " | ".join(f"{smoothed(curve)[step - 1]:.2f}" for step in steps) + " |")
+        lines.append(f"| {name} | " + " | ".join(f"{smoothed(curve['output'])[step - 1]:.2f}" for step in steps) + " |")
     size = f"middle {arguments.crop} x {arguments.crop}" if arguments.crop < 256 else "256 x 256"
     command = f"python -m benchmarks.curves {arguments.picture} --crop {arguments.crop} --steps {arguments.steps} --seeds {arguments.seeds}"
     return "\n".join(
@@ -97,7 +97,7 @@ def draw(runs, arguments):
     figure = Figure((7, 4), layout="constrained")
     axes = figure.subplots()
     for name, curve in runs.items():
-        axes.plot(smoothed(curve), color="C0" if name.startswith("dipjax") else "C1", alpha=0.8, label=name)
+        axes.plot(smoothed(curve["output"]), color="C0" if name.startswith("dipjax") else "C1", alpha=0.8, label=name)
     axes.set(xlabel="step", ylabel="PSNR of the output (dB), mean of 50 steps", title=f"{arguments.picture}, official setting")
     axes.legend()
     figure.savefig(arguments.figure, dpi=120)

@@ -12,7 +12,8 @@ CPU: XLA's own gradient convolutions lose up to 86x inside a loop body and its V
 * forward: SAME convolution of the padded image, the border cropped;
 * gradient with respect to the image: that same forward convolution with the flipped, transposed kernel;
 * gradient with respect to the kernel: one matrix product per tap over strips of rows, which stay in the cache;
-* stride s: an s x s block of pixels becomes s * s channels, and the convolution has stride 1.
+* stride s: XLA's own convolutions forward and with respect to the image; for the gradient with respect to the kernel an s x s block of
+  pixels becomes s * s channels, of which each tap sees one.
 """
 
 from functools import partial
@@ -203,10 +204,6 @@ def _patches(image, kernel, stride):
     return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _cpu(image, kernel, stride):
-    return _cpu_conv(*_without_stride(image, kernel, stride))
-
-
 def _without_stride(image, kernel, stride):
     """Returns an image and a kernel whose convolution with stride 1 is that of the arguments with `stride`."""
     if stride == 1:
@@ -233,26 +230,28 @@ def _space_to_depth(array, size):
     return blocks.reshape(rows // size, columns // size, size * size * channels, *rest)
 
 
-@jax.custom_vjp
-def _cpu_conv(image, kernel):
-    if kernel.shape[:2] == (1, 1):
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _cpu(image, kernel, stride):
+    if kernel.shape[:2] == (1, 1) and stride == 1:
         return image @ kernel[0, 0]
+    if stride > 1:
+        return _xla(image, kernel, stride)
     full = lax.conv_general_dilated(image[None], kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)[0]
     # SAME starts (k - 1) // 2 pixels before the first VALID window.
     (top, left), (height, width) = _before(kernel), _valid_size(image, kernel)
     return full[top : top + height, left : left + width]
 
 
-def _cpu_conv_forward(image, kernel):
-    return _cpu_conv(image, kernel), (image, kernel)
+def _cpu_forward(image, kernel, stride):
+    return _cpu(image, kernel, stride), (image, kernel)
 
 
-def _cpu_conv_backward(saved, cotangent):
+def _cpu_backward(stride, saved, cotangent):
     image, kernel = saved
-    return _image_gradient(kernel, cotangent), _kernel_gradient(image, kernel, cotangent)
+    return _image_gradient(image, kernel, cotangent, stride), _kernel_gradient(image, kernel, cotangent, stride)
 
 
-_cpu_conv.defvjp(_cpu_conv_forward, _cpu_conv_backward)
+_cpu.defvjp(_cpu_forward, _cpu_backward)
 
 
 def _before(kernel):
@@ -263,35 +262,44 @@ def _valid_size(image, kernel):
     return image.shape[0] - kernel.shape[0] + 1, image.shape[1] - kernel.shape[1] + 1
 
 
-def _image_gradient(kernel, cotangent):
-    """The full correlation with the flipped kernel, written as one SAME convolution of the image's own size."""
-    if kernel.shape[:2] == (1, 1):
+def _image_gradient(image, kernel, cotangent, stride):
+    """The full correlation with the flipped kernel, for stride 1 written as one SAME convolution of the image's own size."""
+    if kernel.shape[:2] == (1, 1) and stride == 1:
         return cotangent @ kernel[0, 0].T
+    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    if stride > 1:
+        sizes = zip(image.shape, cotangent.shape, kernel.shape[:2], strict=False)
+        padding = [(k - 1, n - (m - 1) * stride - 1) for n, m, k in sizes]
+        spread = {"lhs_dilation": (stride, stride), "dimension_numbers": _LAYOUT}
+        return lax.conv_general_dilated(cotangent[None], flipped, (1, 1), padding, **spread)[0]
     padding = [(k - 1 - before, before) for k, before in zip(kernel.shape[:2], _before(kernel), strict=True)]
     cotangent = jnp.pad(cotangent, (*padding, (0, 0)))
-    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     return lax.conv_general_dilated(cotangent[None], flipped, (1, 1), "SAME", dimension_numbers=_LAYOUT)[0]
 
 
-def _kernel_gradient(image, kernel, cotangent):
-    """Sums, over strips of rows, the product of the cotangent with the image shifted by every tap."""
+def _kernel_gradient(image, kernel, cotangent, stride):
+    """Sums, over strips of rows, the product of the cotangent with the pixels that every tap sees."""
     height, width, num_out = cotangent.shape
     k, l, channels, _ = kernel.shape
     rows = min(_STRIP_ROWS, height)
     num_strips = -(-height // rows)
+    # Tap (i, j) sees, of the blocks that begin i // s rows and j // s columns further on, pixel (i % s, j % s).
+    more_rows, more_columns = (k - 1) // stride, (l - 1) // stride
+    taps = [(i // stride, j // stride, (i % stride * stride + j % stride) * channels) for i in range(k) for j in range(l)]
     cotangent = _resize_canvas(cotangent, num_strips * rows, width)
-    image = _resize_canvas(image, num_strips * rows + k - 1, width + l - 1)
+    image = _resize_canvas(image, (num_strips * rows + more_rows) * stride, (width + more_columns) * stride)
+    image = _space_to_depth(image, stride) if stride > 1 else image
 
     def add_strip(total, strip):
-        pixels = lax.dynamic_slice_in_dim(image, strip * rows, rows + k - 1)
+        pixels = lax.dynamic_slice_in_dim(image, strip * rows, rows + more_rows)
         weights = lax.dynamic_slice_in_dim(cotangent, strip * rows, rows).reshape(-1, num_out)
 
-        def tap(offset):
-            shifted = lax.dynamic_slice(pixels, (offset // l, offset % l, 0), (rows, width, channels))
-            return shifted.reshape(-1, channels).T @ weights
+        def product(tap):
+            seen = lax.dynamic_slice(pixels, tap, (rows, width, channels))
+            return seen.reshape(-1, channels).T @ weights
 
         # A loop rather than k * l copies of the same code: it runs as fast and compiles faster.
-        return total + lax.map(tap, jnp.arange(k * l)), None
+        return total + lax.map(product, jnp.array(taps)), None
 
     total, _ = lax.scan(add_strip, jnp.zeros((k * l, channels, num_out), image.dtype), jnp.arange(num_strips))
     return total.reshape(kernel.shape)
