@@ -1,7 +1,7 @@
 """Does it restore as well as the paper says? The official tables, with the published numbers beside ours.
 
     python benchmarks/paper.py denoising|superres|inpainting|text|bsd68 --data DIR --json FILE --markdown FILE [--recipe fast|paper] ...
-    python benchmarks/paper.py ensemble --data DIR --images house --json FILE --markdown FILE [--figure FILE.png]
+    python benchmarks/paper.py ensemble --data DIR --images house [--crop 128] --json FILE --markdown FILE [--figure FILE.png]
 
 `DIR` holds `cset9/`, `set5/`, `set14/`, `inpaint11/`, `dip/inpainting/` and `bsd68/`. Finished rows are kept in the JSON file: the same
 command continues where it was interrupted. PSNR is in dB, of an estimate clipped to [0, 1], against the peak 1:
@@ -271,6 +271,9 @@ def make_task(name, options):
     picture = load(path, "L" if gray else "RGB")
     if options.table == "superres":
         return superres_task(picture, options.factor)
+    if getattr(options, "crop", None):
+        top, left = (max(0, side - options.crop) // 2 for side in picture.shape[:2])
+        picture = picture[top : top + options.crop, left : left + options.crop]
     truth = picture.astype(np.float32) / 255
     if options.table == "inpainting":
         return inpainting_task(truth, random.random(truth.shape[:2]) > 0.5)
@@ -344,19 +347,27 @@ def _each(task, images):
 
 
 def study(name, options, show):
-    """Measures what the mean of K runs gains, with equal and with mixed generators; returns its row."""
+    """Measures what the mean of K runs gains, with equal and with mixed generators; returns its row.
+
+    Seed k is the same in both pools, so the runs of the mixed pool that are as in the equal one are not made twice.
+    """
     base, task = make_recipe(options), make_task(name, options)
+    keys, whole = train.seeds(options.rng, options.seeds), np.arange(options.seeds)
     truth, row = np.asarray(task.problem.truth, np.float64), {"made": made(), "input": task.scores(task.input)["RGB"]}
     for pool, members in {"equal": ["as-is"], "mixed": options.members}.items():
         errors, each, seconds = [], {}, 0.0
         for i, member in enumerate(members):
-            recipe = MEMBERS[member](base)
-            keys = train.seeds(options.rng, options.seeds)[i :: len(members)]
-            result = restore(recipe, keys, task.problem, options.budget, show)
-            images = np.asarray(result.images, np.float64)[np.asarray(result.alive)].clip(0, 1)
+            chosen = whole[i :: len(members)]
+            if member == "as-is" and pool == "mixed":
+                result, share = equal, len(chosen) / options.seeds
+            else:
+                result, share = restore(MEMBERS[member](base), keys[chosen], task.problem, options.budget, show), 1
+                equal, chosen = (result if pool == "equal" else equal), np.arange(len(chosen))
+            images = np.asarray(result.images, np.float64)[chosen[np.asarray(result.alive)[chosen]]].clip(0, 1)
             errors += [image - truth for image in images]
-            each[member] = {"psnr": [psnr(image, truth) for image in images], "steps": result.num_steps, "seconds": result.seconds}
-            seconds += result.seconds
+            spent = result.seconds * share
+            each[member] = {"psnr": [psnr(image, truth) for image in images], "steps": result.num_steps, "seconds": spent}
+            seconds += spent
         row[pool] = {"members": each, "seconds": seconds, "sizes": by_size(np.reshape(errors, (len(errors), truth.size)))}
     return row, {}
 
@@ -435,7 +446,9 @@ def make_settings(options):
         "seeds": options.seeds,
         "rng": options.rng,
     }
-    return settings | {"budget": options.budget} | ({"members": options.members} if options.table == "ensemble" else {})
+    return (
+        settings | {"budget": options.budget} | ({"members": options.members, "crop": options.crop} if options.table == "ensemble" else {})
+    )
 
 
 def choose(options):
@@ -531,7 +544,7 @@ def ensemble_tables(rows):
 def command(options):
     """Returns the command without the paths of this machine."""
     words = ["python benchmarks/paper.py", options.table, "--data DIR"]
-    for name in ("images", "set", "factor", "sigma", "members", "recipe", "seeds", "steps", "rng", "budget"):
+    for name in ("images", "set", "factor", "sigma", "members", "crop", "recipe", "seeds", "steps", "rng", "budget"):
         value = getattr(options, name, None)
         if value is not None:
             words.append(f"--{name} {' '.join(value) if isinstance(value, list) else value}")
@@ -638,6 +651,9 @@ def parse(argv):
             one.add_argument("--set", choices=("set5", "set14"), help="both if not given")
         if name == "ensemble":
             one.add_argument("--members", nargs="+", choices=MEMBERS, default=list(MEMBERS), help="of the mixed ensemble")
+            one.add_argument(
+                "--crop", type=partial(positive, int), metavar="PIXELS", help="the middle of each picture; all of it if not given"
+            )
             one.add_argument("--figure", type=Path, metavar="FILE.png")
         else:
             one.add_argument("--pictures", type=Path, metavar="DIR")

@@ -32,7 +32,7 @@ def fast_inpainting(channels: int = 3, *, num_steps: int = 1500, schedule: Sched
 
 
 @cache
-def fast_super_resolution(channels: int = 3, *, num_steps: int = 1500, schedule: Schedule = constant) -> Recipe:
+def fast_super_resolution(channels: int = 3, *, num_steps: int = 1000, schedule: Schedule = constant) -> Recipe:
     """Returns the quick setting for small pictures."""
     return _fast(channels, num_steps, schedule, input_noise=0.03)
 
