@@ -1,6 +1,7 @@
 """Does the official setting go the same way in dipjax as in PyTorch? PSNR against steps, several seeds of each, on real pictures.
 
-    python -m benchmarks.curves house|butterfly --data DIR [--crop 128] [--steps 1800] [--seeds 2] [--frameworks PyTorch dipjax] --json FILE --markdown FILE --figure FILE
+    python -m benchmarks.curves house|butterfly --data DIR [--crop 128] [--steps 1800] [--seeds 2] [--frameworks PyTorch dipjax]
+        --json FILE --markdown FILE --figure FILE
 
 House is denoised (sigma 25/255, clipped), the butterfly enlarged four times. The PyTorch side is the mirror of the official network and
 training step in `torch_reference`. Every run has its own random start, so the curves can agree only within the spread between seeds.

@@ -354,18 +354,18 @@ def study(name, options, show):
     base, task = make_recipe(options), make_task(name, options)
     keys, whole = train.seeds(options.rng, options.seeds), np.arange(options.seeds)
     truth, row = np.asarray(task.problem.truth, np.float64), {"made": made(), "input": task.scores(task.input)["RGB"]}
+    equal = restore(base, keys, task.problem, options.budget, show)
     for pool, members in {"equal": ["as-is"], "mixed": options.members}.items():
         errors, each, seconds = [], {}, 0.0
         for i, member in enumerate(members):
-            chosen = whole[i :: len(members)]
-            if member == "as-is" and pool == "mixed":
-                result, share = equal, len(chosen) / options.seeds
-            else:
-                result, share = restore(MEMBERS[member](base), keys[chosen], task.problem, options.budget, show), 1
-                equal, chosen = (result if pool == "equal" else equal), np.arange(len(chosen))
-            images = np.asarray(result.images, np.float64)[chosen[np.asarray(result.alive)[chosen]]].clip(0, 1)
+            runs = whole[i :: len(members)]
+            result = equal
+            if member != "as-is":
+                result = restore(MEMBERS[member](base), keys[runs], task.problem, options.budget, show)
+                runs = np.arange(len(runs))
+            spent = result.seconds * len(runs) / len(result.alive)
+            images = np.asarray(result.images, np.float64)[runs[np.asarray(result.alive)[runs]]].clip(0, 1)
             errors += [image - truth for image in images]
-            spent = result.seconds * share
             each[member] = {"psnr": [psnr(image, truth) for image in images], "steps": result.num_steps, "seconds": spent}
             seconds += spent
         row[pool] = {"members": each, "seconds": seconds, "sizes": by_size(np.reshape(errors, (len(errors), truth.size)))}

@@ -1,12 +1,13 @@
 """Which cheap setting restores best in a given time? PSNR against seconds for variants of the fast recipe, on several pictures and tasks.
 
-    python -m benchmarks.pareto --data DIR [--size 128] [--settings NAME ...] [--tasks NAME ...] --json FILE --markdown FILE --figure FILE.png
+    python -m benchmarks.pareto --data DIR [--size 128] [--settings NAME ...] [--tasks NAME ...]
+        --json FILE --markdown FILE --figure FILE.png
 
 `DIR` holds `cset9/`, `set5/`, `set14/` and `inpaint11/`. Every task has three pictures, their middle SIZE x SIZE pixels (those of
-super-resolution are made smaller four times). All pictures of a task run together, one random start each. PSNR is that of the averaged output: all
-channels, whole crop, range 1, unclipped, and its mean over the pictures is what the table and the figure show. Seconds are steps times
-the time of a step; that is measured apart, with all settings taking turns (`--rounds`), because machines are shared. Finished
-trajectories of the JSON file are kept. To try a setting, add a line to `SETTINGS`.
+super-resolution are made smaller four times). All pictures of a task run together, one random start each. PSNR is that of the averaged
+output: all channels, whole crop, range 1, unclipped, and its mean over the pictures is what the table and the figure show. Seconds are
+steps times the time of a step; that is measured apart, with all settings taking turns (`--rounds`), because machines are shared.
+Finished trajectories of the JSON file are kept. To try a setting, add a line to `SETTINGS`.
 """
 
 import argparse
@@ -130,8 +131,8 @@ def markdown(report, arguments):
     return "\n".join(
         [
             *lines,
-            "One seed for each picture; PSNR of the averaged output, mean over the pictures, all channels, range 1, unclipped; the goal is 0.2 dB",
-            f"below the best of `fast`. Time of a denoising step, {rounds}, compilation left out.",
+            "One seed for each picture; PSNR of the averaged output, mean over the pictures, all channels, range 1, unclipped; the goal",
+            f"is 0.2 dB below the best of `fast`. Time of a denoising step, {rounds}, compilation left out.",
             f"`python -m benchmarks.pareto --data DIR --size {arguments.size}`; {report['made']}.",
             "",
         ]

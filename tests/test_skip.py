@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import chex
 import jax
@@ -172,7 +173,7 @@ def test_the_output_lies_between_zero_and_one_with_a_sigmoid_and_anywhere_withou
 def test_the_folded_doubling_and_its_gradients_are_the_plain_one(doubling):
     z = image(8, 6, 5)
     folded = Skip(2, (4,), (4,), (2,), upsample=doubling)
-    plain = folded.clone(upsample=lambda x: doubling(x))  # not the function itself, so nothing is folded
+    plain = folded.clone(upsample=partial(doubling))  # not the function itself, so nothing is folded
     params = jax.jit(folded.init)(jax.random.key(1), z)
 
     def value_and_gradient(net):
