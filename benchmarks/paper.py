@@ -110,7 +110,7 @@ SETTINGS = {  # (variant, recipe): a function (channels, *, num_steps) -> Recipe
     ("denoising 25", "fast"): recipes.fast_denoising,
     ("denoising 50", "fast"): jittered(recipes.fast_denoising, 1 / 20),
     ("superres 4", "fast"): recipes.fast_super_resolution,
-    ("superres 8", "fast"): jittered(recipes.fast_super_resolution, 0.05),
+    ("superres 8", "fast"): recipes.fast_super_resolution_8,
     ("inpainting", "fast"): recipes.fast_inpainting,
     ("text", "fast"): recipes.fast_inpainting,
     ("bsd68 25", "fast"): recipes.fast_denoising,

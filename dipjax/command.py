@@ -71,8 +71,7 @@ def _recipe(num_channels, options):
         except ValueError as error:
             options.parser.error(str(error))
         return recipes.for_generator(generator, **chosen), f"for_generator({options.generator})"
-    tables = {"fast": recipes.FAST, "paper": recipes.PAPER}
-    make_recipe = tables[options.recipe][options.task] if options.recipe else recipes.default(options.task)
+    make_recipe = recipes.choose(options.task, options.recipe, factor=getattr(options, "factor", 1))
     return make_recipe(num_channels, **chosen), make_recipe.__name__
 
 

@@ -58,7 +58,7 @@ def _compute():
 
         for device in jax.devices():
             print(f"device    {device.id}: {device.device_kind} ({device.platform})")
-        print(f"defaults  recipe {recipes.default('denoise').__name__}, batching {batching.default().__name__}")
+        print(f"defaults  recipe {recipes.choose('denoise').__name__}, batching {batching.default().__name__}")
         matrix = np.random.default_rng(0).random((64, 64), np.float32)
         start = time.perf_counter()
         with jax.default_matmul_precision("highest"):

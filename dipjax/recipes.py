@@ -38,6 +38,12 @@ def fast_super_resolution(channels: int = 3, *, num_steps: int = 1000, schedule:
 
 
 @cache
+def fast_super_resolution_8(channels: int = 3, *, num_steps: int = 1000, schedule: Schedule = constant) -> Recipe:
+    """Returns the quick setting for pictures to be enlarged more than four times: as above, with the official jitter of factor 8."""
+    return _fast(channels, num_steps, schedule, input_noise=0.05)
+
+
+@cache
 def fast_deblurring(channels: int = 3, *, num_steps: int = 1500, schedule: Schedule = constant) -> Recipe:
     """Returns the quick setting for blurred pictures."""
     return _fast(channels, num_steps, schedule, input_noise=0.01)
@@ -108,6 +114,7 @@ FAST = {
     "dejpeg": paper.dejpeg,  # the official network is small already
     "inpaint": fast_inpainting,
     "superres": fast_super_resolution,
+    "superres 8": fast_super_resolution_8,
     "deblur": fast_deblurring,
     "flash": fast_flash,
 }
@@ -116,11 +123,18 @@ PAPER = {
     "dejpeg": paper.dejpeg,
     "inpaint": paper.inpainting,
     "superres": paper.super_resolution,
+    "superres 8": paper.super_resolution_8,
     "deblur": paper.deblurring,
     "flash": paper.flash,
 }
 
 
-def default(task: str) -> Callable[..., Recipe]:
-    """Returns the recipe function for a task, a key of `FAST`: `fast` on CPU, else `paper`."""
-    return (FAST if jax.default_backend() == "cpu" else PAPER)[task]
+def choose(task: str, name: str | None = None, *, factor: int = 1) -> Callable[..., Recipe]:
+    """Returns the recipe function for a task of the command line.
+
+    `name` is "fast" or "paper"; None takes `fast` on CPU, else `paper`. `factor` is that of super-resolution: beyond 4 the setting is the
+    one published for 8.
+    """
+    name = name or ("fast" if jax.default_backend() == "cpu" else "paper")
+    key = f"{task} 8" if task == "superres" and factor > 4 else task
+    return {"fast": FAST, "paper": PAPER}[name][key]

@@ -210,7 +210,8 @@ def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, callbac
     if isinstance(recipe, train.Recipe):
         method = dataclasses.replace(recipe, **steps)
     else:
-        method = (recipe or recipes.default(task))(data.shape[-1], **steps)
+        factor = data.shape[0] // data.measurement.shape[0]
+        method = (recipe or recipes.choose(task, factor=factor))(data.shape[-1], **steps)
     result = train.restore(method, train.seeds(rng, seeds), data, batching=batching, callback=callback)
     if not bool(result.alive.any()):
         raise RuntimeError(f"all {seeds} seeds diverged; try a smaller learning rate or another rng.")

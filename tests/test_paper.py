@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax import losses, paper, problem, train
+from dipjax import losses, paper, problem, recipes, train
 from dipjax.generators import Pixels, blocks
 from tests.conftest import picture
 
@@ -132,3 +132,12 @@ def test_the_settings_for_features_fit_their_problems(setting):
 def test_a_flash_picture_of_another_size_is_refused():
     with pytest.raises(ValueError, match="flash_image: found shape"):
         problem.flash(picture(8, 8, 3), picture(8, 9, 3))
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(2, "super_resolution"), (4, "super_resolution"), (5, "super_resolution_8"), (8, "super_resolution_8")]
+)
+def test_a_large_factor_takes_the_setting_published_for_8(factor, expected):
+    assert recipes.choose("superres", "paper", factor=factor) is getattr(paper, expected)
+    assert recipes.choose("superres", "fast", factor=factor) is getattr(recipes, f"fast_{expected}")
+    assert recipes.choose("denoise", "paper", factor=factor) is paper.denoising
