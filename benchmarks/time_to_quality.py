@@ -1,5 +1,7 @@
 """How soon is the picture good? Wall clock until the averaged output reaches given PSNRs, in PyTorch and in dipjax.
 
+The goals are relative to the best PSNR that the official setting reaches in PyTorch at any step, mean over its seeds.
+
     python -m benchmarks.time_to_quality house|butterfly --data DIR --curves FILE [--crop 128] [--rounds 5] [--decoder-steps 300]
         --json FILE --markdown FILE
 
@@ -7,7 +9,7 @@ FILE of `--curves` is the JSON file of `benchmarks.curves` for the same picture 
 other contestants run here: the `fast` recipe with one seed and with four (whose mean is the estimate), and the ConvDecoder of deepinv
 in PyTorch, whose estimate is its output. PSNR: RGB, whole crop, range 1, unclipped.
 
-Seconds are the steps until the PSNR is first reached (and held for five recorded steps) times the time of a step. That is measured
+Seconds are the steps until the PSNR is first reached (and held for three recorded steps) times the time of a step. That is measured
 apart, with all contestants taking turns in processes of their own. Compilation is reported beside it. Finished curves of the JSON file
 are kept.
 """
@@ -132,10 +134,10 @@ def worker(arguments):
 
 
 def first(curve, goal):
-    """Returns the first step from which on five recorded values in a row reach the goal, or None."""
+    """Returns the first step from which on three recorded values in a row reach the goal, or None."""
     reached = [psnr >= goal for _, psnr in curve]
     for i in range(len(curve)):
-        if all(reached[i : i + 5]):
+        if all(reached[i : i + 3]):
             return curve[i][0]
     return None
 
@@ -144,21 +146,23 @@ def markdown(report):
     curves, rounds = report["curves"], report["rounds"]
     step = {name: statistics.median(one["seconds"] for one in found) for name, found in rounds.items()}
     compiled = {name: found[0]["compile_seconds"] for name, found in rounds.items()}
-    end = statistics.mean(curve[-1][1] for curve in curves["PyTorch, official"])
+    # A user who cannot see the truth does not stop at the best step: the goals favour the official setting.
+    best = statistics.mean(max(psnr for _, psnr in curve) for curve in curves["PyTorch, official"])
     lines = [f"| PSNR (dB) | {' | '.join(CONTESTANTS)} |", "|---" * (len(CONTESTANTS) + 1) + "|"]
-    for offset in (-2, -1, -0.5, 0, 0.5):
+    for offset in (-2, -1, -0.5, -0.1, 0, 0.5):
         cells = []
         for name in CONTESTANTS:
-            steps = [first(curve, end + offset) for curve in curves[name]]
+            steps = [first(curve, best + offset) for curve in curves[name]]
             if None in steps:
                 cells.append("not reached")
             else:
                 seconds = statistics.mean(steps) * step[name]
                 cells.append(f"{seconds:.0f} s" + (f" (+ {compiled[name]:.0f} s)" if compiled[name] else ""))
-        lines.append(f"| {end + offset:.2f}{' (official, end)' if not offset else ''} | {' | '.join(cells)} |")
+        lines.append(f"| {best + offset:.2f}{' (best of official)' if not offset else ''} | {' | '.join(cells)} |")
     for title, values in (
         ("ms / step", {name: turns.spread([one["seconds"] * 1e3 for one in found]) for name, found in rounds.items()}),
         ("steps", {name: curves[name][0][-1][0] for name in CONTESTANTS}),
+        ("best (dB)", {name: f"{statistics.mean(max(p for _, p in curve) for curve in curves[name]):.2f}" for name in CONTESTANTS}),
         ("at the end (dB)", {name: f"{statistics.mean(curve[-1][1] for curve in curves[name]):.2f}" for name in CONTESTANTS}),
     ):
         lines.append(f"| {title} | {' | '.join(str(values[name]) for name in CONTESTANTS)} |")
