@@ -17,7 +17,7 @@ from jax.extend import random as extension
 def light(key: Array) -> Array:
     """Returns a light key that follows from any typed key of JAX."""
     words = jax.random.bits(key, (2,), jnp.uint32)
-    return jax.random.wrap_key_data(words, impl=_LIGHT)
+    return jax.random.wrap_key_data(words, impl=IMPLEMENTATION)
 
 
 def _pcg4d(words, purpose, counter):
@@ -56,6 +56,6 @@ def _positions(shape):
     return lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
 
 
-_LIGHT = extension.define_prng_impl(
+IMPLEMENTATION = extension.define_prng_impl(
     key_shape=(2,), seed=_seed, split=_split, random_bits=_random_bits, fold_in=_fold_in, name="pcg4d", tag="pcg4d"
 )

@@ -81,10 +81,32 @@ class Norm(nn.Module):
         return normalize(image, scale, bias)
 
 
+@jax.custom_vjp
 def normalize(image: Array, scale: Array, bias: Array) -> Array:
-    """Returns `scale * (image - mean) / sqrt(variance + 1e-5) + bias`, all per channel."""
-    centred = image - image.mean((0, 1))
-    return centred * (scale * jax.lax.rsqrt(jnp.mean(centred**2, (0, 1)) + 1e-5)) + bias
+    """Returns `scale * (image - mean) / sqrt(variance + 1e-5) + bias`, all per channel.
+
+    The gradient is written out: two sums over space where automatic differentiation takes four, and fewer kernels to compile.
+    """
+    return _normalize_forward(image, scale, bias)[0]
+
+
+def _normalize_forward(image, scale, bias):
+    mean = image.mean((0, 1))
+    centred = image - mean
+    factor = jax.lax.rsqrt(jnp.mean(centred**2, (0, 1)) + 1e-5)
+    return centred * (scale * factor) + bias, (image, scale, mean, factor)
+
+
+def _normalize_backward(saved, cotangent):
+    image, scale, mean, factor = saved
+    standard = (image - mean) * factor
+    bias_gradient, scale_gradient = cotangent.sum((0, 1)), (cotangent * standard).sum((0, 1))
+    num_pixels = image.shape[0] * image.shape[1]
+    image_gradient = scale * factor * (cotangent - (bias_gradient + standard * scale_gradient) / num_pixels)
+    return image_gradient, scale_gradient, bias_gradient
+
+
+normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def uniform_scale(key, shape, dtype=jnp.float32) -> Array:
