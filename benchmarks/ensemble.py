@@ -25,7 +25,7 @@ _COLLECTIVES = r"all-(?:reduce|gather|to-all)|reduce-scatter|collective-(?:permu
 
 
 def make_runs(arguments):
-    """Returns {name: (recipe, states, problem, layout, problem_axis)} of what one process measures."""
+    """Returns {name: (number of runs, recipe, states, problem, layout, problem_axis)} of what one process measures."""
     import jax
 
     from dipjax import batching, problem, recipes, train
@@ -38,16 +38,12 @@ def make_runs(arguments):
         inner = {"map": batching.one_by_one, "vmap": jax.vmap}[name]
         layout = batching.OverDevices(inner) if jax.local_device_count() > 1 else inner
         for number in arguments.runs:
-            seeds, several = problem.denoising(pictures[0]), [problem.denoising(picture) for picture in pictures[:number]]
-            for kind, task, axis in (("seeds", seeds, None), ("pictures", problem.stack(several), 0)):
+            filled = getattr(layout, "num_filled", lambda number: number)(number)  # as `restore` does where devices would be left over
+            several = problem.stack([problem.denoising(pictures[min(i, number - 1)]) for i in range(filled)])
+            for kind, task, axis in (("seeds", problem.denoising(pictures[0]), None), ("pictures", several, 0)):
                 if number > 1 or kind == "seeds":
-                    runs[f"{name}, {number} {kind}"] = (
-                        recipe,
-                        train._init_all(recipe, train.seeds(0, number), task, layout, axis),
-                        task,
-                        layout,
-                        axis,
-                    )
+                    states = train._init_all(recipe, train.seeds(0, filled), task, layout, axis)
+                    runs[f"{name}, {number} {kind}"] = number, recipe, states, task, layout, axis
     return runs
 
 
@@ -58,18 +54,18 @@ def dipjax_worker(arguments):
 
     runs = make_runs(arguments)
     if arguments.check:
-        for name, (recipe, states, task, layout, axis) in runs.items():
+        for name, (_, recipe, states, task, layout, axis) in runs.items():
             text = train._run_all.lower(recipe, states, task, 1, layout, axis).compile().as_text()
             print(f"{jax.local_device_count()} devices, {name}: {len(re.findall(_COLLECTIVES, text))} collectives", flush=True)
         return
-    for recipe, states, task, layout, axis in runs.values():
+    for _, recipe, states, task, layout, axis in runs.values():
         jax.block_until_ready(train._run_all(recipe, states, task, 1, layout, axis))
 
     def measure():
         times = {}
-        for name, (recipe, states, task, layout, axis) in runs.items():
+        for name, (number, recipe, states, task, layout, axis) in runs.items():
             step = lambda: jax.block_until_ready(train._run_all(recipe, states, task, arguments.steps, layout, axis))  # noqa: B023, E731
-            times[name] = turns.seconds(step) * 1e3 / arguments.steps / states.alive.size
+            times[name] = turns.seconds(step) * 1e3 / arguments.steps / number
         return times
 
     turns.serve(measure)

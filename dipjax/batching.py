@@ -83,5 +83,9 @@ def default(num_pixels: int = 0) -> Callable:
     `one_by_one` beyond, which needs the memory of a single run.
     """
     few = num_pixels <= _MOST_PIXELS_AT_ONCE  # of all devices: how many of them a few runs keep busy is not known here
-    layout = jax.vmap if few and jax.default_backend() != "cpu" else one_by_one
+    return spread(jax.vmap if few and jax.default_backend() != "cpu" else one_by_one)
+
+
+def spread(layout: Callable) -> Callable:
+    """Returns `layout`, over all local devices where there are several."""
     return OverDevices(layout) if jax.local_device_count() > 1 else layout

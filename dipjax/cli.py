@@ -23,6 +23,7 @@ from dipjax import __version__
 GENERATORS = (
     "skip", "encoder-decoder", "unet", "resnet", "texture-net", "dcgan", "plain", "deep-decoder", "conv-decoder", "positional", "siren",
 )  # fmt: skip
+_DEMO_SEEDS = 2  # that of `demo`, which would import JAX
 _USAGE, _INPUT, _OUTPUT, _DIVERGED, _INTERRUPTED, _TERMINATED = 2, 3, 4, 5, 130, 143
 
 
@@ -166,6 +167,12 @@ def _add_restoration(commands, task, words):
     common.add_argument("--schedule", choices=("constant", "cosine"), help="of the learning rate (default: the recipe's)")
     layouts = ("auto", "vmap", "map")
     common.add_argument("--batching", choices=layouts, default="auto", help="seeds together or one by one (default auto)")
+    common.add_argument(
+        "--compilation-cache",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="keep compiled programs for the next start (default auto: on, except on a CPU)",
+    )
     extra = parser.add_argument_group("what else to read and write")
     extra.add_argument("--reference", metavar="CLEAN", help="the true picture, to compute PSNR and SSIM")
     extra.add_argument("--json", metavar="FILE", help="write a record of settings, times and results")
@@ -211,13 +218,19 @@ class _Motion(argparse.Action):
 
 
 def _restore(options):
-    from dipjax import command
+    from dipjax import startup
+
+    startup.use_cores(options.seeds)
+    from dipjax import command  # imports JAX
 
     return command.restore(options).followed.exit_code
 
 
 def _demo(options):
-    from dipjax import demo
+    from dipjax import startup
+
+    startup.use_cores(_DEMO_SEEDS)
+    from dipjax import demo  # imports JAX
 
     return demo.run(Path(options.output), parse)
 

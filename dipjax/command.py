@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dipjax import images, progress, report
+from dipjax import images, progress, report, startup
 from dipjax.images import ImageError, OutputError
 
 _MOST_PIXELS = 64_000_000  # in a result; as many as `images.load` reads
@@ -42,6 +42,8 @@ def restore(options: Namespace) -> report.Report:
     height, width, num_channels = picture.pixels.shape
     if height * width * factor**2 > _MOST_PIXELS:
         raise ImageError(f"the result would have more than {_MOST_PIXELS:,} pixels; take a smaller factor or picture")
+    if note := startup.use_cache(options.compilation_cache):
+        _note(note)
     truth = _load_reference(options.reference, (height * factor, width * factor, num_channels))
     task = _TASKS[options.task](picture.pixels, truth, options)
     method, method_name = _recipe(num_channels, options)
@@ -80,7 +82,7 @@ def _follow(method, task, truth, options):
 
     from dipjax import batching, train
 
-    layout = {"auto": None, "vmap": jax.vmap, "map": batching.one_by_one}[options.batching]
+    layout = {"auto": None, "vmap": batching.spread(jax.vmap), "map": batching.spread(batching.one_by_one)}[options.batching]
     results = train.iterate(method, train.seeds(options.rng, options.seeds), task.problem, batching=layout)
     score = None if truth is None else lambda estimate: report.psnr(task.finish(estimate), truth)
     return progress.follow(results, method.num_steps, budget=options.budget, score=score)

@@ -48,16 +48,38 @@ def _warnings(versions):
         yield "there is an NVIDIA driver but no JAX plugin for it; run: pip install 'dipjax[cuda12]'"
 
 
+def _advice(num_devices, num_cores):
+    if num_devices > 1 or num_cores == 1:
+        return ""
+    return f"; the commands use one device per core, in Python set JAX_NUM_CPU_DEVICES={num_cores} before JAX starts"
+
+
+def _cache(jax, startup):
+    """Says where compiled programs are kept, without making a folder."""
+    if theirs := jax.config.jax_compilation_cache_dir:
+        return f"{theirs}, used (JAX_COMPILATION_CACHE_DIR)"
+    try:
+        folder = startup.cache_folder()
+    except RuntimeError as error:
+        return f"none: {error}"
+    used = "used only with --compilation-cache on" if jax.default_backend() == "cpu" else "used by the commands"
+    kept = len(list(folder.glob("*-cache"))) if folder.is_dir() else 0
+    return f"{folder}, {used}, {kept} programs kept"
+
+
 def _compute():
     """Computes a gradient and compares it with NumPy's; returns what went wrong, or None."""
     try:
         import jax
         import numpy as np
 
-        from dipjax import batching, recipes
+        from dipjax import batching, recipes, startup
 
         for device in jax.devices():
             print(f"device    {device.id}: {device.device_kind} ({device.platform})")
+        if jax.default_backend() == "cpu":
+            print(f"cores     {startup.num_cores()}{_advice(jax.local_device_count(), startup.num_cores())}")
+        print(f"cache     {_cache(jax, startup)}")
         print(f"defaults  recipe {recipes.choose('denoise').__name__}, batching {batching.default().__name__}")
         matrix = np.random.default_rng(0).random((64, 64), np.float32)
         start = time.perf_counter()

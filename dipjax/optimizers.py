@@ -22,5 +22,8 @@ def cosine(learning_rate: float, num_steps: int) -> optax.Schedule:
 
 @cache
 def adam(learning_rate: float, num_steps: int, schedule: Schedule = constant) -> optax.GradientTransformation:
-    """Returns Adam with optax's (and PyTorch's) defaults; the same object for equal arguments."""
-    return optax.adam(schedule(learning_rate, num_steps))
+    """Returns Adam with optax's (and PyTorch's) defaults; the same object for equal arguments.
+
+    It works on all parameters as one long vector: the same numbers, in a handful of kernels instead of a handful for each array.
+    """
+    return optax.flatten(optax.adam(schedule(learning_rate, num_steps)))

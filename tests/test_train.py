@@ -140,7 +140,7 @@ def test_late_in_a_run_the_average_is_the_official_one():
 
 
 def test_the_loss_falls():
-    result = train.restore(RECIPE, KEYS, TASK)
+    result = train.restore(mixer_recipe(num_steps=50), KEYS, TASK)
     assert (result.metrics.loss[:, -1] < result.metrics.loss[:, 0]).all()
 
 
@@ -350,7 +350,7 @@ def test_a_function_with_arrays_is_an_operator():
     weights = jnp.asarray(picture(seed=3))
     operator = jax.tree_util.Partial(weigh, weights)
     task = problem.Problem(operator(jnp.asarray(picture())), operator, (9, 8, 1))
-    result = train.restore(RECIPE, KEYS[:2], problem.stack([task, task]), problem_axis=0)
+    result = train.restore(mixer_recipe(num_steps=50), KEYS[:2], problem.stack([task, task]), problem_axis=0)
     chex.assert_tree_all_finite(result.image)
     assert (result.metrics.loss[:, -1] < result.metrics.loss[:, 0]).all()
 
