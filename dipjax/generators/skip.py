@@ -42,6 +42,7 @@ class Skip(nn.Module):
     output: Callable = nn.sigmoid  # or blocks.identity
     use_bias: bool = True
     scale_init: Callable = nn.initializers.ones  # or blocks.uniform_scale
+    remat: bool = False  # keeps only what passes between layers, and computes the rest anew for the gradient: less memory, more time
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
@@ -69,7 +70,7 @@ class Skip(nn.Module):
         if i + 1 < len(self.down):
             deep = self._level(i + 1, deep)
         skip = self._conv(f"skip{i}", self.skip[i], self.kernel_skip)(x) if self.skip[i] else x[..., :0]
-        up = blocks.UpConvNorm(
+        up = self._layer(blocks.UpConvNorm)(
             self.up[i],
             kernel_up,
             self.padding,
@@ -81,8 +82,11 @@ class Skip(nn.Module):
         )(skip, deep)
         return self._conv(f"mix{i}", self.up[i], 1)(up) if self.use_1x1 else up
 
+    def _layer(self, layer):
+        return nn.remat(layer) if self.remat else layer
+
     def _conv(self, name, channels, kernel_size, *, stride=1, pool=None):
-        return blocks.ConvNorm(
+        return self._layer(blocks.ConvNorm)(
             channels,
             kernel_size,
             stride,
