@@ -38,6 +38,7 @@ PROBLEMS = {
     "deblur valid": (RECIPE, problem.deblurring(PICTURE, BLUR, boundary="valid")),
     "flash": (GUIDED, problem.flash(PICTURE, picture(50, 43, 3, seed=3))),
 }
+FIRST_SEED_SECOND_TILE = int(jax.random.bits(jax.random.split(jax.random.fold_in(KEYS[0], 1), 3)[0]))  # what its input is drawn from
 each_problem = pytest.mark.parametrize("name", PROBLEMS)
 
 
@@ -110,11 +111,10 @@ def test_every_size_is_restored_in_tiles(shape):
 
 
 def test_without_a_network_the_tiles_are_the_whole():
-    recipe = train.Recipe(Pixels(), lambda key, problem: 0 * problem.measurement, 30, optax.sgd(50.0), smoothing=0.0)
+    recipe = train.Recipe(Pixels(1), inputs.noise(1), 300, optax.adam(0.03), smoothing=0.0)
     task = problem.denoising(picture(50, 43))
-    recipe = dataclasses.replace(recipe, optimizer=optax.adam(0.1), num_steps=200)
     whole, tiled = (tiling.restore(recipe, KEYS, task, tile=tile).images for tile in (0, 30))
-    np.testing.assert_allclose(tiled, task.measurement[None].repeat(2, 0), atol=2e-3)
+    np.testing.assert_allclose(whole, task.measurement[None].repeat(2, 0), atol=2e-3)
     np.testing.assert_allclose(tiled, whole, atol=2e-3)
 
 
@@ -170,9 +170,9 @@ def test_the_picture_before_has_the_size_and_place_of_the_image(name):
 
 def test_a_time_limit_is_shared_among_the_tiles():
     _, task = PROBLEMS["denoise"]
-    long = dataclasses.replace(RECIPE, num_steps=10**6)
+    long = dataclasses.replace(RECIPE, num_steps=20_000)
     found = grid(task)
-    results = tiling.iterate(long, KEYS, task, found, budget=4.0)
+    results = tiling.iterate(long, KEYS, task, found, budget=2.0)
     for result in results:
         changed = np.abs(np.asarray(result.images) - task.measurement).max((0, 3)) > 0
         if changed[-1, -1]:
@@ -184,25 +184,17 @@ def test_a_time_limit_is_shared_among_the_tiles():
 
 def test_where_a_seed_diverges_in_a_tile_the_others_stand_in():
     _, task = PROBLEMS["denoise"]
-    dead = np.asarray(task.measurement).copy()
-    recipe = dataclasses.replace(RECIPE, input=_poisoned, num_steps=3)
-    result = tiling.restore(recipe, KEYS, task.replace(measurement=dead), tile=30)
+    result = tiling.restore(dataclasses.replace(RECIPE, input=_poisoned), KEYS, task, tile=30)
     chex.assert_tree_all_finite(result.images)
     assert result.alive.all()
+    corner = result.images[:, :10, -10:]  # where no other tile reaches
+    np.testing.assert_allclose(corner[0], corner[1], atol=1e-6)
     all_dead = dataclasses.replace(RECIPE, optimizer=optax.sgd(np.inf))
     assert not tiling.restore(all_dead, KEYS, task, tile=30).alive.any()
 
 
 def _poisoned(key, problem):
-    z = inputs.noise(4)(key, problem)
-    first = jax.random.bits(key) == min(int(jax.random.bits(k)) for k in _poisoned_keys())
-    return jnp.where(first, jnp.nan, z)
-
-
-@cache
-def _poisoned_keys():
-    keys = jax.vmap(jax.random.fold_in, (0, None))(KEYS, 1)
-    return [jax.random.split(key, 3)[0] for key in keys]
+    return jnp.where(jax.random.bits(key) == FIRST_SEED_SECOND_TILE, jnp.nan, inputs.noise(4, scale=1.0)(key, problem))
 
 
 def blobs(size=512, channels=1):
