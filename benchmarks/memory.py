@@ -2,10 +2,10 @@
 
     python -m benchmarks.memory [--sizes 64 128 256 512] [--recipes fast paper] [--steps 3] [--json FILE] [--markdown FILE]
 
-Every number comes from a process of its own. On a CPU "peak" is the largest resident set of the process minus what it had after the imports;
-that counts the compiler too, of which "compiler" is the part taken before the first step. On an accelerator it is JAX's
-`peak_bytes_in_use`, and PyTorch's `max_memory_allocated`. "program" is what the compiled loop declares (`memory_analysis()`: arguments, results
-and temporaries), "estimate" what `dipjax.memory.needed` says before anything is compiled.
+Every number comes from a process of its own. On a CPU "peak" is the largest resident set of the process minus what it had after the
+imports; that counts the compiler too, of which "compiler" is the part taken before the first step. On an accelerator it is JAX's
+`peak_bytes_in_use`, and PyTorch's `max_memory_allocated`. "program" is what the compiled loop declares (`memory_analysis()`:
+arguments, results and temporaries), "estimate" what `dipjax.memory.needed` says before anything is compiled.
 """
 
 import argparse
@@ -146,8 +146,9 @@ def describe(rows):
 
 def table(about, rows):
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    device = f"{about['device']} ({about['machine']})"
     lines = [
-        f"`{about['command']}`, {about['device']} ({about['machine']}), {versions}, {about['date']}, commit {about['commit']}. MiB per seed.",
+        f"`{about['command']}`, {device}, {versions}, {about['date']}, commit {about['commit']}. MiB per seed.",
         "",
         "| recipe | size | method | peak | compiler | program | estimate | seconds per step |",
         "|---|---|---|---|---|---|---|---|",
