@@ -147,10 +147,12 @@ def iterate(
     for index, (part, window) in enumerate(zip(parts, grid.windows(), strict=True)):
         tile = jax.tree.map(jax.numpy.asarray, cut(problem, *part))
         tile_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-        before, end = images[:, *part].copy(), _end(budget, start, len(parts) - index)
+        before, end = images[:, *part].copy(), np.inf
         for now in train.iterate(recipe, tile_keys, tile, batching=batching, chunk_seconds=chunk_seconds):
             living = np.asarray(now.alive)
-            if now.num_steps:
+            if not now.num_steps:
+                end = _end(budget, start, len(parts) - index)  # what the compilation took is shared by all
+            else:
                 images[:, *part] = before + window * (_of_the_living(np.asarray(now.images), living) - shown[part])
             alive[:] = living.any()
             for all_steps, values in zip(history, now.metrics, strict=True):
@@ -260,7 +262,7 @@ def _of_the_living(images, living):
 
 
 def _end(budget, start, num_left):
-    """Returns when a tile must end: after its share of the time that is left; whoever follows ends the last one."""
+    """Returns when a tile must end that begins now: after its share of the time that is left; whoever follows ends the last one."""
     now = time.perf_counter()
     return np.inf if budget is None or num_left == 1 else now + (start + budget - now) / num_left
 

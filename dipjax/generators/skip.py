@@ -42,7 +42,7 @@ class Skip(nn.Module):
     output: Callable = nn.sigmoid  # or blocks.identity
     use_bias: bool = True
     scale_init: Callable = nn.initializers.ones  # or blocks.uniform_scale
-    remat: bool = False  # keeps only what passes between layers, and computes the rest anew for the gradient: less memory, more time
+    remat: bool = False  # of a layer keeps only what goes in, and computes the rest anew for the gradient: for memory, at the cost of time
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
