@@ -307,7 +307,7 @@ def test_what_is_available_is_less_than_what_is_there():
     assert found is None or 10**7 < found < 10**14
 
 
-def test_rematerialisation_changes_nothing_but_memory():
+def test_rematerialisation_changes_nothing_but_the_memory_of_the_program_as_written():
     plain = Skip(3, (8, 8), (8, 8), (4, 4), upsample=(blocks.nearest, blocks.bilinear))
     lean = dataclasses.replace(plain, remat=True)
     z = picture(64, 60, 4)
