@@ -6,6 +6,7 @@ from . import (
     inputs,
     interop,
     losses,
+    memory,
     metrics,
     named,
     operators,
@@ -16,6 +17,7 @@ from . import (
     psfs,
     recipes,
     resampling,
+    tiling,
 )
 from .problem import Problem
 from .restoration import deblur, dejpeg, denoise, flash, inpaint, super_resolve
@@ -41,6 +43,7 @@ __all__ = [
     "interop",
     "iterate",
     "losses",
+    "memory",
     "metrics",
     "named",
     "operators",
@@ -55,5 +58,6 @@ __all__ = [
     "run",
     "seeds",
     "super_resolve",
+    "tiling",
     "train_step",
 ]

@@ -90,7 +90,7 @@ def _explain(error):
     if isinstance(error, ValueError):  # ImageError, and what the problem constructors refuse
         return _INPUT, sentence
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
-        return 1, "not enough memory; take a smaller picture, fewer --seeds, or --batching map"
+        return 1, "not enough memory; take a smaller picture, fewer --seeds, --batching map, or a --tile"
     return 1, f"{type(error).__name__}: {sentence} (--debug shows where)"
 
 
@@ -173,6 +173,10 @@ def _add_restoration(commands, task, words):
         default="auto",
         help="keep compiled programs for the next start (default auto: on, except on a CPU)",
     )
+    common.add_argument(
+        "--tile", type=_whole(0), metavar="PIXELS", help="restore tiles of this side and blend them; 0 never (default: for memory)"
+    )
+    common.add_argument("--tile-overlap", type=_whole(1), metavar="PIXELS", help="what neighbours share (default: an eighth of the tile)")
     extra = parser.add_argument_group("what else to read and write")
     extra.add_argument("--reference", metavar="CLEAN", help="the true picture, to compute PSNR and SSIM")
     extra.add_argument("--json", metavar="FILE", help="write a record of settings, times and results")

@@ -47,7 +47,9 @@ def restore(options: Namespace) -> report.Report:
     truth = _load_reference(options.reference, (height * factor, width * factor, num_channels))
     task = _TASKS[options.task](picture.pixels, truth, options)
     method, method_name = _recipe(num_channels, options)
-    followed = _follow(method, task, truth, options)
+    layout = _layout(options)
+    grid = _grid(method, task, layout, options)
+    followed = _follow(method, task, truth, layout, grid, options)
     snapshot = followed.snapshot
     if snapshot is None:
         _note("nothing is written, because not one step was finished")
@@ -55,7 +57,7 @@ def restore(options: Namespace) -> report.Report:
     if not snapshot.alive.any():
         raise Diverged(f"all {options.seeds} seeds diverged, so nothing was written; try another --rng or --recipe")
     restored, each = task.finish(snapshot.image), task.finish(snapshot.images)
-    result = report.Report(options, output, task.before, restored, each, truth, method, method_name, followed)
+    result = report.Report(options, output, task.before, restored, each, truth, method, method_name, grid, followed)
     _write(result, picture)
     return result
 
@@ -77,15 +79,32 @@ def _recipe(num_channels, options):
     return make_recipe(num_channels, **chosen), make_recipe.__name__
 
 
-def _follow(method, task, truth, options):
+def _layout(options):
     import jax
 
-    from dipjax import batching, train
+    from dipjax import batching
 
-    layout = {"auto": None, "vmap": batching.spread(jax.vmap), "map": batching.spread(batching.one_by_one)}[options.batching]
-    results = train.iterate(method, train.seeds(options.rng, options.seeds), task.problem, batching=layout)
+    return {"auto": None, "vmap": batching.spread(jax.vmap), "map": batching.spread(batching.one_by_one)}[options.batching]
+
+
+def _grid(method, task, layout, options):
+    from dipjax import tiling
+
+    settings = {"tile": options.tile, "overlap": options.tile_overlap, "batching": layout}
+    grid, reason = tiling.plan(method, task.problem, options.seeds, **settings)
+    if grid:
+        _note(f"in {grid}{f', because {reason}' if reason else ''}")
+    return grid
+
+
+def _follow(method, task, truth, layout, grid, options):
+    from dipjax import tiling, train
+
+    keys = train.seeds(options.rng, options.seeds)
+    results = tiling.iterate(method, keys, task.problem, grid, batching=layout, budget=options.budget)
     score = None if truth is None else lambda estimate: report.psnr(task.finish(estimate), truth)
-    return progress.follow(results, method.num_steps, budget=options.budget, score=score)
+    num_tiles = len(grid.parts) if grid else 1
+    return progress.follow(results, num_tiles * method.num_steps, budget=options.budget, score=score)
 
 
 def _write(result, picture):

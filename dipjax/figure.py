@@ -75,7 +75,7 @@ def _draw_curves(sheet, report):
         axes[1].set_ylabel("PSNR (dB)")
         axes[1].set_title("running average of the outputs; faint: the outputs themselves", fontsize=10)
     for axis in axes:
-        axis.set_xlabel("step")
+        axis.set_xlabel("step, tile after tile" if report.grid else "step")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         if len(loss) <= 10:

@@ -3,11 +3,17 @@
 An operator is a callable pytree: `operator(image (H, W, C)) -> measurement`. Arrays (a mask, a psf) are leaves, so that many
 pictures with many masks are one batch and nothing recompiles; what decides shapes is static. All operators here are linear. To add
 one, write a small `flax.struct.dataclass` with `__call__`; any user function works as `jax.tree_util.Partial(function, arrays)`.
+
+An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
+shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
+same structure for every part of one size; `reach` says how many pixels of the image around its own one measured pixel
+depends on, and `stride` of which number of pixels the sides of a part must be multiples. `cut` works on NumPy arrays.
 """
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 
@@ -18,9 +24,16 @@ from dipjax import resampling
 class Identity:
     """Leaves the image as it is: denoising."""
 
+    reach, stride = 0, 1
+
     def __call__(self, image: Array) -> Array:
         """Returns `image`."""
         return image
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, and its operator."""
+        del shape
+        return measurement[rows, columns], self
 
 
 @struct.dataclass
@@ -32,10 +45,22 @@ class Mask:
     """
 
     known: Array  # (H, W, 1) or (H, W, C), 1 where measured
+    reach, stride = 0, 1
 
     def __call__(self, image: Array) -> Array:
         """Returns `image * known`."""
         return image * self.known
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, and its operator."""
+        del shape
+        known = self.known[rows, columns]
+        if not known.any():
+            raise ValueError(
+                f"tile: found no known pixel in rows {rows.start} to {rows.stop} and columns {columns.start} to {columns.stop},"
+                " expected some in every tile; take tiles larger than the holes."
+            )
+        return measurement[rows, columns], Mask(known)
 
 
 @struct.dataclass
@@ -50,6 +75,7 @@ class Blur:
 
     psf: Array  # (k, l), sums to one, centre at (k // 2, l // 2)
     boundary: str = struct.field(pytree_node=False, default="reflect")
+    stride = 1
 
     def __call__(self, image: Array) -> Array:
         """Returns the convolution of `image` with the psf."""
@@ -68,6 +94,34 @@ class Blur:
         canvas = jnp.pad(image, ((0, _fast_size(rows) - rows), (0, _fast_size(columns) - columns), (0, 0)))
         kernel = jnp.zeros(canvas.shape[:2]).at[:k, :l].set(self.psf)
         return _fourier_product(canvas, kernel)[k - 1 : rows, l - 1 : columns]
+
+    @property
+    def reach(self) -> int:
+        """How far a measured pixel sees."""
+        return max(self.psf.shape) // 2
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, without the pixels that see more than the part, and its operator."""
+        k, l = self.psf.shape
+        if self.boundary == "valid":
+            return measurement[rows.start : rows.stop - k + 1, columns.start : columns.stop - l + 1], self
+        margins = [(size - 1 - size // 2, size // 2) for size in (k, l)]
+        seen = _seen((rows, columns), shape, margins, wraps=self.boundary == "circular")
+        return measurement[rows, columns] * seen, Compose((self, Mask(seen)))
+
+
+def _seen(part, shape, margins, *, wraps=False, stride=1):
+    """Marks the measured pixels (h, w, 1) that depend on no image outside of a part: those within `margins` of its new edges do."""
+    axes = []
+    for piece, size, (before, after) in zip(part, shape, margins, strict=False):
+        seen = np.ones((piece.stop - piece.start) // stride, np.float32)
+        whole = piece.stop - piece.start == size
+        if not whole and (wraps or piece.start > 0):
+            seen[:before] = 0
+        if not whole and (wraps or piece.stop < size):
+            seen[seen.size - after :] = 0
+        axes.append(seen)
+    return np.multiply.outer(*axes)[..., None]
 
 
 def _fourier_product(image, kernel):
@@ -100,6 +154,25 @@ class Downsample:
     def __call__(self, image: Array) -> Array:
         """Returns the smaller image."""
         return resampling.shrink(image, self.factor, self.kernel)
+
+    @property
+    def stride(self) -> int:
+        """The pixels of the image along a side of a measured one."""
+        return self.factor
+
+    @property
+    def reach(self) -> int:
+        """How far a measured pixel sees."""
+        return self._margin() * self.factor
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, without the pixels that see more than the part, and its operator."""
+        small = tuple(slice(part.start // self.factor, part.stop // self.factor) for part in (rows, columns))
+        seen = _seen((rows, columns), shape, [(self._margin(),) * 2] * 2, stride=self.factor)
+        return measurement[small] * seen, Compose((self, Mask(seen)))
+
+    def _margin(self):
+        return int(np.ceil(self.kernel.support - 0.5))
 
 
 @struct.dataclass

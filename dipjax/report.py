@@ -36,12 +36,18 @@ class Report:
     truth: np.ndarray | None
     recipe: object
     recipe_name: str
+    grid: object  # `tiling.Grid`, None without tiles
     followed: Followed
 
     @property
     def std(self) -> np.ndarray:
         """The standard deviation over the living seeds, (H, W, C)."""
         return self.each[self.followed.snapshot.alive].std(axis=0)
+
+    @property
+    def num_tiles(self) -> int:
+        """How many parts were restored, one after another."""
+        return len(self.grid.parts) if self.grid else 1
 
     @property
     def single(self) -> int:
@@ -74,7 +80,8 @@ def summary(report: Report) -> list[str]:
     snapshot, ending = report.followed.snapshot, report.followed.ending
     alive, num_seeds = int(snapshot.alive.sum()), report.options.seeds
     early = {"budget": ", ended by --budget", "interrupted": ", interrupted"}.get(ending, "")
-    steps = f"{snapshot.num_steps} of {report.recipe.num_steps} steps, {num_seeds} seed{'s' * (num_seeds > 1)}"
+    tiles = f" in {report.num_tiles} tiles" if report.grid else ""
+    steps = f"{snapshot.num_steps} of {report.num_tiles * report.recipe.num_steps} steps{tiles}, {num_seeds} seed{'s' * (num_seeds > 1)}"
     times = f"{duration(snapshot.seconds)}, and {duration(snapshot.compile_seconds)} for compilation"
     lines = [f"{steps}{early}: {times}"]
     if alive < num_seeds:
@@ -99,6 +106,7 @@ def record(report: Report) -> bytes:
     names = ("jax", "jaxlib", "flax", "optax", "numpy")
     height, width, num_channels = report.restored.shape
     factor = options.factor if options.task == "superres" else 1
+    layout = batching.default(options.seeds * math.prod(report.grid.tile if report.grid else (height, width)))
     last_loss = snapshot.metrics[0][:, snapshot.num_steps - 1]
     content = {
         "task": options.task,
@@ -108,6 +116,7 @@ def record(report: Report) -> bytes:
         "seeds": options.seeds,
         "dead_seeds": np.flatnonzero(~snapshot.alive).tolist(),
         "rng": options.rng,
+        "tiles": dataclasses.asdict(report.grid) if report.grid else None,
         "steps": snapshot.num_steps,
         "ending": report.followed.ending,
         "seconds": snapshot.seconds,
@@ -115,7 +124,7 @@ def record(report: Report) -> bytes:
         "loss": last_loss.tolist(),
         "metrics": report.scores,
         "recipe": {"name": report.recipe_name, "schedule": options.schedule or "recipe's own"} | describe(report.recipe),
-        "batching": batching.default(options.seeds * height * width).__name__ if options.batching == "auto" else options.batching,
+        "batching": layout.__name__ if options.batching == "auto" else options.batching,
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "versions": {"dipjax": __version__, "python": platform.python_version()} | {name: metadata.version(name) for name in names},
     }

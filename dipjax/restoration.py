@@ -9,6 +9,7 @@ Every function takes a picture as uint8, uint16 or float in [0, 1], of shape (H,
 * `channel_axis`: the axis of the channels; a picture (H, W) has none.
 * `rng`: an integer or a `jax.random.key`; the same value gives the same result on the same machine.
 * `batching`: a layout from `batching`; None takes the fastest for this machine.
+* `tile`: side in pixels of the tiles that a large picture is split into; None where they are needed for memory, 0 never. See `tiling`.
 * `callback`: called with the `train.Result` so far about twice a second; returning True ends the work.
 * `return_result`: also return the `train.Result` with each seed's image, the standard deviation and the curves.
 
@@ -20,7 +21,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from dipjax import images, problem, recipes, resampling, train
+from dipjax import images, problem, recipes, resampling, tiling, train
 
 
 def denoise(
@@ -32,6 +33,7 @@ def denoise(
     channel_axis=-1,
     rng=0,
     batching=None,
+    tile=None,
     callback=None,
     return_result=False,
 ):
@@ -50,6 +52,7 @@ def denoise(
         recipe,
         rng,
         batching,
+        tile,
         callback,
         return_result,
     )
@@ -64,6 +67,7 @@ def dejpeg(
     channel_axis=-1,
     rng=0,
     batching=None,
+    tile=None,
     callback=None,
     return_result=False,
 ):
@@ -82,6 +86,7 @@ def dejpeg(
         recipe,
         rng,
         batching,
+        tile,
         callback,
         return_result,
     )
@@ -97,6 +102,7 @@ def inpaint(
     channel_axis=-1,
     rng=0,
     batching=None,
+    tile=None,
     callback=None,
     return_result=False,
 ):
@@ -119,7 +125,7 @@ def inpaint(
     def paste(restored):
         return restore_layout(np.where(known[..., None], pixels, restored))
 
-    return _restore("inpaint", task, paste, seeds, num_iter, recipe, rng, batching, callback, return_result)
+    return _restore("inpaint", task, paste, seeds, num_iter, recipe, rng, batching, tile, callback, return_result)
 
 
 def super_resolve(
@@ -133,6 +139,7 @@ def super_resolve(
     channel_axis=-1,
     rng=0,
     batching=None,
+    tile=None,
     callback=None,
     return_result=False,
 ):
@@ -145,7 +152,7 @@ def super_resolve(
     """
     pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
     task = problem.super_resolution(pixels, factor, kernel=kernel)
-    return _restore("superres", task, restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+    return _restore("superres", task, restore_layout, seeds, num_iter, recipe, rng, batching, tile, callback, return_result)
 
 
 def deblur(
@@ -159,6 +166,7 @@ def deblur(
     channel_axis=-1,
     rng=0,
     batching=None,
+    tile=None,
     callback=None,
     return_result=False,
 ):
@@ -171,7 +179,7 @@ def deblur(
     """
     pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
     task = problem.deblurring(pixels, psf, boundary=boundary)
-    return _restore("deblur", task, restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+    return _restore("deblur", task, restore_layout, seeds, num_iter, recipe, rng, batching, tile, callback, return_result)
 
 
 def flash(
@@ -184,6 +192,7 @@ def flash(
     channel_axis=-1,
     rng=0,
     batching=None,
+    tile=None,
     callback=None,
     return_result=False,
 ):
@@ -195,14 +204,16 @@ def flash(
     pixels, restore_layout = images.to_unit(image, channel_axis=channel_axis)
     guide, _ = images.to_unit(flash_image, channel_axis=channel_axis)
     task = problem.flash(pixels, guide)
-    return _restore("flash", task, restore_layout, seeds, num_iter, recipe, rng, batching, callback, return_result)
+    return _restore("flash", task, restore_layout, seeds, num_iter, recipe, rng, batching, tile, callback, return_result)
 
 
-def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, callback, return_result):
+def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, tile, callback, return_result):
     if not (isinstance(seeds, (int, np.integer)) and seeds >= 1):
         raise ValueError(f"seeds: found {seeds!r}, expected a whole number of at least 1.")
     if num_iter is not None and not (isinstance(num_iter, (int, np.integer)) and num_iter >= 1):
         raise ValueError(f"num_iter: found {num_iter!r}, expected a whole number of at least 1.")
+    if tile is not None and not (isinstance(tile, (int, np.integer)) and tile >= 0):
+        raise ValueError(f"tile: found {tile!r}, expected None or a whole number of at least 0.")
     is_key = isinstance(rng, jax.Array) and rng.shape == () and jax.numpy.issubdtype(rng.dtype, jax.dtypes.prng_key)
     if not (is_key or isinstance(rng, (int, np.integer))):
         raise ValueError(f"rng: found {rng!r}, expected an integer or one key from `jax.random.key`.")
@@ -212,7 +223,7 @@ def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, callbac
     else:
         factor = data.shape[0] // data.measurement.shape[0]
         method = (recipe or recipes.choose(task, factor=factor))(data.shape[-1], **steps)
-    result = train.restore(method, train.seeds(rng, seeds), data, batching=batching, callback=callback)
+    result = tiling.restore(method, train.seeds(rng, seeds), data, tile=tile, batching=batching, callback=callback)
     if not bool(result.alive.any()):
         raise RuntimeError(f"all {seeds} seeds diverged; try a smaller learning rate or another rng.")
     restored = finish(np.asarray(result.image).clip(0, 1))

@@ -21,7 +21,8 @@ class Skip(nn.Module):
 
     Every convolution is followed by normalisation and activation; a last 1x1 convolution and `output` make the image. Any image
     size from 1 x 1 up works: where a side is odd, what was doubled is cropped to it. Tuples have one entry per level, from the
-    full resolution down; a single value counts for all levels. The defaults are the official ones: 2,217,831 parameters for 32
+    full resolution down; a single value counts for all levels. `remat` has no effect on a CPU, whose compiler (JAX 0.10.2) drops the
+    barriers between the two computations and merges them again. The defaults are the official ones: 2,217,831 parameters for 32
     input and 3 output channels.
 
     Reference: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material, figure 21.
@@ -42,6 +43,7 @@ class Skip(nn.Module):
     output: Callable = nn.sigmoid  # or blocks.identity
     use_bias: bool = True
     scale_init: Callable = nn.initializers.ones  # or blocks.uniform_scale
+    remat: bool = False  # of a layer keeps only what goes in, and computes the rest anew for the gradient: for memory, at the cost of time
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
@@ -69,7 +71,7 @@ class Skip(nn.Module):
         if i + 1 < len(self.down):
             deep = self._level(i + 1, deep)
         skip = self._conv(f"skip{i}", self.skip[i], self.kernel_skip)(x) if self.skip[i] else x[..., :0]
-        up = blocks.UpConvNorm(
+        up = self._layer(blocks.UpConvNorm)(
             self.up[i],
             kernel_up,
             self.padding,
@@ -81,8 +83,11 @@ class Skip(nn.Module):
         )(skip, deep)
         return self._conv(f"mix{i}", self.up[i], 1)(up) if self.use_1x1 else up
 
+    def _layer(self, layer):
+        return nn.remat(layer) if self.remat else layer
+
     def _conv(self, name, channels, kernel_size, *, stride=1, pool=None):
-        return blocks.ConvNorm(
+        return self._layer(blocks.ConvNorm)(
             channels,
             kernel_size,
             stride,
