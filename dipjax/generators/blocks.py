@@ -70,16 +70,16 @@ class Norm(nn.Module):
     """
 
     scale_init: Callable = nn.initializers.ones  # `uniform_scale` for what PyTorch did when the paper was written
+    affine: bool = True  # whether there are a scale and a shift
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
         """Maps `(H, W, C)` to the same shape."""
         channels = image.shape[-1:]
-        scale, bias = (
-            self.param("scale", self.scale_init, channels, jnp.float32),
-            self.param("bias", nn.initializers.zeros, channels, jnp.float32),
-        )
-        return normalize(image, scale, bias)
+        if not self.affine:
+            return normalize(image, jnp.ones(channels), jnp.zeros(channels))
+        scale = self.param("scale", self.scale_init, channels, jnp.float32)
+        return normalize(image, scale, self.param("bias", nn.initializers.zeros, channels, jnp.float32))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -62,7 +62,7 @@ class UNet(nn.Module):
         for letter in "ab":
             x = blocks.Conv(width, 3, 1, self.padding, self.use_bias, name=f"{name}{letter}")(x)
             if norm:
-                x = blocks.Norm(name=f"{name}{letter}_norm")(x) if self.affine else blocks.normalize(x, 1.0, 0.0)
+                x = blocks.Norm(affine=self.affine, name=f"{name}{letter}_norm")(x)
             x = nn.relu(x)
         return x
 
