@@ -56,6 +56,7 @@ SETTINGS = {  # name: what it makes of the fast recipe
     "width 24": _net(**_width(*(24,) * 5)),
     "width 48": _net(**_width(*(48,) * 5)),
     "bilinear": _net(upsample=blocks.bilinear),
+    "nearest": _net(upsample=blocks.nearest),
     "4 input channels": lambda recipe: dataclasses.replace(recipe, input=inputs.noise(4)),
     "rate 0.02": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps)),
     "rate 0.02, cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps, cosine)),
