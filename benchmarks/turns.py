@@ -15,6 +15,8 @@ from datetime import date
 
 import numpy as np
 
+from dipjax import startup
+
 
 def serve(measure: Callable[[], dict]) -> None:
     """Says that everything is ready, then measures once for every line of the input."""
@@ -24,11 +26,14 @@ def serve(measure: Callable[[], dict]) -> None:
 
 
 def alternate(commands: dict[str, tuple[list[str], dict[str, str]]], num_rounds: int) -> dict[str, list[dict]]:
-    """Returns what every contestant measured in each round; a command is `(arguments, what to add to the environment)`."""
+    """Returns what every contestant measured in each round; a command is `(arguments, what to add to the environment)`.
+
+    All of them, PyTorch too, get the huge pages that the command line of dipjax asks for.
+    """
     processes = {}
     for name, (arguments, environment) in commands.items():
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment, **pipes)
+        process = subprocess.Popen([sys.executable, *arguments], env=os.environ | startup.HUGE_PAGES | environment, **pipes)
         if process.stdout.readline() != "ready\n":  # one after the other: compilations would only slow each other down
             raise SystemExit(f"{name}: its process failed")
         processes[name] = process

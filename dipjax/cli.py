@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from dipjax import __version__
+from dipjax import __version__, startup
 
 # Those of `named`, which would import JAX.
 GENERATORS = (
@@ -40,8 +40,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = parse(arguments)
+    is_program = arguments is None
+    options = parse(sys.argv[1:] if is_program else arguments)
+    if is_program and options.run in {_restore, _demo}:
+        startup.use_huge_pages()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = _run(options)
@@ -222,8 +224,6 @@ class _Motion(argparse.Action):
 
 
 def _restore(options):
-    from dipjax import startup
-
     startup.use_cores(options.seeds)
     from dipjax import command  # imports JAX
 
@@ -231,8 +231,6 @@ def _restore(options):
 
 
 def _demo(options):
-    from dipjax import startup
-
     startup.use_cores(_DEMO_SEEDS)
     from dipjax import demo  # imports JAX
 

@@ -1,9 +1,10 @@
-"""What the command line sets before JAX starts: the number of CPU devices, and where compiled programs are kept.
+"""What the command line sets before JAX starts: the number of CPU devices, huge pages, and where compiled programs are kept.
 
 Only a program may do this; the library leaves JAX as it finds it, and what the user has set counts for both. To add a setting, add a
 function that changes nothing where the user has decided.
 """
 
+import contextlib
 import os
 import stat
 import sys
@@ -28,6 +29,30 @@ def use_cores(num_runs: int) -> None:
     decided = "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not decided and "jax" not in sys.modules:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(min(num_cores(), num_runs))
+
+
+def use_huge_pages() -> None:
+    """Starts this program again with memory in huge pages, where Linux offers them to programs that ask and nobody has decided.
+
+    A step works through hundreds of megabytes that are mapped anew in every call. In pages of 4 KiB that costs a fifth of its time
+    (benchmarks/PERFORMANCE.md). glibc reads the switch only when a process starts, so it comes before any other work.
+    """
+    if "GLIBC_TUNABLES" in os.environ or not sys.executable or not _huge_pages_wait_to_be_asked_for():
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | HUGE_PAGES)
+
+
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # from glibc 2.35 on, which older ones ignore
+
+
+def _huge_pages_wait_to_be_asked_for():
+    try:
+        return "[madvise]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+    except OSError:
+        return False
 
 
 def use_cache(choice: str) -> str | None:

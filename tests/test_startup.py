@@ -113,3 +113,40 @@ def test_doctor_says_where_the_cache_is_and_what_to_set_for_more_devices(folder,
     assert f"{folder}, used only with --compilation-cache on" in out
     assert ("JAX_NUM_CPU_DEVICES=6" in out) == (jax.local_device_count() == 1)
     assert not folder.exists()
+
+
+@pytest.fixture
+def started_again(monkeypatch):
+    """Collects what would replace this process; huge pages can be had."""
+    calls = []
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(startup, "_huge_pages_wait_to_be_asked_for", lambda: True)
+    monkeypatch.setattr(startup.os, "execve", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+def test_a_program_starts_again_with_the_same_arguments_and_huge_pages(started_again, monkeypatch):
+    monkeypatch.setattr(startup.sys, "orig_argv", ["python", "-m", "dipjax", "denoise", "a b.png"])
+    startup.use_huge_pages()
+    ((program, arguments, environment),) = started_again
+    assert program == startup.sys.executable
+    assert arguments == [startup.sys.executable, "-m", "dipjax", "denoise", "a b.png"]
+    assert environment == startup.os.environ | startup.HUGE_PAGES
+
+
+def test_a_program_does_not_start_again_where_that_is_decided_or_of_no_use(started_again, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+    startup.use_huge_pages()
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    monkeypatch.setattr(startup, "_huge_pages_wait_to_be_asked_for", lambda: False)
+    startup.use_huge_pages()
+    assert not started_again
+
+
+def test_a_program_goes_on_where_it_cannot_start_again(started_again, monkeypatch):
+    def refuse(*arguments):
+        raise OSError
+
+    monkeypatch.setattr(startup.os, "execve", refuse)
+    startup.use_huge_pages()
+    assert not started_again
