@@ -13,10 +13,6 @@ Finished trajectories of the JSON file are kept. To try a setting, add a line to
 import argparse
 import dataclasses
 import json
-import os
-import platform
-import time
-from datetime import date
 from pathlib import Path
 
 import jax
@@ -25,6 +21,7 @@ import optax
 from matplotlib.figure import Figure
 from PIL import Image
 
+from benchmarks import turns
 from dipjax import inputs, problem, recipes, train
 from dipjax.generators import blocks
 from dipjax.optimizers import adam, cosine
@@ -103,9 +100,8 @@ def times(arguments, size):
         states[setting] = recipe, train.run(recipe, state, task, 2)[0]
     for _ in range(arguments.rounds):
         for setting, (recipe, state) in states.items():
-            start = time.perf_counter()
-            jax.block_until_ready(train.run(recipe, state, task, 5))
-            found[setting].append((time.perf_counter() - start) * 1e3 / 5)
+            five = turns.seconds(lambda: jax.block_until_ready(train.run(recipe, state, task, 5)))  # noqa: B023
+            found[setting].append(five * 1e3 / 5)
     return found
 
 
@@ -166,8 +162,7 @@ def main():
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     report = json.loads(arguments.json.read_text()) if arguments.json.exists() else {"runs": {}}
-    cores = len(os.sched_getaffinity(0))
-    report["made"] = f"{cores} cores of {platform.machine()}, {jax.default_backend()}, JAX {jax.__version__}, {date.today()}"
+    report["made"] = turns.made()
     for task in arguments.tasks:
         problems = [make_problem(arguments.data, task, name, arguments.size) for name in PICTURES[task]]
         runs = report["runs"].setdefault(task, {})

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import turns
+from dipjax import startup
 
 CONTESTANTS = ("PyTorch, official", "dipjax, official", "dipjax, fast, 1 seed", "dipjax, fast, 4 seeds", "PyTorch, ConvDecoder of deepinv")
 _OFFICIAL = {"PyTorch, official": "PyTorch", "dipjax, official": "dipjax"}
@@ -186,10 +187,8 @@ def main():
     if arguments.worker:
         worker(arguments)
         return
-    import os
-
     report = json.loads(arguments.json.read_text()) if arguments.json.exists() else {"curves": {}}
-    cores, crop = len(os.sched_getaffinity(0)), f"--crop {arguments.crop}"
+    cores, crop = startup.num_cores(), f"--crop {arguments.crop}"
     official = json.loads(arguments.curves.read_text())
     for name, framework in _OFFICIAL.items():
         found = [run["average"] for key, run in official.items() if key.startswith(framework)]

@@ -73,7 +73,7 @@ def made() -> str:
 
     command = ["git", "-C", os.path.dirname(__file__), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-    device = f"{len(os.sched_getaffinity(0))} cores of {platform.machine()}"
+    device = f"{startup.num_cores()} cores of {platform.machine()}"
     if jax.default_backend() != "cpu":
         device = jax.devices()[0].device_kind
     versions = f"JAX {jax.__version__}"
