@@ -163,7 +163,8 @@ class UpConvNorm(nn.Module):
         scale = self.param("join_scale", self.scale_init, (num_in,), jnp.float32)
         shift = self.param("join_bias", nn.initializers.zeros, (num_in,), jnp.float32)
         kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, num_in, self.channels))
-        folded = _FOLDED.get(self.upsample) if size == 3 and skip.shape[:2] == (2 * deep.shape[0], 2 * deep.shape[1]) else None
+        foldable = size == 3 and min(deep.shape[:2]) >= _FOLDED_FROM and skip.shape[:2] == (2 * deep.shape[0], 2 * deep.shape[1])
+        folded = _FOLDED.get(self.upsample) if foldable else None
         if folded:
             convolve, weigh = folded
             deep = normalize(deep, scale[num_skip:], shift[num_skip:], weigh)
@@ -226,8 +227,10 @@ def _weigh_doubled(image):
 
 
 # The doublings that a convolution can take in, with what makes the variance of the small image that of the doubled one. The mean is the
-# same for both, and repetition does not change the variance either.
+# same for both, and repetition does not change the variance either. Of a smaller image the border and the four kernels cost more than is
+# saved.
 _FOLDED = {nearest: (convolution.conv_of_nearest, None), bilinear: (convolution.conv_of_bilinear, _weigh_doubled)}
+_FOLDED_FROM = 16
 
 
 def bilinear_aligned(image: Array) -> Array:
