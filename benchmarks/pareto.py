@@ -57,8 +57,12 @@ SETTINGS = {  # name: what it makes of the fast recipe
     "4 input channels": lambda recipe: dataclasses.replace(recipe, input=inputs.noise(4)),
     "rate 0.02": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps)),
     "rate 0.02, cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps, cosine)),
+    "cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.01, recipe.num_steps, cosine)),
     "RAdam": lambda recipe: dataclasses.replace(recipe, optimizer=optax.radam(0.01)),
     "half the jitter": lambda recipe: dataclasses.replace(recipe, input_noise=recipe.input_noise / 2),
+    "half the jitter, cosine": lambda recipe: dataclasses.replace(
+        recipe, input_noise=recipe.input_noise / 2, optimizer=adam(0.01, recipe.num_steps, cosine)
+    ),
 }
 
 
