@@ -328,16 +328,12 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
             " noise, without which an undone step would be the same again."
         )
 
-    def shapes(problem):
-        state = init(recipe, jax.random.key(0), problem)
-        return state.z, recipe.generator.apply(state.params, state.z)
-
     if problem_axis == 0:
         problem = jax.tree.map(lambda leaf: leaf[0], problem)
     z = jax.eval_shape(recipe.input, jax.random.key(0), problem)
     if z.ndim != 3:
         raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D), or smaller by the stride of the generator.")
-    z, made = jax.eval_shape(shapes, problem)
+    z, made = _shapes.eval_shape(recipe, problem)
     # One row or column less of z must not suffice: the crop is for what exceeds a multiple of the stride.
     excess = any(side < n or (k - 1) * side >= n * k for side, n, k in zip(made.shape, problem.shape[:2], z.shape, strict=False))
     if made.ndim != 3 or made.shape[2] != problem.shape[2]:
@@ -359,6 +355,12 @@ def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) 
     penalty = jax.eval_shape(recipe.penalty or (lambda image: jnp.zeros(())), image)
     if penalty.shape != ():
         raise ValueError(f"penalty: found shape {penalty.shape}, expected a scalar ().")
+
+
+@partial(jax.jit, static_argnames="recipe")  # never run: jit remembers what it has traced, and all tiles of a picture are alike
+def _shapes(recipe, problem):
+    state = init(recipe, jax.random.key(0), problem)
+    return state.z, recipe.generator.apply(state.params, state.z)
 
 
 def _check_keys(keys, problem, problem_axis):

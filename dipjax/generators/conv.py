@@ -36,9 +36,12 @@ def pad(image: Array, before: int, after: int, mode: str) -> Array:
     if mode == "zero":
         return jnp.pad(image, ((before, after), (before, after), (0, 0)))
     for axis in (0, 1):
-        indices = np.pad(np.arange(image.shape[axis]), (before, after), mode=mode)
-        edges = [lax.slice_in_dim(image, i, i + 1, axis=axis) for i in indices]
-        image = jnp.concatenate([*edges[:before], image, *edges[len(edges) - after :]], axis)
+        size = image.shape[axis]
+        indices = np.pad(np.arange(size), (before, after), mode=mode)
+        first, last = (
+            [lax.slice_in_dim(image, i, i + 1, axis=axis) for i in some] for some in (indices[:before], indices[before + size :])
+        )
+        image = jnp.concatenate([*first, image, *last], axis)
     return image
 
 
