@@ -7,8 +7,9 @@ functions are cached: equal arguments give the same recipe, and the same compile
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from dipjax.train import Recipe
 
 @cache
 def fast_denoising(channels: int = 3, *, num_steps: int = 1100, schedule: Schedule = constant) -> Recipe:
-    """Returns the quick setting for noisy pictures."""
+    """Returns the quick setting for noisy pictures; its number of steps is for 256 x 256 pixels, see `choose`."""
     return _fast(channels, num_steps, schedule, input_noise=1 / 30)
 
 
@@ -129,12 +130,26 @@ PAPER = {
 }
 
 
-def choose(task: str, name: str | None = None, *, factor: int = 1) -> Callable[..., Recipe]:
+def choose(task: str, name: str | None = None, *, shape: tuple[int, ...] | None = None, factor: int = 1) -> Callable[..., Recipe]:
     """Returns the recipe function for a task of the command line.
 
-    `name` is "fast" or "paper"; None takes `fast` on CPU, else `paper`. `factor` is that of super-resolution: beyond 4 the setting is the
-    one published for 8.
+    Args:
+      task: a key of `FAST` and `PAPER`.
+      name: "fast" or "paper"; None takes `fast` on CPU, else `paper`.
+      shape: of the picture, `(H, W, ...)`. A network fits noise the sooner the smaller the picture: the number of steps after which
+        `fast_denoising` restores best grows with the side (benchmarks/results/pareto.md), and the function that is returned takes it.
+      factor: that of super-resolution; beyond 4 the setting is the one published for 8.
     """
     name = name or ("fast" if jax.default_backend() == "cpu" else "paper")
-    key = f"{task} 8" if task == "superres" and factor > 4 else task
-    return {"fast": FAST, "paper": PAPER}[name][key]
+    make = {"fast": FAST, "paper": PAPER}[name][f"{task} 8" if task == "superres" and factor > 4 else task]
+    return _for_size(make, math.sqrt(shape[0] * shape[1])) if make is fast_denoising and shape else make
+
+
+@cache
+def _for_size(make, side):
+    @wraps(make)
+    def resized(channels: int = 3, **settings):
+        num_steps = make(channels).num_steps * side / _SIDE
+        return make(channels, **({"num_steps": max(1, round(num_steps))} | settings))
+
+    return resized
