@@ -289,9 +289,12 @@ def variant(options):
     return f"{table} {getattr(options, number)}" if number else table
 
 
-def make_recipe(options):
-    channels = 1 if options.table in {"inpainting", "bsd68"} else 3
-    return SETTINGS[variant(options), options.recipe](channels, **({"num_steps": options.steps} if options.steps else {}))
+def make_recipe(options, height=256, width=256):
+    """Returns the recipe for a picture of this size, as users get it."""
+    channels, make = 1 if options.table in {"inpainting", "bsd68"} else 3, SETTINGS[variant(options), options.recipe]
+    if options.recipe == "fast" and options.table in {"denoising", "bsd68", "ensemble"}:
+        make = recipes.for_size(make, height, width)
+    return make(channels, **({"num_steps": options.steps} if options.steps else {}))
 
 
 def describe(generator):
@@ -323,7 +326,8 @@ def last_output(recipe, state, data):
 
 def measure(name, options, show):
     """Restores one picture; returns its row, and the pictures to look at."""
-    recipe, task = make_recipe(options), make_task(name, options)
+    task = make_task(name, options)
+    recipe = make_recipe(options, *task.problem.shape[:2])
     result = restore(recipe, train.seeds(options.rng, options.seeds), task.problem, options.budget, show)
     row = {"steps": result.num_steps, "of": recipe.num_steps, "seconds": result.seconds, "compile_seconds": result.compile_seconds}
     alive = np.flatnonzero(result.alive)
@@ -351,7 +355,8 @@ def study(name, options, show):
 
     Seed k is the same in both pools, so the runs of the mixed pool that are as in the equal one are not made twice.
     """
-    base, task = make_recipe(options), make_task(name, options)
+    task = make_task(name, options)
+    base = make_recipe(options, *task.problem.shape[:2])
     keys, whole = train.seeds(options.rng, options.seeds), np.arange(options.seeds)
     truth, row = np.asarray(task.problem.truth, np.float64), {"made": made(), "input": task.scores(task.input)["RGB"]}
     equal = restore(base, keys, task.problem, options.budget, show)

@@ -46,7 +46,7 @@ def restore(options: Namespace) -> report.Report:
         _note(note)
     truth = _load_reference(options.reference, (height * factor, width * factor, num_channels))
     task = _TASKS[options.task](picture.pixels, truth, options)
-    method, method_name = _recipe(num_channels, options)
+    method, method_name = _recipe(task.problem.shape, options)
     layout = _layout(options)
     grid = _grid(method, task, layout, options)
     followed = _follow(method, task, truth, layout, grid, options)
@@ -62,7 +62,7 @@ def restore(options: Namespace) -> report.Report:
     return result
 
 
-def _recipe(num_channels, options):
+def _recipe(shape, options):
     """Returns the recipe and the name of the function that made it."""
     from dipjax import named, optimizers, recipes
 
@@ -71,12 +71,13 @@ def _recipe(num_channels, options):
     chosen = {name: value for name, value in settings.items() if value is not None}
     if options.generator:
         try:
-            generator = named.make(options.generator, num_channels, options.option)
+            generator = named.make(options.generator, shape[-1], options.option)
         except ValueError as error:
             options.parser.error(str(error))
         return recipes.for_generator(generator, **chosen), f"for_generator({options.generator})"
-    make_recipe = recipes.choose(options.task, options.recipe, factor=getattr(options, "factor", 1))
-    return make_recipe(num_channels, **chosen), make_recipe.__name__
+    learned = [min(side, options.tile or side) for side in shape[:2]]
+    make_recipe = recipes.choose(options.task, options.recipe, shape=learned, factor=getattr(options, "factor", 1))
+    return make_recipe(shape[-1], **chosen), make_recipe.__name__
 
 
 def _layout(options):

@@ -110,6 +110,8 @@ def for_generator(generator: Any, *, num_steps: int | None = None, schedule: Sch
     return Recipe(generator, setting.make_input(generator), num_steps, optimizer, input_noise=setting.input_noise)
 
 
+_FEWEST_STEPS = 150  # for the tiniest picture: that is how long the colours take
+
 FAST = {
     "denoise": fast_denoising,
     "dejpeg": paper.dejpeg,  # the official network is small already
@@ -142,14 +144,17 @@ def choose(task: str, name: str | None = None, *, shape: tuple[int, ...] | None 
     """
     name = name or ("fast" if jax.default_backend() == "cpu" else "paper")
     make = {"fast": FAST, "paper": PAPER}[name][f"{task} 8" if task == "superres" and factor > 4 else task]
-    return _for_size(make, math.sqrt(shape[0] * shape[1])) if make is fast_denoising and shape else make
+    return for_size(make, *shape[:2]) if make is fast_denoising and shape else make
 
 
 @cache
-def _for_size(make, side):
+def for_size(make: Callable[..., Recipe], height: int, width: int) -> Callable[..., Recipe]:
+    """Returns the recipe function `make` with the number of steps for a picture of another size than 256 x 256."""
+    times = math.sqrt(height * width) / 256
+
     @wraps(make)
     def resized(channels: int = 3, **settings):
-        num_steps = make(channels).num_steps * side / _SIDE
-        return make(channels, **({"num_steps": max(1, round(num_steps))} | settings))
+        num_steps = max(_FEWEST_STEPS, round(make(channels).num_steps * times))
+        return make(channels, **({"num_steps": num_steps} | settings))
 
     return resized

@@ -221,8 +221,9 @@ def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, tile, c
     if isinstance(recipe, train.Recipe):
         method = dataclasses.replace(recipe, **steps)
     else:
+        learned = [min(side, tile or side) for side in data.shape[:2]]
         factor = data.shape[0] // data.measurement.shape[0]
-        method = (recipe or recipes.choose(task, factor=factor))(data.shape[-1], **steps)
+        method = (recipe or recipes.choose(task, shape=learned, factor=factor))(data.shape[-1], **steps)
     result = tiling.restore(method, train.seeds(rng, seeds), data, tile=tile, batching=batching, callback=callback)
     if not bool(result.alive.any()):
         raise RuntimeError(f"all {seeds} seeds diverged; try a smaller learning rate or another rng.")

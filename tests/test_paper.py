@@ -141,3 +141,14 @@ def test_a_large_factor_takes_the_setting_published_for_8(factor, expected):
     assert recipes.choose("superres", "paper", factor=factor) is getattr(paper, expected)
     assert recipes.choose("superres", "fast", factor=factor) is getattr(recipes, f"fast_{expected}")
     assert recipes.choose("denoise", "paper", factor=factor) is paper.denoising
+
+
+@pytest.mark.parametrize(("shape", "num_steps"), [((256, 256), 1100), ((128, 128), 550), ((512, 128, 3), 1100), ((8, 9), 150)])
+def test_a_small_noisy_picture_gets_fewer_steps_unless_their_number_is_given(shape, num_steps):
+    make = recipes.choose("denoise", "fast", shape=shape)
+    assert make is recipes.choose("denoise", "fast", shape=shape)
+    assert make.__name__ == "fast_denoising"
+    assert make(3) is recipes.fast_denoising(3, num_steps=num_steps)
+    assert make(1, num_steps=7) is recipes.fast_denoising(1, num_steps=7)
+    for task, name in (("denoise", "paper"), ("inpaint", "fast")):
+        assert recipes.choose(task, name, shape=shape) is recipes.choose(task, name)

@@ -225,3 +225,12 @@ def test_an_argument_that_is_not_valid_is_refused_by_name(name):
 def test_when_every_seed_diverges_the_error_says_what_to_try():
     with pytest.raises(RuntimeError, match="all 2 seeds diverged.*learning rate"):
         dipjax.denoise(GRAY, seeds=2, recipe=explosive)
+
+
+def test_the_setting_is_chosen_for_the_part_of_the_picture_that_one_network_sees(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(recipes, "choose", lambda task, *, shape, factor: shapes.append(shape) or quick)
+    noisy = np.zeros((40, 20))
+    dipjax.denoise(noisy, seeds=1, channel_axis=None)
+    dipjax.denoise(noisy, seeds=1, channel_axis=None, tile=32)
+    assert shapes == [[40, 20], [32, 20]]
