@@ -69,7 +69,7 @@ def measure_dipjax(size, setting, num_steps, *, remat):
     task = problem.denoising(picture(size))
     device, before, layout = jax.local_devices()[0], resident(), batching.one_by_one
     keys = train.seeds(0, 1)
-    states = jax.eval_shape(partial(train._init_all, recipe, layout=layout, problem_axis=None), keys, task)
+    states = jax.eval_shape(layout(partial(train.init, recipe), (0, None)), keys, task)
     # The loop below finds this program compiled.
     program = train._run_all.lower(recipe, states, task, 0, layout, None).compile().memory_analysis()
     found = {
