@@ -111,6 +111,7 @@ def for_generator(generator: Any, *, num_steps: int | None = None, schedule: Sch
 
 
 _FEWEST_STEPS = 150  # for the tiniest picture: that is how long the colours take
+_LARGEST_SIDE = 384  # as far as it was measured; still larger pictures would take hours
 
 FAST = {
     "denoise": fast_denoising,
@@ -150,7 +151,7 @@ def choose(task: str, name: str | None = None, *, shape: tuple[int, ...] | None 
 @cache
 def for_size(make: Callable[..., Recipe], height: int, width: int) -> Callable[..., Recipe]:
     """Returns the recipe function `make` with the number of steps for a picture of another size than 256 x 256."""
-    times = math.sqrt(height * width) / 256
+    times = min(math.sqrt(height * width), _LARGEST_SIDE) / 256
 
     @wraps(make)
     def resized(channels: int = 3, **settings):

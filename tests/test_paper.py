@@ -143,8 +143,10 @@ def test_a_large_factor_takes_the_setting_published_for_8(factor, expected):
     assert recipes.choose("denoise", "paper", factor=factor) is paper.denoising
 
 
-@pytest.mark.parametrize(("shape", "num_steps"), [((256, 256), 1100), ((128, 128), 550), ((512, 128, 3), 1100), ((8, 9), 150)])
-def test_a_small_noisy_picture_gets_fewer_steps_unless_their_number_is_given(shape, num_steps):
+@pytest.mark.parametrize(
+    ("shape", "num_steps"), [((256, 256), 1100), ((128, 128), 550), ((512, 128, 3), 1100), ((8, 9), 150), ((2000, 999), 1650)]
+)
+def test_the_steps_for_a_noisy_picture_follow_its_side_unless_their_number_is_given(shape, num_steps):
     make = recipes.choose("denoise", "fast", shape=shape)
     assert make is recipes.choose("denoise", "fast", shape=shape)
     assert make.__name__ == "fast_denoising"
