@@ -94,11 +94,11 @@ def trajectory(recipe, problems, num_pictures):
     return {"steps": steps.tolist(), "psnr": np.round(curves[:, steps - 1].T, 3).tolist()}
 
 
-def times(arguments, size):
+def times(arguments, settings):
     """Returns the milliseconds of a step of every setting, one list entry per round, the settings taking turns."""
-    states, found = {}, {setting: [] for setting in arguments.settings}
-    task = make_problem(arguments.data, "denoise", PICTURES["denoise"][0], size)
-    for setting in arguments.settings:
+    states, found = {}, {setting: [] for setting in settings}
+    task = make_problem(arguments.data, "denoise", PICTURES["denoise"][0], arguments.size)
+    for setting in settings:
         recipe = make_recipe(setting, "denoise", None)
         state = train.init(recipe, jax.random.key(0), task)
         states[setting] = recipe, train.run(recipe, state, task, 2)[0]
@@ -178,7 +178,7 @@ def main():
                 means = np.mean(runs[setting]["psnr"], 1)
                 print(f"{task}, {setting}: best {means.max():.2f}, end {means[-1]:.2f}", flush=True)
     if arguments.rounds:
-        report["milliseconds"] = report.get("milliseconds", {}) | times(arguments, arguments.size)
+        report["milliseconds"] = times(arguments, list(dict.fromkeys(setting for runs in report["runs"].values() for setting in runs)))
         arguments.json.write_text(json.dumps(report))
         table = markdown(report, arguments)
         print(table)
