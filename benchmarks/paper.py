@@ -289,12 +289,15 @@ def variant(options):
     return f"{table} {getattr(options, number)}" if number else table
 
 
-def make_recipe(options, height=256, width=256):
-    """Returns the recipe for a picture of this size, as users get it."""
+def make_recipe(options, height=None, width=None):
+    """Returns the recipe, for a picture of this size with the steps that users get."""
     channels, make = 1 if options.table in {"inpainting", "bsd68"} else 3, SETTINGS[variant(options), options.recipe]
-    if options.recipe == "fast" and options.table in {"denoising", "bsd68", "ensemble"}:
-        make = recipes.for_size(make, height, width)
-    return make(channels, **({"num_steps": options.steps} if options.steps else {}))
+    steps = recipes.denoising_steps(height, width) if height and steps_by_size(options) else options.steps
+    return make(channels, **({"num_steps": steps} if steps else {}))
+
+
+def steps_by_size(options):
+    return not options.steps and options.recipe == "fast" and options.table in {"denoising", "bsd68", "ensemble"}
 
 
 def describe(generator):
@@ -445,7 +448,7 @@ def make_settings(options):
     recipe = make_recipe(options)
     settings = {"table": options.table, "variant": variant(options), "recipe": options.recipe, "generator": describe(recipe.generator)}
     settings |= {
-        "steps": recipe.num_steps,
+        "steps": "by size" if steps_by_size(options) else recipe.num_steps,
         "jitter": recipe.input_noise,
         "backtracking": recipe.backtracking,
         "seeds": options.seeds,
@@ -546,11 +549,13 @@ def ensemble_tables(rows):
     return lines[1:]
 
 
-def command(options):
-    """Returns the command without the paths of this machine."""
+def command(options, names):
+    """Returns the command that makes the rows with these names, without the paths of this machine."""
     words = ["python benchmarks/paper.py", options.table, "--data DIR"]
     for name in ("images", "set", "factor", "sigma", "members", "crop", "recipe", "seeds", "steps", "rng", "budget"):
         value = getattr(options, name, None)
+        if name == "images" and (value or len(names) < len(FILES[options.table])):
+            value = list(names)
         if value is not None:
             words.append(f"--{name} {' '.join(value) if isinstance(value, list) else value}")
     return " ".join([*words, "--json FILE --markdown FILE"])
@@ -568,10 +573,10 @@ def markdown(report, options):
         source = SOURCES.get(variant(options))
         lines.append(f"Published: {source}." if source else "No published numbers.")
         lines.append(f"Best over the run is of {METRICS[options.table][-1]}.")
-    about = f"{settings['generator']}, {settings['steps']} steps, jitter {settings['jitter']:.3g}"
+    about = f"{settings['generator']}, steps {settings['steps']}, jitter {settings['jitter']:.3g}"
     lines += [
         "",
-        f"`{command(options)}`",
+        f"`{command(options, rows)}`",
         "",
         f"Setting `{options.recipe}`: {about}; {settings['seeds']} seeds, rng {settings['rng']}.",
         "",

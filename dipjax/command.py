@@ -46,9 +46,11 @@ def restore(options: Namespace) -> report.Report:
         _note(note)
     truth = _load_reference(options.reference, (height * factor, width * factor, num_channels))
     task = _TASKS[options.task](picture.pixels, truth, options)
-    method, method_name = _recipe(task.problem.shape, options)
     layout = _layout(options)
-    grid = _grid(method, task, layout, options)
+    grid = _grid(_recipe(task.problem.shape, options)[0], task, layout, options)
+    # A tile is a picture of its own; what tiles need of memory does not depend on the number of steps.
+    size = grid.tile if grid else task.problem.shape[:2]
+    method, method_name = _recipe((*size, num_channels), options)
     followed = _follow(method, task, truth, layout, grid, options)
     snapshot = followed.snapshot
     if snapshot is None:
@@ -63,7 +65,7 @@ def restore(options: Namespace) -> report.Report:
 
 
 def _recipe(shape, options):
-    """Returns the recipe and the name of the function that made it."""
+    """Returns the recipe for a picture or a tile of `shape (H, W, C)`, and the name of the function that made it."""
     from dipjax import named, optimizers, recipes
 
     schedules = {"constant": optimizers.constant, "cosine": optimizers.cosine}
@@ -75,9 +77,8 @@ def _recipe(shape, options):
         except ValueError as error:
             options.parser.error(str(error))
         return recipes.for_generator(generator, **chosen), f"for_generator({options.generator})"
-    learned = [min(side, options.tile or side) for side in shape[:2]]
-    make_recipe = recipes.choose(options.task, options.recipe, shape=learned, factor=getattr(options, "factor", 1))
-    return make_recipe(shape[-1], **chosen), make_recipe.__name__
+    make_recipe = recipes.choose(options.task, options.recipe, factor=getattr(options, "factor", 1))
+    return make_recipe(shape[-1], **(recipes.for_size(make_recipe, *shape[:2]) | chosen)), make_recipe.__name__
 
 
 def _layout(options):

@@ -9,7 +9,7 @@ functions are cached: equal arguments give the same recipe, and the same compile
 import dataclasses
 import math
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,7 @@ from dipjax.train import Recipe
 
 @cache
 def fast_denoising(channels: int = 3, *, num_steps: int = 1100, schedule: Schedule = constant) -> Recipe:
-    """Returns the quick setting for noisy pictures; its number of steps is for 256 x 256 pixels, see `choose`."""
+    """Returns the quick setting for noisy pictures; its number of steps is for 256 x 256 pixels, see `denoising_steps`."""
     return _fast(channels, num_steps, schedule, input_noise=1 / 30)
 
 
@@ -99,7 +99,7 @@ def for_generator(generator: Any, *, num_steps: int | None = None, schedule: Sch
 
     Where nothing else was found to be needed, they are those of `paper.denoising`; those of the Deep Decoder and of the positional
     encoding are their authors', that of the ConvDecoder is deepinv's. What each reaches, and the trials behind the others, are in
-    benchmarks/results/generators.md. Other tasks may want more steps.
+    benchmarks/results/generators.md. Other tasks may want more steps, and pictures smaller than 256 x 256 fewer.
 
     Example:
       >>> dipjax.denoise(image, recipe=dipjax.recipes.for_generator(UNet(3)))  # doctest: +SKIP
@@ -109,9 +109,6 @@ def for_generator(generator: Any, *, num_steps: int | None = None, schedule: Sch
     optimizer = adam(setting.learning_rate, num_steps, schedule)
     return Recipe(generator, setting.make_input(generator), num_steps, optimizer, input_noise=setting.input_noise)
 
-
-_FEWEST_STEPS = 150  # for the tiniest picture: that is how long the colours take
-_LARGEST_SIDE = 384  # as far as it was measured; still larger pictures would take hours
 
 FAST = {
     "denoise": fast_denoising,
@@ -133,29 +130,26 @@ PAPER = {
 }
 
 
-def choose(task: str, name: str | None = None, *, shape: tuple[int, ...] | None = None, factor: int = 1) -> Callable[..., Recipe]:
+def choose(task: str, name: str | None = None, *, factor: int = 1) -> Callable[..., Recipe]:
     """Returns the recipe function for a task of the command line.
 
-    Args:
-      task: a key of `FAST` and `PAPER`.
-      name: "fast" or "paper"; None takes `fast` on CPU, else `paper`.
-      shape: of the picture, `(H, W, ...)`. A network fits noise the sooner the smaller the picture: the number of steps after which
-        `fast_denoising` restores best grows with the side (benchmarks/results/pareto.md), and the function that is returned takes it.
-      factor: that of super-resolution; beyond 4 the setting is the one published for 8.
+    `name` is "fast" or "paper"; None takes `fast` on CPU, else `paper`. `factor` is that of super-resolution: beyond 4 the setting is the
+    one published for 8.
     """
     name = name or ("fast" if jax.default_backend() == "cpu" else "paper")
-    make = {"fast": FAST, "paper": PAPER}[name][f"{task} 8" if task == "superres" and factor > 4 else task]
-    return for_size(make, *shape[:2]) if make is fast_denoising and shape else make
+    key = f"{task} 8" if task == "superres" and factor > 4 else task
+    return {"fast": FAST, "paper": PAPER}[name][key]
 
 
-@cache
-def for_size(make: Callable[..., Recipe], height: int, width: int) -> Callable[..., Recipe]:
-    """Returns the recipe function `make` with the number of steps for a picture of another size than 256 x 256."""
-    times = min(math.sqrt(height * width), _LARGEST_SIDE) / 256
+def for_size(make: Callable[..., Recipe], height: int, width: int) -> dict[str, int]:
+    """Returns what of the settings of a recipe function depends on the size of the picture, or of a tile: `num_steps`, or nothing."""
+    return {"num_steps": denoising_steps(height, width)} if make is fast_denoising else {}
 
-    @wraps(make)
-    def resized(channels: int = 3, **settings):
-        num_steps = max(_FEWEST_STEPS, round(make(channels).num_steps * times))
-        return make(channels, **({"num_steps": num_steps} | settings))
 
-    return resized
+def denoising_steps(height: int, width: int) -> int:
+    """Returns after how many steps `fast_denoising` restores best: the smaller the picture, the sooner it fits the noise.
+
+    In proportion to the side (its geometric mean): 1100 for 256 x 256. Measured for noise of sigma 25/255 at sides of 64, 128, 256 and 384
+    (benchmarks/results/recipe_trials.md); larger pictures, which would take hours, get what 384 gets, and tiny ones 150 steps.
+    """
+    return max(150, round(1100 * min(math.sqrt(height * width), 384) / 256))

@@ -4,7 +4,7 @@ Every function takes a picture as uint8, uint16 or float in [0, 1], of shape (H,
 [0, 1] of the same layout: the mean over `seeds` restorations, which differ in their random start. Options shared by all:
 
 * `seeds`: how many restorations are averaged; more is better and takes proportionally longer.
-* `num_iter`: steps of each; None takes the recipe's.
+* `num_iter`: steps of each; None takes the recipe's, for noise with the fast one those of `recipes.denoising_steps`.
 * `recipe`: a function from `recipes`, or a `Recipe`; None takes the fast one on a CPU and the paper's on an accelerator.
 * `channel_axis`: the axis of the channels; a picture (H, W) has none.
 * `rng`: an integer or a `jax.random.key`; the same value gives the same result on the same machine.
@@ -219,12 +219,16 @@ def _restore(task, data, finish, seeds, num_iter, recipe, rng, batching, tile, c
         raise ValueError(f"rng: found {rng!r}, expected an integer or one key from `jax.random.key`.")
     steps = {} if num_iter is None else {"num_steps": int(num_iter)}
     if isinstance(recipe, train.Recipe):
-        method = dataclasses.replace(recipe, **steps)
+        make = lambda channels, **settings: dataclasses.replace(recipe, **settings)  # noqa: E731
     else:
-        learned = [min(side, tile or side) for side in data.shape[:2]]
-        factor = data.shape[0] // data.measurement.shape[0]
-        method = (recipe or recipes.choose(task, shape=learned, factor=factor))(data.shape[-1], **steps)
-    result = tiling.restore(method, train.seeds(rng, seeds), data, tile=tile, batching=batching, callback=callback)
+        make = recipe or recipes.choose(task, factor=data.shape[0] // data.measurement.shape[0])
+    grid = tiling.plan(make(data.shape[-1], **steps), data, seeds, tile=tile, batching=batching).grid
+    # A tile is a picture of its own; what tiles need of memory does not depend on the number of steps.
+    size = grid.tile if grid else data.shape[:2]
+    method = make(data.shape[-1], **(recipes.for_size(make, *size) | steps))
+    for result in tiling.iterate(method, train.seeds(rng, seeds), data, grid, batching=batching):
+        if callback and callback(result):
+            break
     if not bool(result.alive.any()):
         raise RuntimeError(f"all {seeds} seeds diverged; try a smaller learning rate or another rng.")
     restored = finish(np.asarray(result.image).clip(0, 1))

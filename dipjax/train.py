@@ -213,18 +213,17 @@ def run(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int) 
 
 
 def _init_all(recipe, keys, problem, layout, problem_axis):
-    # It runs once: a CPU compiles it without optimisation, in a third of the time.
-    quick = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return _initialiser(tuple(quick.items()) if jax.default_backend() == "cpu" else ())(recipe, keys, problem, layout, problem_axis)
+    return _initialiser(quick=jax.default_backend() == "cpu")(recipe, keys, problem, layout, problem_axis)
 
 
 @cache
-def _initialiser(compiler_options):
+def _initialiser(*, quick):
     def initialise(recipe, keys, problem, layout, problem_axis):
         return layout(partial(init, recipe), in_axes=(0, problem_axis))(keys, problem)
 
-    static = ("recipe", "layout", "problem_axis")
-    return jax.jit(initialise, static_argnames=static, compiler_options=dict(compiler_options))
+    # Every seed runs it once: on a CPU, code that is not optimised is ready in half of the time.
+    options = {"xla_backend_optimization_level": 0} if quick else None
+    return jax.jit(initialise, static_argnames=("recipe", "layout", "problem_axis"), compiler_options=options)
 
 
 @partial(jax.jit, static_argnames=("recipe", "layout", "problem_axis"))

@@ -144,13 +144,10 @@ def test_a_large_factor_takes_the_setting_published_for_8(factor, expected):
 
 
 @pytest.mark.parametrize(
-    ("shape", "num_steps"), [((256, 256), 1100), ((128, 128), 550), ((512, 128, 3), 1100), ((8, 9), 150), ((2000, 999), 1650)]
+    ("size", "num_steps"), [((256, 256), 1100), ((128, 128), 550), ((512, 128), 1100), ((8, 9), 150), ((2000, 999), 1650)]
 )
-def test_the_steps_for_a_noisy_picture_follow_its_side_unless_their_number_is_given(shape, num_steps):
-    make = recipes.choose("denoise", "fast", shape=shape)
-    assert make is recipes.choose("denoise", "fast", shape=shape)
-    assert make.__name__ == "fast_denoising"
-    assert make(3) is recipes.fast_denoising(3, num_steps=num_steps)
-    assert make(1, num_steps=7) is recipes.fast_denoising(1, num_steps=7)
-    for task, name in (("denoise", "paper"), ("inpaint", "fast")):
-        assert recipes.choose(task, name, shape=shape) is recipes.choose(task, name)
+def test_the_steps_for_a_noisy_picture_follow_its_side(size, num_steps):
+    assert recipes.denoising_steps(*size) == num_steps
+    assert recipes.for_size(recipes.fast_denoising, *size) == {"num_steps": num_steps}
+    assert recipes.for_size(paper.denoising, *size) == recipes.for_size(recipes.fast_inpainting, *size) == {}
+    assert recipes.denoising_steps(256, 256) == recipes.fast_denoising(3).num_steps

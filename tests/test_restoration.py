@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import dipjax
-from dipjax import optimizers, problem, psfs, recipes, train
+from dipjax import optimizers, problem, psfs, recipes, tiling, train
 from tests.conftest import mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -227,10 +227,15 @@ def test_when_every_seed_diverges_the_error_says_what_to_try():
         dipjax.denoise(GRAY, seeds=2, recipe=explosive)
 
 
-def test_the_setting_is_chosen_for_the_part_of_the_picture_that_one_network_sees(monkeypatch):
-    shapes = []
-    monkeypatch.setattr(recipes, "choose", lambda task, *, shape, factor: shapes.append(shape) or quick)
+def test_the_setting_is_that_for_the_part_of_the_picture_that_one_network_sees(monkeypatch):
+    monkeypatch.setattr(recipes, "for_size", lambda make, height, width: {"num_steps": height + width})
     noisy = np.zeros((40, 20))
-    dipjax.denoise(noisy, seeds=1, channel_axis=None)
-    dipjax.denoise(noisy, seeds=1, channel_axis=None, tile=32)
-    assert shapes == [[40, 20], [32, 20]]
+    chosen = [
+        dipjax.denoise(noisy, seeds=1, channel_axis=None, return_result=True, **options)[1].num_steps
+        for options in ({}, {"num_iter": 2}, {"tile": 32})
+    ]
+    assert chosen == [40 + 20, 2, 2 * (32 + 20)]
+    monkeypatch.setattr(
+        tiling, "plan", lambda *arguments, **options: tiling.Plan(tiling._grid(problem.denoising(noisy[..., None]), 32, 20), "")
+    )
+    assert dipjax.denoise(noisy, seeds=1, channel_axis=None, return_result=True)[1].num_steps == 2 * (32 + 20)

@@ -142,9 +142,9 @@ class ConvNorm(nn.Module):
 class UpConvNorm(nn.Module):
     """Doubles an image, joins it with a skip, normalises, convolves, normalises, activates.
 
-    Where the doubling is `nearest` or `bilinear`, nothing is doubled: a 3x3 convolution of repeated pixels is four 2x2 convolutions of
-    the pixels themselves, one for each position in the 2 x 2 block, which needs 4 products per output pixel instead of 9, and linear
-    interpolation is a filter of that.
+    Where the doubling is `nearest` or `bilinear` and the image not tiny, nothing is doubled: a 3x3 convolution of repeated pixels is
+    four 2x2 convolutions of the pixels themselves, one for each position in the 2 x 2 block, which needs 4 products per output pixel
+    instead of 9, and linear interpolation is a filter of that.
     """
 
     channels: int
@@ -227,10 +227,9 @@ def _weigh_doubled(image):
 
 
 # The doublings that a convolution can take in, with what makes the variance of the small image that of the doubled one. The mean is the
-# same for both, and repetition does not change the variance either. Of a smaller image the border and the four kernels cost more than is
-# saved.
+# same for both, and repetition does not change the variance either.
 _FOLDED = {nearest: (convolution.conv_of_nearest, None), bilinear: (convolution.conv_of_bilinear, _weigh_doubled)}
-_FOLDED_FROM = 16
+_FOLDED_FROM = 16  # pixels of the shorter side; in a smaller image the border and the four kernels cost more than is saved (on a CPU)
 
 
 def bilinear_aligned(image: Array) -> Array:

@@ -11,7 +11,8 @@ CPU: XLA's own gradient convolutions lose up to 86x inside a loop body and its V
 
 * forward: SAME convolution of the padded image, the border cropped;
 * gradient with respect to the image: that same forward convolution with the flipped, transposed kernel;
-* gradient with respect to the kernel: one matrix product per tap over strips of rows, which stay in the cache;
+* gradient with respect to the kernel: one matrix product per tap over strips of rows, which stay in the cache, and a single one where
+  the kernel is 1x1;
 * stride s: XLA's own convolutions forward and with respect to the image; for the gradient with respect to the kernel an s x s block of
   pixels becomes s * s channels, of which each tap sees one.
 """
@@ -71,10 +72,10 @@ def _conv_backward(stride, saved, cotangent):
 conv.defvjp(_conv_forward, _conv_backward)
 
 
-# Row or column i of a 3-tap kernel, seen from output position p of a pair, falls on tap t of two: [p, t, i]. With rows and columns in
-# one matrix, ((t, u, p, q), (i, j)), making the four kernels is one product with long rows: 0.3 ms where two small ones took 2.
-_PHASES = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
-_PHASES = np.einsum("pti,quj->tupqij", _PHASES, _PHASES).reshape(16, 9)
+# Row or column i of a 3-tap kernel, seen from output position p of a pair, falls on tap t of two: _TAPS[p, t, i].
+_TAPS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+# Rows and columns together, ((t, u, p, q), (i, j)): one product makes all four kernels.
+_PHASES = np.einsum("pti,quj->tupqij", _TAPS, _TAPS).reshape(16, 9)
 
 
 def conv_of_nearest(image: Array, kernel: Array, padding: str) -> Array:
@@ -285,7 +286,7 @@ def _image_gradient(image, kernel, cotangent, stride):
 
 
 def _kernel_gradient(image, kernel, cotangent, stride):
-    """Sums, over strips of rows, the product of the cotangent with the pixels that every tap sees."""
+    """Sums the products of the cotangent with the pixels that every tap sees: over strips of rows, but for 1x1 kernels at once."""
     height, width, num_out = cotangent.shape
     k, l, channels, _ = kernel.shape
     if (k, l, stride) == (1, 1, 1):
