@@ -145,7 +145,7 @@ def markdown(report, arguments):
         [
             *lines,
             "One seed for each picture; PSNR of the averaged output, mean over the pictures, all channels, range 1, unclipped; the goal is",
-            f"0.2 dB below the best of `fast`. Time of a step: {rounds}, compilation left out, measured once for settings with one network.",
+            f"0.2 dB below the best of `fast`. Time of a step: {rounds}, compilation left out, once for each network.",
             f"`python -m benchmarks.pareto --data DIR --size {arguments.size}`; {report['made']}.",
             "",
         ]
