@@ -9,7 +9,7 @@ One picture for each task of `benchmarks.pareto` (its middle SIZE x SIZE pixels)
   every pixel repeated, start the run at full size.
 * picture of half the size as input: the same 400 steps; the result, doubled, is an additional input of the run at full size.
 * four seeds: four runs, whose mean is the estimate.
-* four seeds from one: the first 400 steps are taken by one run; then four go on from there, each with its own jitter.
+* four seeds from one: a third of the steps is taken by one run; then four go on from there, each with its own jitter.
 
 Cost is counted in steps of one run at full size, for each seed of the four; PSNR is that of the averaged output: all channels, range 1,
 unclipped. Finished contestants of the JSON file are kept.
@@ -31,7 +31,7 @@ from dipjax import inputs, metrics, problem, train
 from dipjax.generators import blocks
 
 CHUNK = 50  # steps between two values of a curve
-FIRST_STEPS = 400  # at half the size, or of the run that four seeds share
+HALF_STEPS = 400
 _LEVELS = (300, 450, 600, 900)
 
 
@@ -58,7 +58,7 @@ def curve(recipe, states, data, num_steps, cost=0.0):
 
 def half_size_run(task, recipe, key, data):
     small = halved(task, data)
-    return train.run(recipe, train.init(recipe, key, small), small, FIRST_STEPS)[0]
+    return train.run(recipe, train.init(recipe, key, small), small, HALF_STEPS)[0]
 
 
 def alone(task, recipe, key, data):
@@ -70,7 +70,7 @@ def weights(task, recipe, key, data):
     small, state = half_size_run(task, recipe, key, data), train.init(recipe, key, data)
     height, width, _ = data.shape
     state = state._replace(params=small.params, z=blocks.nearest(small.z)[:height, :width])
-    return curve(recipe, [state], data, recipe.num_steps - FIRST_STEPS // 4, FIRST_STEPS / 4)
+    return curve(recipe, [state], data, recipe.num_steps - HALF_STEPS // 4, HALF_STEPS / 4)
 
 
 @cache
@@ -82,7 +82,7 @@ def picture(task, recipe, key, data):
     small = half_size_run(task, recipe, key, data)
     data = data.replace(guide=blocks.bilinear(small.average)[: data.shape[0], : data.shape[1]])
     recipe = dataclasses.replace(recipe, input=noise_and_guide(8))
-    return curve(recipe, [train.init(recipe, key, data)], data, recipe.num_steps - FIRST_STEPS // 4, FIRST_STEPS / 4)
+    return curve(recipe, [train.init(recipe, key, data)], data, recipe.num_steps - HALF_STEPS // 4, HALF_STEPS / 4)
 
 
 def four(task, recipe, key, data):
@@ -92,9 +92,10 @@ def four(task, recipe, key, data):
 
 def four_from_one(task, recipe, key, data):
     del task
-    state = train.run(recipe, train.init(recipe, key, data), data, FIRST_STEPS)[0]
+    shared = recipe.num_steps // 3
+    state = train.run(recipe, train.init(recipe, key, data), data, shared)[0]
     states = [state._replace(key=one) for one in jax.random.split(key, 4)]
-    return curve(recipe, states, data, recipe.num_steps - FIRST_STEPS // 4, FIRST_STEPS / 4)
+    return curve(recipe, states, data, recipe.num_steps - shared // 4, shared / 4)
 
 
 CONTESTANTS = {
