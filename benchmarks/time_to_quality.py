@@ -40,8 +40,9 @@ def make_dipjax(arguments):
     if "official" in arguments.worker:
         recipe, num_seeds = dataclasses.replace(official(3), backtracking=None), 1
     else:
-        make = recipes.choose(task, "fast", shape=(arguments.crop, arguments.crop))
-        recipe, num_seeds = make(3), 4 if "4 seeds" in arguments.worker else 1
+        make = recipes.choose(task, "fast")
+        recipe = make(3, **recipes.for_size(make, arguments.crop, arguments.crop))
+        num_seeds = 4 if "4 seeds" in arguments.worker else 1
     return recipe, train.seeds(0, num_seeds), make_problem(arguments.data, arguments.picture, arguments.crop)
 
 
