@@ -14,18 +14,14 @@ import dataclasses
 import json
 import platform
 from datetime import date
+from importlib import metadata
 from pathlib import Path
 
 import jax
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from benchmarks.generators import make_problems
-from benchmarks.torch_reference.downsampler import Downsampler
-from benchmarks.torch_reference.skip import skip
-from benchmarks.torch_reference.train import make_input
-from benchmarks.torch_reference.train import train as train_mirror
 from dipjax import paper, problem, train
 
 SETTINGS = {"house": ("denoise", paper.denoising), "butterfly": ("superres", paper.super_resolution)}
@@ -52,6 +48,12 @@ def run_dipjax(name, task, num_steps, seed):
 
 
 def run_pytorch(name, task, num_steps, seed):
+    import torch
+
+    from benchmarks.torch_reference.downsampler import Downsampler
+    from benchmarks.torch_reference.skip import skip
+    from benchmarks.torch_reference.train import make_input, train
+
     torch.manual_seed(seed)
     operator = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True) if name == "butterfly" else torch.nn.Identity()
     truth, measurement = (torch.tensor(np.asarray(image).transpose(2, 0, 1))[None] for image in (task.truth, task.measurement))
@@ -62,8 +64,9 @@ def run_pytorch(name, task, num_steps, seed):
         for kind, image in (("output", output), ("average", average)):
             curves[kind].append(-10 * torch.log10(torch.mean((image - truth) ** 2)).item())
 
-    z = make_input(32, task.shape[:2])
-    train_mirror(skip(), z, operator, measurement, num_iter=num_steps, reg_noise_std=recipe.input_noise, callback=record)
+    net = skip().to(memory_format=torch.channels_last)
+    z = make_input(32, task.shape[:2]).contiguous(memory_format=torch.channels_last)
+    train(net, z, operator, measurement, num_iter=num_steps, reg_noise_std=recipe.input_noise, callback=record)
     return curves
 
 
@@ -82,13 +85,14 @@ def markdown(runs, arguments):
     for name, curve in runs.items():
         lines.append(f"| {name} | " + " | ".join(f"{smoothed(curve['output'])[step - 1]:.2f}" for step in steps) + " |")
     size = f"middle {arguments.crop} x {arguments.crop}" if arguments.crop < 256 else "256 x 256"
+    torch = f", PyTorch {metadata.version('torch')}" if any(name.startswith("PyTorch") for name in runs) else ""
     command = f"python -m benchmarks.curves {arguments.picture} --crop {arguments.crop} --steps {arguments.steps} --seeds {arguments.seeds}"
     return "\n".join(
         [
             *lines,
             "",
             f"{arguments.picture}, {size}; PSNR in dB of a step's output, RGB, range 1, unclipped, mean of the last 50 steps."
-            f" `{command}`; JAX {jax.__version__}, PyTorch {torch.__version__}, {platform.machine()} CPU, {date.today()}.",
+            f" `{command}`; JAX {jax.__version__}{torch}, {platform.machine()} CPU, {date.today()}.",
             "",
         ]
     )

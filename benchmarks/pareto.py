@@ -133,11 +133,16 @@ def markdown(report, arguments):
         medians = {setting: float(np.median(values)) for setting, values in report["milliseconds"][task].items()}
         goal = np.max(np.mean(runs["fast"]["psnr"], 1)) - 0.2 if "fast" in runs else np.inf
         lines += [f"{task}: {', '.join(Path(name).stem for name in PICTURES[task])}", ""]
-        lines += [f"| setting | ms / step | best (dB) | at step | at the end | seconds to {goal:.2f} dB |", "|---" * 6 + "|"]
+        lines += [f"| setting | ms / step | best (dB) | at step | at the end (step) | seconds to {goal:.2f} dB |", "|---" * 6 + "|"]
         for setting, curve in runs.items():
             mean = np.mean(curve["psnr"], 1)
             when = seconds_to(curve, medians[setting], goal)
-            cells = (f"{medians[setting]:.1f}", f"{mean.max():.2f}", curve["steps"][mean.argmax()], f"{mean[-1]:.2f}")
+            cells = (
+                f"{medians[setting]:.1f}",
+                f"{mean.max():.2f}",
+                curve["steps"][mean.argmax()],
+                f"{mean[-1]:.2f} ({curve['steps'][-1]})",
+            )
             lines.append(f"| {setting} | {' | '.join(map(str, cells))} | {'' if when is None else f'{when:.1f}'} |")
         lines.append("")
     rounds = f"median of {arguments.rounds} rounds"
@@ -184,8 +189,11 @@ def main():
         problems = [make_problem(arguments.data, task, name, arguments.size) for name in PICTURES[task]]
         runs = report["runs"].setdefault(task, {})
         for setting in arguments.settings:
+            recipe = make_recipe(setting, task, arguments.steps)
+            if setting in runs and runs[setting]["steps"][-1] != recipe.num_steps:
+                found = f"{arguments.json}: {task}, {setting} took {runs[setting]['steps'][-1]} steps, this command asks for"
+                raise SystemExit(f"{found} {recipe.num_steps}; take another file, or leave that setting out.")
             if setting not in runs:
-                recipe = make_recipe(setting, task, arguments.steps)
                 runs[setting] = trajectory(recipe, problem.stack(problems), len(problems))
                 arguments.json.write_text(json.dumps(report))
                 means = np.mean(runs[setting]["psnr"], 1)
