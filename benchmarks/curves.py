@@ -80,7 +80,7 @@ def smoothed(curve, window=50):
 
 
 def markdown(runs, arguments):
-    steps = [step for step in (100, 200, 300, 500, 700, 1000, 1500, 2000, 2500, 3000) if step <= arguments.steps]
+    steps = [step for step in (100, 200, 300, 500, 700, 1000, 1500, 2000, 2500, 3000) if step < arguments.steps] + [arguments.steps]
     lines = ["| framework, seed | " + " | ".join(map(str, steps)) + " |", "|---" * (len(steps) + 1) + "|"]
     for name, curve in runs.items():
         lines.append(f"| {name} | " + " | ".join(f"{smoothed(curve['output'])[step - 1]:.2f}" for step in steps) + " |")
