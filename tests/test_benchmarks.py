@@ -145,7 +145,8 @@ def test_memory(monkeypatch, method):
         pytest.importorskip("torch", reason="PyTorch is the rival here")
     monkeypatch.setattr(recipes, "fast_denoising", skip_recipe)
     row = memory.measure(method, 64, "fast", 1)
-    assert row["peak"] >= 0 and row["device"]
+    # Not how much: the script gives every measurement a process of its own, and this one has been larger before.
+    assert isinstance(row["peak"], int) and row["device"]
 
 
 def test_speed():
