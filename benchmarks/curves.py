@@ -47,16 +47,25 @@ def run_dipjax(name, task, num_steps, seed):
     return {"output": metrics.psnr[0], "average": metrics.psnr_average[0]}
 
 
-def run_pytorch(name, task, num_steps, seed):
+def in_pytorch(name, task):
+    """Returns the operator, the measurement and the truth of a problem for the PyTorch side."""
     import torch
 
     from benchmarks.torch_reference.downsampler import Downsampler
+
+    operator = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True) if name == "butterfly" else torch.nn.Identity()
+    measurement, truth = (torch.tensor(np.asarray(image).transpose(2, 0, 1))[None] for image in (task.measurement, task.truth))
+    return operator, measurement, truth
+
+
+def run_pytorch(name, task, num_steps, seed):
+    import torch
+
     from benchmarks.torch_reference.skip import skip
     from benchmarks.torch_reference.train import make_input, train
 
     torch.manual_seed(seed)
-    operator = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True) if name == "butterfly" else torch.nn.Identity()
-    truth, measurement = (torch.tensor(np.asarray(image).transpose(2, 0, 1))[None] for image in (task.truth, task.measurement))
+    operator, measurement, truth = in_pytorch(name, task)
     curves, recipe = {"output": [], "average": []}, SETTINGS[name][1](3)
 
     def record(step, loss, output, average):

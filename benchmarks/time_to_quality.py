@@ -20,8 +20,6 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import turns
 from dipjax import startup
 
@@ -75,16 +73,14 @@ def make_torch(arguments):
     """Returns the net, its input, the operator and the measurement, in the faster memory format of `benchmarks.speed`."""
     import torch
 
-    from benchmarks.curves import make_problem
+    from benchmarks.curves import in_pytorch, make_problem
     from benchmarks.torch_reference.convdecoder import conv_decoder
-    from benchmarks.torch_reference.downsampler import Downsampler
     from benchmarks.torch_reference.skip import skip
     from benchmarks.torch_reference.train import make_input
 
     torch.manual_seed(0)
     task = make_problem(arguments.data, arguments.picture, arguments.crop)
-    operator = Downsampler(3, 4, "lanczos2", phase=0.5, preserve_size=True) if arguments.picture == "butterfly" else torch.nn.Identity()
-    truth, measurement = (torch.tensor(np.asarray(image).transpose(2, 0, 1))[None] for image in (task.truth, task.measurement))
+    operator, measurement, truth = in_pytorch(arguments.picture, task)
     if "official" in arguments.worker:
         net, z = skip(), make_input(32, task.shape[:2])
     else:
