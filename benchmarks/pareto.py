@@ -39,6 +39,11 @@ def _net(**options):
     return lambda recipe: dataclasses.replace(recipe, generator=recipe.generator.clone(**options))
 
 
+def _grain(side):
+    """Returns a change of the recipe's input, with the squares of `inputs.noise` of this side."""
+    return lambda recipe: dataclasses.replace(recipe, input=inputs.noise(8, grain=side))
+
+
 def _width(*channels):
     return {"down": channels, "up": channels, "skip": (4,) * len(channels)}
 
@@ -56,6 +61,8 @@ SETTINGS = {  # name: what it makes of the fast recipe
     "bilinear": _net(upsample=blocks.bilinear),
     "nearest": _net(upsample=blocks.nearest),
     "4 input channels": lambda recipe: dataclasses.replace(recipe, input=inputs.noise(4)),
+    **{f"grain {side}": _grain(side) for side in (1, 2, 4, 8, 16)},
+    "bilinear, grain 8": lambda recipe: _grain(8)(_net(upsample=blocks.bilinear)(recipe)),
     "rate 0.02": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps)),
     "rate 0.02, cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps, cosine)),
     "cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.01, recipe.num_steps, cosine)),

@@ -16,11 +16,17 @@ Input = Callable[[Array, object], Array]
 
 
 @cache
-def noise(depth: int = 32, *, scale: float = 0.1, stride: int = 1) -> Input:
-    """Returns uniform noise in [0, scale) with `depth` channels: the official input (utils/common_utils.py, get_noise)."""
+def noise(depth: int = 32, *, scale: float = 0.1, stride: int = 1, grain: int = 1) -> Input:
+    """Returns uniform noise in [0, scale) with `depth` channels: the official input (utils/common_utils.py, get_noise).
+
+    `grain`: of how many pixels the sides of a square are that share one value. The official input has 1; with 8 the network gets no fine
+    texture to begin with, which it would have to smooth away, and restores sooner (benchmarks/results/grain.md).
+    """
 
     def sample(key, problem):
-        return scale * jax.random.uniform(key, (*_size(problem, stride), depth), jnp.float32)
+        height, width = _size(problem, stride)
+        values = scale * jax.random.uniform(key, (-(-height // grain), -(-width // grain), depth), jnp.float32)
+        return jnp.repeat(jnp.repeat(values, grain, 0), grain, 1)[:height, :width]
 
     return sample
 

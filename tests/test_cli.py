@@ -295,7 +295,7 @@ def test_the_record_says_what_was_done_and_how_good_it_is(run):
     assert record["device"]["platform"] == jax.default_backend()
     assert record["recipe"]["generator"] == {"type": "Pixelwise", "channels": 3}
     assert record["recipe"]["num_steps"] == 2
-    assert record["recipe"]["input"] == {"function": "dipjax.inputs.noise", "depth": 2, "scale": 0.1, "stride": 1}
+    assert record["recipe"]["input"] == {"function": "dipjax.inputs.noise", "depth": 2, "scale": 0.1, "stride": 1, "grain": 1}
     scores = record["metrics"]
     assert len(scores["seeds"]) == 2
     written = pixels("photo.denoised.png") / 255

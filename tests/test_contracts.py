@@ -140,6 +140,7 @@ ROWS = {
     "not flax": Row("generator", lambda: Mixer(3)),
     "uniform noise": Row("input", lambda: inputs.noise(5)),
     "coarse uniform noise": Row("input", lambda: inputs.noise(5, stride=3), size=lambda side: -(-side // 3)),
+    "grainy uniform noise": Row("input", lambda: inputs.noise(5, grain=4)),
     "normal noise": Row("input", lambda: inputs.normal(5, scale=0.2)),
     "coarse normal noise": Row("input", lambda: inputs.normal(5, stride=4), size=lambda side: -(-side // 4)),
     "meshgrid": Row("input", lambda: inputs.meshgrid),
@@ -311,6 +312,20 @@ def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_float32(nam
     chex.assert_shape(z, (*map(ROWS[name].size, size), None))
     chex.assert_type(z, jnp.float32)
     chex.assert_tree_all_finite(z)
+
+
+def test_the_grain_of_noise_is_a_square_of_equal_values_and_leaves_their_distribution():
+    task = problem.Problem(None, None, (130, 125, 3))
+    z = np.asarray(inputs.noise(3, scale=0.2, grain=8)(jax.random.key(0), task))
+    values = z[::8, ::8]
+    np.testing.assert_array_equal(z, np.kron(values, np.ones((8, 8, 1)))[:130, :125])
+    assert len(np.unique(values)) == values.size
+    assert 0 <= values.min() < 0.01 < 0.19 < values.max() < 0.2
+
+
+def test_no_grain_is_the_official_noise():
+    task, key = problem.Problem(None, None, (9, 7, 3)), jax.random.key(0)
+    np.testing.assert_array_equal(inputs.noise(2)(key, task), 0.1 * jax.random.uniform(key, (9, 7, 2)))
 
 
 @of_kind("loss", "penalty")
