@@ -4,9 +4,10 @@
         --json FILE --markdown FILE --figure FILE.png
 
 `DIR` holds `cset9/`, `set5/`, `set14/` and `inpaint11/`. Every task has three pictures, their middle SIZE x SIZE pixels (those of
-super-resolution are made smaller four times). All pictures of a task run together, one random start each. PSNR is that of the averaged
-output: all channels, whole crop, range 1, unclipped, and its mean over the pictures is what the table and the figure show. Seconds are
-steps times the time of a step; that is measured apart, with all networks taking turns (`--rounds`), because machines are shared.
+super-resolution are made smaller four times, those of deblurring are blurred by a Gaussian of 2 pixels and get noise of sigma 1/255).
+All pictures of a task run together, one random start each. PSNR is that of the averaged output: all channels, whole crop, range 1,
+unclipped, and its mean over the pictures is what the table and the figure show. Seconds are steps times the time of a step; that is
+measured apart, with all networks taking turns (`--rounds`), because machines are shared.
 Finished trajectories of the JSON file are kept. To try a setting, add a line to `SETTINGS`.
 """
 
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks import turns
-from dipjax import inputs, problem, recipes, train
+from dipjax import inputs, problem, psfs, recipes, train
 from dipjax.generators import blocks
 from dipjax.optimizers import adam, cosine
 
@@ -31,6 +32,7 @@ PICTURES = {
     "denoise": ("cset9/image_House256rgb.png", "cset9/image_F16_512rgb.png", "cset9/image_Peppers512rgb.png"),
     "superres": ("set5/butterfly_GT.bmp", "set5/bird_GT.bmp", "set14/zebra.bmp"),
     "inpaint": ("inpaint11/montage.png", "inpaint11/boat.png", "inpaint11/Cameraman256.png"),
+    "deblur": ("cset9/image_F16_512rgb.png", "set5/butterfly_GT.bmp", "set5/bird_GT.bmp"),
 }
 
 
@@ -88,6 +90,10 @@ def make_problem(data, task, name, size):
         return problem.denoising(np.clip(truth + random.normal(0, 25 / 255, truth.shape), 0, 1), truth=truth)
     if task == "inpaint":
         return problem.inpainting(truth, random.random((size, size)) > 0.5, truth=truth)
+    if task == "deblur":
+        psf = psfs.gaussian(2)
+        blurred = problem.deblurring(truth, psf).operator(truth)
+        return problem.deblurring(np.clip(blurred + random.normal(0, 1 / 255, truth.shape), 0, 1), psf, truth=truth)
     small = Image.fromarray(pixels).resize((size // 4, size // 4), Image.Resampling.LANCZOS)
     return problem.super_resolution(np.asarray(small, np.float32) / 255, 4, truth=truth)
 

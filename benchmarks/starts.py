@@ -2,7 +2,8 @@
 
     python -m benchmarks.starts --data DIR [--size 128] [--steps 900] [--tasks NAME ...] --json FILE --markdown FILE
 
-One picture for each task of `benchmarks.pareto` (its middle SIZE x SIZE pixels), the fast recipe, the same key for every contestant:
+One picture for each task of `benchmarks.pareto` but deblurring (its middle SIZE x SIZE pixels), the fast recipe, the same key for every
+contestant:
 
 * alone: one run.
 * weights of half the size: the first 400 steps fit the picture of half the size, which costs a quarter; its weights, and its z with
@@ -32,6 +33,7 @@ from dipjax.generators import blocks
 
 CHUNK = 50  # steps between two values of a curve
 HALF_STEPS = 400
+TASKS = ("denoise", "superres", "inpaint")
 _LEVELS = (300, 450, 600, 900)
 
 
@@ -126,7 +128,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--tasks", nargs="+", choices=PICTURES, default=list(PICTURES))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()

@@ -78,7 +78,7 @@ def test_starts(monkeypatch, data, tmp_path):
     monkeypatch.setattr(starts, "HALF_STEPS", 4)
     table = tmp_path / "starts.md"
     run(monkeypatch, starts, "--data", data, "--size", 16, "--steps", 6, "--json", tmp_path / "starts.json", "--markdown", table)
-    assert table.read_text().count("| four seeds |") == len(pareto.PICTURES)
+    assert table.read_text().count("| four seeds |") == len(starts.TASKS)
 
 
 @pytest.mark.parametrize("picture", curves.SETTINGS)
