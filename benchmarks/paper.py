@@ -42,6 +42,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dipjax import generators, paper, problem, recipes, train
 from dipjax.generators import blocks
+from dipjax.report import describe as describe_setting
 
 _SET5 = ["baby", "bird", "butterfly", "head", "woman"]
 _SET14 = [
@@ -311,6 +312,14 @@ def describe(generator):
     return f"{type(generator).__name__}({', '.join(options)})"
 
 
+def describe_input(function):
+    """Writes an input with all it was made from."""
+    found = describe_setting(function)
+    if isinstance(found, str):
+        return found.rpartition(".")[2]
+    return f"{found.pop('function').rpartition('.')[2]}({', '.join(f'{name}={value}' for name, value in found.items())})"
+
+
 def restore(recipe, keys, data, budget, show):
     for result in train.iterate(recipe, keys, data):
         show(result, recipe.num_steps)
@@ -448,6 +457,7 @@ def make_settings(options):
     recipe = make_recipe(options)
     settings = {"table": options.table, "variant": variant(options), "recipe": options.recipe, "generator": describe(recipe.generator)}
     settings |= {
+        "input": describe_input(recipe.input),
         "steps": "by size" if steps_by_size(options) else recipe.num_steps,
         "jitter": recipe.input_noise,
         "backtracking": recipe.backtracking,
@@ -573,7 +583,7 @@ def markdown(report, options):
         source = SOURCES.get(variant(options))
         lines.append(f"Published: {source}." if source else "No published numbers.")
         lines.append(f"Best over the run is of {METRICS[options.table][-1]}.")
-    about = f"{settings['generator']}, steps {settings['steps']}, jitter {settings['jitter']:.3g}"
+    about = f"{settings['generator']} of {settings['input']}, steps {settings['steps']}, jitter {settings['jitter']:.3g}"
     lines += [
         "",
         f"`{command(options, rows)}`",
