@@ -61,7 +61,7 @@ def run(monkeypatch, module, *words):
 def test_pareto(monkeypatch, data, tmp_path):
     monkeypatch.setattr(pareto, "_TIMED_STEPS", 1)
     files = {name: tmp_path / f"pareto.{name}" for name in ("json", "md", "png")}
-    words = ["--data", data, "--size", 16, "--settings", "fast", "rate 0.02", "--rounds", 1]
+    words = ["--data", data, "--size", 24, "--settings", "fast", "rate 0.02", "--rounds", 1]
     words += ["--json", files["json"], "--markdown", files["md"], "--figure", files["png"]]
     run(monkeypatch, pareto, *words, "--steps", 40)
     rows = [line for line in files["md"].read_text().splitlines() if line.startswith(("| fast", "| rate"))]
