@@ -16,6 +16,13 @@ ADAM = optax.adam(0.01)
 TINY = {"down": (4, 4), "up": (4, 4), "skip": (2, 2)}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Every compiled program keeps memory maps, of which Linux allows a process 65,530: the whole suite would come to need more."""
+    yield
+    jax.clear_caches()
+
+
 @dataclass(frozen=True)
 class Mixer:
     """Mixes the channels of z pixel by pixel: no flax, two arrays, and it compiles fast."""
