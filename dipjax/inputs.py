@@ -19,8 +19,8 @@ Input = Callable[[Array, object], Array]
 def noise(depth: int = 32, *, scale: float = 0.1, stride: int = 1, grain: int = 1) -> Input:
     """Returns uniform noise in [0, scale) with `depth` channels: the official input (utils/common_utils.py, get_noise).
 
-    `grain`: of how many pixels the sides of a square are that share one value. The official input has 1; with 8 the network gets no fine
-    texture to begin with, which it would have to smooth away, and restores sooner (benchmarks/results/grain.md).
+    `grain`: of how many pixels the sides of a square are that share one value. The official input has 1; with 8 super-resolution by 4 and
+    deblurring restore better and sooner, other tasks do not (benchmarks/results/grain.md).
     """
 
     def sample(key, problem):
