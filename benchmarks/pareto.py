@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks import turns
-from dipjax import inputs, problem, psfs, recipes, train
+from dipjax import inputs, operators, problem, psfs, recipes, train
 from dipjax.generators import blocks
 from dipjax.optimizers import adam, cosine
 
@@ -92,7 +92,7 @@ def make_problem(data, task, name, size):
         return problem.inpainting(truth, random.random((size, size)) > 0.5, truth=truth)
     if task == "deblur":
         psf = psfs.gaussian(2)
-        blurred = problem.deblurring(truth, psf).operator(truth)
+        blurred = operators.Blur(psf)(truth)
         return problem.deblurring(np.clip(blurred + random.normal(0, 1 / 255, truth.shape), 0, 1), psf, truth=truth)
     small = Image.fromarray(pixels).resize((size // 4, size // 4), Image.Resampling.LANCZOS)
     return problem.super_resolution(np.asarray(small, np.float32) / 255, 4, truth=truth)

@@ -56,8 +56,8 @@ def fast_deblurring(channels: int = 3, *, num_steps: int = 1500, schedule: Sched
 
 def _fast(channels, num_steps, schedule, *, input_noise, upsample=blocks.nearest, grain=1):
     # Against the official setting: 32 channels instead of 128, nearest doubling, which fits in half the steps and costs less of them,
-    # and 8 input channels instead of 32, which spares drawing most of the noise. A grain, where it was found to
-    # help; perhaps because it sets the input apart from the jitter, which is as strong. Denoising and large holes lose by it.
+    # and 8 input channels instead of 32, which spares drawing most of the noise. A grain only where it was found to help: denoising and
+    # holes lose by it.
     return Recipe(
         Skip(channels, down=(32,) * 5, up=(32,) * 5, upsample=upsample),
         inputs.noise(8, grain=grain),

@@ -1,5 +1,6 @@
 """The tables of benchmarks/paper.py: they measure by the published protocols, keep what is finished, and go on where they stopped."""
 
+import dataclasses
 import json
 from operator import itemgetter
 
@@ -9,8 +10,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import paper
+from dipjax import inputs, recipes, train
 from dipjax import paper as published
-from dipjax import recipes, train
 from tests.conftest import mixer_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -166,6 +167,14 @@ def test_rows_of_other_settings_are_refused(data, capsys):
     with pytest.raises(SystemExit, match="steps 2 instead of 3; name another file"):
         paper.main(arguments(data, "denoising", "--images", "house", "--steps", 3))
     assert (data / "report.json").read_text() == before
+
+
+def test_rows_of_another_input_are_refused(data, monkeypatch):
+    paper.main(arguments(data, "denoising", "--images", "house", "--steps", 2))
+    other = dataclasses.replace(tiny(3, 2), input=inputs.noise(4, scale=1.0, grain=2))
+    monkeypatch.setitem(paper.SETTINGS, ("denoising 25", "fast"), lambda channels, **steps: other)
+    with pytest.raises(SystemExit, match="input noise.*grain=1.* instead of noise.*grain=2"):
+        paper.main(arguments(data, "denoising", "--images", "house", "--steps", 2))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"rows": {}}', '{"settings": [], "rows": {}}', '{"settings": {}, "rows": []}'])
