@@ -1,7 +1,7 @@
 """Does it restore as well as the paper says? The official tables, with the published numbers beside ours.
 
     python benchmarks/paper.py denoising|superres|inpainting|text|bsd68 --data DIR --json FILE --markdown FILE [--recipe fast|paper] ...
-    python benchmarks/paper.py ensemble --data DIR --images house [--crop 128] --json FILE --markdown FILE [--figure FILE.png]
+    python benchmarks/paper.py ensemble --data DIR --images house --json FILE --markdown FILE [--figure FILE.png]
 
 `DIR` holds `cset9/`, `set5/`, `set14/`, `inpaint11/`, `dip/inpainting/` and `bsd68/`. Finished rows are kept in the JSON file: the same
 command continues where it was interrupted. PSNR is in dB, of an estimate clipped to [0, 1], against the peak 1:
@@ -264,30 +264,38 @@ def load(path, mode):
     return picture if mode == "RGB" else picture[..., None]
 
 
+def middle(picture, side):
+    """Returns the middle `(side, side, C)` of a picture, or all of it where it is smaller or `side` is None."""
+    top, left = (max(0, length - side) // 2 if side else 0 for length in picture.shape[:2])
+    return picture[top:, left:][:side, :side]
+
+
 def make_task(name, options):
     path = options.data / FILES[options.table][name]
     # One draw for each picture of a table, whichever others are restored with it.
     random = np.random.default_rng([options.rng, list(FILES[options.table]).index(name)])
     gray = options.table in {"inpainting", "bsd68"}
-    picture = load(path, "L" if gray else "RGB")
+    picture = middle(load(path, "L" if gray else "RGB"), options.crop)
     if options.table == "superres":
         return superres_task(picture, options.factor)
-    if getattr(options, "crop", None):
-        top, left = (max(0, side - options.crop) // 2 for side in picture.shape[:2])
-        picture = picture[top : top + options.crop, left : left + options.crop]
     truth = picture.astype(np.float32) / 255
     if options.table == "inpainting":
         return inpainting_task(truth, random.random(truth.shape[:2]) > 0.5)
     if options.table == "text":
-        return inpainting_task(truth, load(path.with_name(f"{name}_mask.png"), "L")[..., 0] > 127)
+        return inpainting_task(truth, middle(load(path.with_name(f"{name}_mask.png"), "L"), options.crop)[..., 0] > 127)
     return denoising_task(truth, options.sigma, random, "gray" if gray else "RGB")
 
 
 def variant(options):
-    """Returns what the settings and the published numbers are listed under, as in "superres 4"."""
+    """Returns what the settings are listed under, as in "superres 4"."""
     number = {"superres": "factor", "inpainting": None, "text": None}.get(options.table, "sigma")
     table = options.table.replace("ensemble", "denoising")
     return f"{table} {getattr(options, number)}" if number else table
+
+
+def title(options):
+    """Returns what the published numbers are listed under: the variant; and what names a part of the pictures, for which there are none."""
+    return variant(options) + (f", middle {options.crop} x {options.crop}" if options.crop else "")
 
 
 def make_recipe(options, height=None, width=None):
@@ -352,7 +360,7 @@ def measure(name, options, show):
     psnr_single, psnr_average = result.metrics.psnr[alive], result.metrics.psnr_average[alive]
     row["single"], row["averaged"], row["mean"] = _each(task, singles), _each(task, averages), task.scores(mean)
     row["best_single"], row["best_averaged"] = np.nanmax(psnr_single, -1).tolist(), np.nanmax(psnr_average, -1).tolist()
-    steps = [step for step in PUBLISHED_CURVES.get((variant(options), name), ()) if step <= result.num_steps]
+    steps = [step for step in PUBLISHED_CURVES.get((title(options), name), ()) if step <= result.num_steps]
     row["curve"] = {step: [float(psnr[:, step - 1].mean()) for psnr in (psnr_single, psnr_average)] for step in steps}
     return row, {"input": task.input, "single": singles[0], "mean": mean}
 
@@ -463,10 +471,10 @@ def make_settings(options):
         "backtracking": recipe.backtracking,
         "seeds": options.seeds,
         "rng": options.rng,
+        "budget": options.budget,
+        "crop": options.crop,
     }
-    return (
-        settings | {"budget": options.budget} | ({"members": options.members, "crop": options.crop} if options.table == "ensemble" else {})
-    )
+    return settings | ({"members": options.members} if options.table == "ensemble" else {})
 
 
 def choose(options):
@@ -485,7 +493,7 @@ def choose(options):
 
 def numbers(name, row, metric, options):
     """Returns the columns of one row, None where there is no number."""
-    values = {"input": row["input"][metric], "published": PUBLISHED.get((variant(options), metric), {}).get(name)}
+    values = {"input": row["input"][metric], "published": PUBLISHED.get((title(options), metric), {}).get(name)}
     if row["alive"]:
         values |= {column: float(np.mean(row[column][metric])) for column in ("single", "averaged", "mean")}
         if metric == METRICS[options.table][-1]:
@@ -523,7 +531,7 @@ def table(rows, metric, options):
             averages = [_average(column) for column in zip(*done.values(), strict=True)]
             seconds = f"{sum(rows[name]['seconds'] for name in done):.0f} in all"
             lines.append(_cells(f"**average of {len(done)} of {len(names)}**", averages, "", "", seconds))
-        published = PUBLISHED_AVERAGES.get((variant(options), metric, folder))
+        published = PUBLISHED_AVERAGES.get((title(options), metric, folder))
         if done and published:
             lines.append(_cells(f"**published average of {len(names)}**", [published.get(column) for column in COLUMNS], "", "", ""))
     return lines
@@ -533,7 +541,7 @@ def curves(rows, options):
     """Writes the PSNR at the steps of which the authors show a frame."""
     lines = []
     for (where, name), published in PUBLISHED_CURVES.items():
-        ours = rows.get(name, {}).get("curve") if where == variant(options) else None
+        ours = rows.get(name, {}).get("curve") if where == title(options) else None
         if ours:
             lines += [f"{name}, {METRICS[options.table][-1]}, over the steps:", ""]
             lines += ["| step | published | single | averaged |", "|---" * 4 + "|"]
@@ -578,9 +586,9 @@ def markdown(report, options):
     else:
         lines = []
         for metric in METRICS[options.table]:
-            lines += [f"{variant(options)}, PSNR in dB, {metric}", "", *table(rows, metric, options), ""]
+            lines += [f"{title(options)}, PSNR in dB, {metric}", "", *table(rows, metric, options), ""]
         lines += curves(rows, options)
-        source = SOURCES.get(variant(options))
+        source = SOURCES.get(title(options))
         lines.append(f"Published: {source}." if source else "No published numbers.")
         lines.append(f"Best over the run is of {METRICS[options.table][-1]}.")
     about = f"{settings['generator']} of {settings['input']}, steps {settings['steps']}, jitter {settings['jitter']:.3g}"
@@ -656,6 +664,7 @@ def parse(argv):
     common.add_argument("--steps", type=partial(positive, int), help="those of the recipe if not given")
     common.add_argument("--recipe", choices=("fast", "paper"), default="fast")
     common.add_argument("--rng", type=int, default=0, help="of the seeds, the noise and the masks")
+    common.add_argument("--crop", type=partial(positive, int), metavar="PIXELS", help="only the middle of each picture")
     common.add_argument("--budget", type=partial(positive, float), metavar="SECONDS", help="for a picture, without compilation")
     common.add_argument("--json", type=Path, required=True, metavar="FILE", help="keeps the finished rows")
     common.add_argument("--markdown", type=Path, required=True, metavar="FILE")
@@ -671,9 +680,6 @@ def parse(argv):
             one.add_argument("--set", choices=("set5", "set14"), help="both if not given")
         if name == "ensemble":
             one.add_argument("--members", nargs="+", choices=MEMBERS, default=list(MEMBERS), help="of the mixed ensemble")
-            one.add_argument(
-                "--crop", type=partial(positive, int), metavar="PIXELS", help="the middle of each picture; all of it if not given"
-            )
             one.add_argument("--figure", type=Path, metavar="FILE.png")
         else:
             one.add_argument("--pictures", type=Path, metavar="DIR")

@@ -177,6 +177,24 @@ def test_rows_of_another_input_are_refused(data, monkeypatch):
         paper.main(arguments(data, "denoising", "--images", "house", "--steps", 2))
 
 
+def test_of_a_part_of_the_pictures_nothing_is_published(data):
+    whole, mask = (np.asarray(Image.open(data / "dip/inpainting" / name)) for name in ("kate.png", "kate_mask.png"))
+    task = paper.make_task("kate", paper.parse(arguments(data, "text", "--crop", 10))).problem
+    assert np.array_equal(task.truth, whole[3:13, 4:14] / np.float32(255))
+    assert np.array_equal(task.operator.known[..., 0], mask[3:13, 4:14] > 127)
+    assert paper.make_task("bird", paper.parse(arguments(data, "superres", "--crop", 40))).problem.shape == (32, 32, 3)
+    assert paper.make_task("house", paper.parse(arguments(data, "inpainting", "--crop", 17))).problem.shape == (16, 17, 1)
+
+    paper.main(arguments(data, "inpainting", "--images", "house", "--steps", 2, "--crop", 8))
+    text = (data / "report.md").read_text()
+    assert "inpainting, middle 8 x 8, PSNR in dB, raw" in text
+    assert "No published numbers." in text
+    assert "39.16" not in text
+    assert "--crop 8" in text
+    with pytest.raises(SystemExit, match="crop 8 instead of None"):
+        paper.main(arguments(data, "inpainting", "--images", "house", "--steps", 2))
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"rows": {}}', '{"settings": [], "rows": {}}', '{"settings": {}, "rows": []}'])
 def test_a_report_that_is_none_is_refused_and_stays(data, content):
     (data / "report.json").write_text(content)
