@@ -66,6 +66,7 @@ SETTINGS = {  # name: what it makes of the fast recipe
     **{f"grain {side}": _grain(side) for side in (1, 2, 4, 8, 16)},
     "bilinear, grain 8": lambda recipe: _grain(8)(_net(upsample=blocks.bilinear)(recipe)),
     "rate 0.003": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.003, recipe.num_steps)),
+    "bilinear, rate 0.003": lambda recipe: SETTINGS["rate 0.003"](_net(upsample=blocks.bilinear)(recipe)),
     "rate 0.02": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps)),
     "rate 0.02, cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps, cosine)),
     "cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.01, recipe.num_steps, cosine)),
