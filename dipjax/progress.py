@@ -136,15 +136,16 @@ def _bar(num_steps, budget, describe):
 
 @contextlib.contextmanager
 def _lines(num_steps, budget, describe, every: float = 5.0):
-    last_line, compiled = -every, False
+    last_line, written = -every, None
 
     def show(snapshot, elapsed):
-        nonlocal last_line, compiled
-        just_compiled = snapshot is not None and not compiled
+        nonlocal last_line, written
+        nothing_new = snapshot is not None and snapshot is written
+        just_compiled = snapshot is not None and written is None
         done = snapshot is not None and snapshot.num_steps == num_steps
-        if not just_compiled and not done and elapsed < last_line + every:
+        if nothing_new or (not just_compiled and not done and elapsed < last_line + every):
             return
-        last_line, compiled = elapsed, snapshot is not None
+        last_line, written = elapsed, snapshot
         if snapshot is None:
             line = f"compiling, {duration(elapsed)}"
         elif just_compiled:

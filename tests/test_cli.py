@@ -20,7 +20,7 @@ from flax import linen as nn
 from PIL import Image
 
 import dipjax
-from dipjax import cli, doctor, images, inputs, optimizers, recipes
+from dipjax import cli, doctor, images, inputs, optimizers, progress, recipes
 from dipjax.train import Recipe
 
 RNG = np.random.default_rng(0)
@@ -549,6 +549,18 @@ def test_lines_on_stderr_tell_of_compilation_and_steps(run):
     assert lines[-1].startswith("step 2/2, loss 0.")
     assert all(word in lines[-1] for word in ("PSNR", "steps/s", "left"))
     assert "step 2/2" not in out
+
+
+def test_a_slow_step_is_told_once(capsys):
+    metrics = (np.full((1, 9), 0.5),) * 3
+    step = progress.Snapshot(np.zeros((1, 2, 2, 1)), np.array([True]), metrics, 3, seconds=1.0, compile_seconds=1.0)
+    with progress._lines(9, None, progress._describer(None)) as show:
+        show(None, 0.0)
+        show(step._replace(num_steps=0), 4.0)
+        for seconds in (10.0, 20.0, 30.0):
+            show(step, seconds)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["compiling", "compiled in 1.0 s", "step 3/9"]
 
 
 def test_a_bar_in_a_terminal_shows_step_loss_psnr_speed_and_time_left(run, monkeypatch):
