@@ -70,6 +70,8 @@ SETTINGS = {  # name: what it makes of the fast recipe
     "rate 0.02": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps)),
     "rate 0.02, cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.02, recipe.num_steps, cosine)),
     "cosine": lambda recipe: dataclasses.replace(recipe, optimizer=adam(0.01, recipe.num_steps, cosine)),
+    "average 0.98": lambda recipe: dataclasses.replace(recipe, smoothing=0.98),
+    "average 0.995": lambda recipe: dataclasses.replace(recipe, smoothing=0.995),
     "RAdam": lambda recipe: dataclasses.replace(recipe, optimizer=optax.radam(0.01)),
     "half the jitter": lambda recipe: dataclasses.replace(recipe, input_noise=recipe.input_noise / 2),
     "half the jitter, cosine": lambda recipe: dataclasses.replace(
