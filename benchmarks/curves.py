@@ -22,7 +22,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.generators import make_problems
-from dipjax import paper, problem, train
+from dipjax.core import loop as train
+from dipjax.operators import problem
+from dipjax.recipes import paper
 
 SETTINGS = {"house": ("denoise", paper.denoising), "butterfly": ("superres", paper.super_resolution)}
 

@@ -28,8 +28,11 @@ def make_runs(arguments):
     """Returns {name: (number of runs, recipe, states, problem, layout, problem_axis)} of what one process measures."""
     import jax
 
-    from dipjax import batching, problem, recipes, train
+    from dipjax.core import layouts as batching
+    from dipjax.core import loop as train
     from dipjax.generators import Skip, blocks
+    from dipjax.operators import problem
+    from dipjax.recipes import fast as recipes
 
     width, pictures = (arguments.width,) * 5, np.random.default_rng(0).random((max(arguments.runs), arguments.size, arguments.size, 3))
     recipe = recipes.for_generator(Skip(down=width, up=width, upsample=getattr(blocks, arguments.doubling)), num_steps=1000)
@@ -50,7 +53,7 @@ def make_runs(arguments):
 def dipjax_worker(arguments):
     import jax
 
-    from dipjax import train
+    from dipjax.core import loop as train
 
     runs = make_runs(arguments)
     if arguments.check:

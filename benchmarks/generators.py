@@ -21,7 +21,10 @@ import jax
 import numpy as np
 
 from benchmarks.recipe_trials import make_problem, pictures
-from dipjax import metrics, named, recipes, train
+from dipjax import metrics
+from dipjax.core import loop as train
+from dipjax.generators import registry as named
+from dipjax.recipes import fast as recipes
 
 ROWS = {
     "fast recipe": None,

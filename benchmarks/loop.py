@@ -15,8 +15,11 @@ import jax
 import numpy as np
 import optax
 
-from dipjax import batching, inputs, problem, train
+from dipjax.core import layouts as batching
+from dipjax.core import loop as train
+from dipjax.fitting import inputs
 from dipjax.generators.skip import Skip
+from dipjax.operators import problem
 
 
 def seconds(function) -> float:

@@ -61,7 +61,12 @@ def since(start):
 def measure_dipjax(size, setting, num_steps, *, remat):
     import jax
 
-    from dipjax import batching, memory, paper, problem, recipes, train
+    from dipjax.core import layouts as batching
+    from dipjax.core import loop as train
+    from dipjax.large import memory
+    from dipjax.operators import problem
+    from dipjax.recipes import fast as recipes
+    from dipjax.recipes import paper
 
     make = {"fast": recipes.fast_denoising, "paper": paper.denoising}[setting]
     recipe = make(3, num_steps=num_steps)

@@ -40,9 +40,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dipjax import generators, paper, problem, recipes, train
+from dipjax import generators
+from dipjax.app.report import describe as describe_setting
+from dipjax.core import loop as train
 from dipjax.generators import blocks
-from dipjax.report import describe as describe_setting
+from dipjax.operators import problem
+from dipjax.recipes import fast as recipes
+from dipjax.recipes import paper
 
 _SET5 = ["baby", "bird", "butterfly", "head", "woman"]
 _SET14 = [

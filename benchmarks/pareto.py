@@ -24,9 +24,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks import turns
-from dipjax import inputs, operators, problem, psfs, recipes, train
+from dipjax import operators
+from dipjax.core import loop as train
+from dipjax.fitting import inputs
+from dipjax.fitting.optimizers import adam, cosine
 from dipjax.generators import blocks
-from dipjax.optimizers import adam, cosine
+from dipjax.operators import problem, psfs
+from dipjax.recipes import fast as recipes
 
 PICTURES = {
     "denoise": ("cset9/image_House256rgb.png", "cset9/image_F16_512rgb.png", "cset9/image_Peppers512rgb.png"),

@@ -26,11 +26,13 @@ from benchmarks.torch_reference.downsampler import Downsampler
 from benchmarks.torch_reference.resnet import resnet
 from benchmarks.torch_reference.skip import skip
 from benchmarks.torch_reference.unet import UNet as MirrorUNet
-from dipjax import interop, operators, problem, resampling, train
+from dipjax import interop, operators
+from dipjax.core import loop as train
 from dipjax.generators import blocks
 from dipjax.generators.resnet import ResNet
 from dipjax.generators.skip import Skip
 from dipjax.generators.unet import UNet
+from dipjax.operators import problem, resampling
 
 TAPERED = (16, 32, 64, 128, 128, 128)
 WIDE, NARROW = (128,) * 5, (16,) * 3

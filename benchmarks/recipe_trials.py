@@ -21,9 +21,12 @@ import numpy as np
 import optax
 from PIL import Image
 
-from dipjax import inputs, metrics, operators, problem, psfs, train
+from dipjax import metrics, operators
+from dipjax.core import loop as train
+from dipjax.fitting import inputs
 from dipjax.generators import blocks
 from dipjax.generators.skip import Skip
+from dipjax.operators import problem, psfs
 
 BASE = {
     "width": 32, "levels": 5, "skip": 4, "up": "bilinear", "mix": True, "depth": 32, "steps": 1500, "lr": 0.01,

@@ -35,7 +35,9 @@ def dipjax_worker(arguments):
     import jax
     import jax.numpy as jnp
 
-    from dipjax import paper, problem, train
+    from dipjax.core import loop as train
+    from dipjax.operators import problem
+    from dipjax.recipes import paper
 
     size, width = arguments.size, (arguments.width,) * 5
     recipe = paper.denoising(3)

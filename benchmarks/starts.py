@@ -28,8 +28,11 @@ import numpy as np
 
 from benchmarks import turns
 from benchmarks.pareto import PICTURES, make_problem, make_recipe
-from dipjax import inputs, metrics, problem, train
+from dipjax import metrics
+from dipjax.core import loop as train
+from dipjax.fitting import inputs
 from dipjax.generators import blocks
+from dipjax.operators import problem
 
 CHUNK = 50  # steps between two values of a curve
 HALF_STEPS = 400

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from benchmarks import turns
-from dipjax import startup
+from dipjax.app import startup
 
 CONTESTANTS = ("PyTorch, official", "dipjax, official", "dipjax, fast, 1 seed", "dipjax, fast, 4 seeds", "PyTorch, ConvDecoder of deepinv")
 _OFFICIAL = {"PyTorch, official": "PyTorch", "dipjax, official": "dipjax"}
@@ -32,7 +32,8 @@ def make_dipjax(arguments):
     import dataclasses
 
     from benchmarks.curves import SETTINGS, make_problem
-    from dipjax import recipes, train
+    from dipjax.core import loop as train
+    from dipjax.recipes import fast as recipes
 
     task, official = SETTINGS[arguments.picture]
     if "official" in arguments.worker:
@@ -45,7 +46,8 @@ def make_dipjax(arguments):
 
 
 def dipjax_curve(arguments):
-    from dipjax import metrics, train
+    from dipjax import metrics
+    from dipjax.core import loop as train
 
     recipe, keys, task = make_dipjax(arguments)
     curve = []
@@ -58,7 +60,8 @@ def dipjax_curve(arguments):
 def dipjax_steps(arguments):
     import jax
 
-    from dipjax import batching, train
+    from dipjax.core import layouts as batching
+    from dipjax.core import loop as train
 
     recipe, keys, task = make_dipjax(arguments)
     layout = batching.default(keys.size * task.shape[0] * task.shape[1])

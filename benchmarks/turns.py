@@ -15,7 +15,7 @@ from datetime import date
 
 import numpy as np
 
-from dipjax import startup
+from dipjax.app import startup
 
 
 def serve(measure: Callable[[], dict]) -> None:

@@ -1,27 +1,14 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import (
-    batching,
-    generators,
-    inputs,
-    interop,
-    losses,
-    memory,
-    metrics,
-    named,
-    operators,
-    optimizers,
-    paper,
-    parameter_noise,
-    problem,
-    psfs,
-    recipes,
-    resampling,
-    tiling,
-)
-from .problem import Problem
-from .restoration import deblur, dejpeg, denoise, flash, inpaint, super_resolve
-from .train import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
+from . import generators, interop, metrics, operators, recipes
+from .core import layouts
+from .core.loop import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
+from .core.problem import Problem
+from .fitting import inputs, losses, optimizers, parameter_noise
+from .large import memory, tiling
+from .operators import problem, psfs, resampling
+from .recipes import paper
+from .tasks.restoration import deblur, dejpeg, denoise, flash, inpaint, super_resolve
 
 __version__: str
 
@@ -31,7 +18,6 @@ __all__ = [
     "Recipe",
     "Result",
     "State",
-    "batching",
     "deblur",
     "dejpeg",
     "denoise",
@@ -42,10 +28,10 @@ __all__ = [
     "inputs",
     "interop",
     "iterate",
+    "layouts",
     "losses",
     "memory",
     "metrics",
-    "named",
     "operators",
     "optimizers",
     "paper",

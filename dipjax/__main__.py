@@ -2,6 +2,6 @@
 
 import sys
 
-from dipjax.cli import main
+from dipjax.app.cli import main
 
 sys.exit(main())

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dipjax import resampling
 from dipjax.generators import blocks
 from dipjax.generators.resnet import ResNet
 from dipjax.generators.skip import Skip, at_level
 from dipjax.generators.unet import UNet
+from dipjax.operators import resampling
 
 _OIHW, _IOHW, _SAME = (3, 2, 0, 1), (2, 3, 0, 1), None
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")

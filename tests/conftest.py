@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from dipjax import inputs
+from dipjax.core.loop import Recipe
+from dipjax.fitting import inputs
 from dipjax.generators.skip import Skip
-from dipjax.train import Recipe
 
 ADAM = optax.adam(0.01)
 TINY = {"down": (4, 4), "up": (4, 4), "skip": (2, 2)}

@@ -23,7 +23,7 @@ from benchmarks import (
     time_to_quality,
     turns,
 )
-from dipjax import recipes
+from dipjax.recipes import fast as recipes
 from tests.conftest import Mixer, mixer_recipe, skip_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

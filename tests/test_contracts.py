@@ -10,8 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax import batching, inputs, losses, named, operators, optimizers, paper, parameter_noise, problem, psfs, recipes, resampling
+from dipjax import operators
+from dipjax.core import layouts as batching
+from dipjax.fitting import inputs, losses, optimizers, parameter_noise
 from dipjax.generators import DCGAN, ConvDecoder, DeepDecoder, Plain, Positional, ResNet, Siren, Skip, TextureNet, UNet, blocks
+from dipjax.generators import registry as named
+from dipjax.operators import problem, psfs, resampling
+from dipjax.recipes import fast as recipes
+from dipjax.recipes import paper
 from tests.conftest import Mixer, mixer_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

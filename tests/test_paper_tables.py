@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import paper
-from dipjax import inputs, recipes, train
-from dipjax import paper as published
+from dipjax.core import loop as train
+from dipjax.fitting import inputs
+from dipjax.recipes import fast as recipes
+from dipjax.recipes import paper as published
 from tests.conftest import mixer_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

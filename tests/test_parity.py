@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import traverse_util
 from scipy import stats
 
-from dipjax import interop, operators, problem, psfs, resampling
+from dipjax import interop, operators
 from dipjax.generators import blocks
 from dipjax.generators.conv_decoder import ConvDecoder
 from dipjax.generators.dcgan import DCGAN
@@ -20,6 +20,7 @@ from dipjax.generators.resnet import ResNet
 from dipjax.generators.skip import Skip
 from dipjax.generators.texture_net import TextureNet
 from dipjax.generators.unet import UNet
+from dipjax.operators import problem, psfs, resampling
 
 torch = pytest.importorskip("torch", reason="the mirrors of the official networks need PyTorch")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dipjax
-from dipjax import train
+from dipjax.core import loop as train
 from dipjax.generators import blocks
 from dipjax.generators import conv as convolution
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dipjax import resampling
 from dipjax.generators import conv as convolution
+from dipjax.operators import resampling
 
 
 def uniform_fan_in(fan_in: int) -> Callable:

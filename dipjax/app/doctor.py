@@ -1,0 +1,95 @@
+"""`dipjax doctor`: what this machine has, and whether it works."""
+
+import os
+import platform
+import shutil
+import time
+from importlib import metadata
+from pathlib import Path
+
+_SAFE_PILLOW = (12, 3)  # earlier ones have known holes in their decoders
+_PLUGINS = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt", "libtpu", "jax-metal")
+
+
+def run() -> int:
+    """Prints the findings; returns 0, or 1 if JAX cannot compute."""
+    versions = {name: _version(name) for name in ("dipjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", *_PLUGINS)}
+    print(f"python    {platform.python_version()} on {platform.platform()}")
+    for name, version in versions.items():
+        if version or name not in _PLUGINS:
+            print(f"{name:9} {version or 'not installed'}")
+    folder, free = Path.cwd(), shutil.disk_usage(Path.cwd()).free
+    print(f"folder    {folder}, {'writable' if os.access(folder, os.W_OK) else 'NOT writable'}, {free / 2**30:.1f} GiB free")
+    for name in sorted(os.environ):
+        if name.startswith(("JAX_", "XLA_")):
+            print(f"variable  {name}={os.environ[name]}")
+    error = _compute()
+    for warning in [*_warnings(versions), *([f"the test computation failed: {error}"] if error else [])]:
+        print(f"WARNING   {warning}")
+    return 1 if error else 0
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _warnings(versions):
+    jaxlib = versions["jaxlib"]
+    for name, version in versions.items():
+        if version and name.startswith("jax-cuda") and version != jaxlib:
+            yield f"{name} {version} does not match jaxlib {jaxlib}; run: pip install -U 'jax[{name.split('-')[1]}]'"
+    pillow = versions["pillow"] or "0"
+    if tuple(int(part) for part in pillow.split(".")[:2] if part.isdecimal()) < _SAFE_PILLOW:
+        yield f"Pillow {pillow} is older than {'.'.join(map(str, _SAFE_PILLOW))}; update it before opening files of strangers"
+    if shutil.which("nvidia-smi") and not any(versions[name] for name in _PLUGINS):
+        yield "there is an NVIDIA driver but no JAX plugin for it; run: pip install 'dipjax[cuda12]'"
+
+
+def _advice(num_devices, num_cores):
+    if num_devices > 1 or num_cores == 1:
+        return ""
+    return f"; the commands use one device per core, in Python set JAX_NUM_CPU_DEVICES={num_cores} before JAX starts"
+
+
+def _cache(jax, startup):
+    """Says where compiled programs are kept, without making a folder."""
+    if theirs := jax.config.jax_compilation_cache_dir:
+        return f"{theirs}, used (JAX_COMPILATION_CACHE_DIR)"
+    try:
+        folder = startup.cache_folder()
+    except RuntimeError as error:
+        return f"none: {error}"
+    used = "used only with --compilation-cache on" if jax.default_backend() == "cpu" else "used by the commands"
+    kept = len(list(folder.glob("*-cache"))) if folder.is_dir() else 0
+    return f"{folder}, {used}, {kept} programs kept"
+
+
+def _compute():
+    """Computes a gradient and compares it with NumPy's; returns what went wrong, or None."""
+    try:
+        import jax
+        import numpy as np
+
+        from dipjax.app import startup
+        from dipjax.core import layouts as batching
+        from dipjax.recipes import fast as recipes
+
+        for device in jax.devices():
+            print(f"device    {device.id}: {device.device_kind} ({device.platform})")
+        if jax.default_backend() == "cpu":
+            print(f"cores     {startup.num_cores()}{_advice(jax.local_device_count(), startup.num_cores())}")
+        print(f"cache     {_cache(jax, startup)}")
+        print(f"defaults  recipe {recipes.choose('denoise').__name__}, batching {batching.default().__name__}")
+        matrix = np.random.default_rng(0).random((64, 64), np.float32)
+        start = time.perf_counter()
+        with jax.default_matmul_precision("highest"):
+            gradient = jax.jit(jax.grad(lambda x: ((matrix @ x) ** 2).sum()))(matrix)
+        if not np.allclose(gradient, 2 * matrix.T @ (matrix @ matrix), rtol=1e-3):
+            return "a gradient has the wrong value"
+        print(f"test      a gradient is right, compiled and computed in {time.perf_counter() - start:.2f} s")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,82 @@
+"""The figure of a restoration: the pictures above, the curves below."""
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dipjax.app.report import Report
+
+_PANEL = 3.3  # inches, the width of one picture
+_MOST_SHOWN = 1000  # pixels on a side, more than the figure has room for
+
+
+def figure(report: Report) -> bytes:
+    """Returns the figure as a file of the kind that the suffix of `--plot` names."""
+    height, width, _ = report.restored.shape
+    picture_height = _PANEL * min(max(height / width, 0.4), 2.0)
+    sheet = Figure(figsize=(4 * _PANEL + 0.8, picture_height + 3.6), dpi=150, layout="constrained")
+    sheet.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    above, below = sheet.subfigures(2, 1, height_ratios=(picture_height + 0.5, 3.1))
+    _draw_pictures(above, report)
+    _draw_curves(below, report)
+    file = io.BytesIO()
+    sheet.savefig(file, format=report.options.plot.rpartition(".")[2].lower())
+    return file.getvalue()
+
+
+def _draw_pictures(sheet, report):
+    axes = sheet.subplots(1, 4)
+    num_alive = int(report.followed.snapshot.alive.sum())
+    scores = report.scores or {}
+    enlarged = ", enlarged" if report.options.task == "superres" else ""
+    one = scores["seeds"][report.single] if scores else None
+    _draw_picture(axes[0], report.before, f"input{enlarged}", scores.get("input"))
+    _draw_picture(axes[1], report.each[report.single], "one seed", one)
+    _draw_picture(axes[2], report.restored, f"mean of {num_alive} seed{'s' * (num_alive > 1)}", scores.get("ensemble"))
+    std = _shrunk(report.std).mean(axis=-1)
+    spread = axes[3].imshow(std, cmap="magma", vmin=0, vmax=max(std.max(), 1e-3))  # a single seed has none
+    axes[3].set_title("standard deviation over seeds\n(mean over channels)", fontsize=10)
+    sheet.colorbar(spread, ax=axes[3], shrink=0.8)
+    for axis in axes:
+        axis.set_axis_off()
+
+
+def _draw_picture(axis, image, title, scores):
+    image = _shrunk(image)
+    image = image if image.shape[-1] == 3 else image.mean(axis=-1)
+    below = f"PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}" if scores else ""
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+    axis.set_title(f"{title}\n{below}", fontsize=10)
+
+
+def _shrunk(image):
+    stride = -(-max(image.shape[:2]) // _MOST_SHOWN)
+    return image[::stride, ::stride]
+
+
+def _draw_curves(sheet, report):
+    snapshot = report.followed.snapshot
+    loss, psnr, psnr_average = (metric[:, : snapshot.num_steps] for metric in snapshot.metrics)
+    steps = np.arange(1, snapshot.num_steps + 1)
+    has_psnr = bool(np.isfinite(psnr).any())
+    axes = np.atleast_1d(sheet.subplots(1, 1 + has_psnr))
+    marker = "." if len(steps) == 1 else ""  # one step is no line
+    for seed in range(len(loss)):
+        style = {"color": f"C{seed % 10}", "marker": marker}
+        axes[0].semilogy(steps, loss[seed], **style, linewidth=0.8, label=f"seed {seed}")
+        if has_psnr:
+            axes[1].plot(steps, psnr[seed], **style, linewidth=0.5, alpha=0.35)
+            axes[1].plot(steps, psnr_average[seed], **style, linewidth=1.4, label=f"seed {seed}")
+    axes[0].set_ylabel("loss")
+    axes[0].set_title("data fit", fontsize=10)
+    if has_psnr:
+        axes[1].axhline(report.scores["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
+        axes[1].set_ylabel("PSNR (dB)")
+        axes[1].set_title("running average of the outputs; faint: the outputs themselves", fontsize=10)
+    for axis in axes:
+        axis.set_xlabel("step, tile after tile" if report.grid else "step")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        if len(loss) <= 10:
+            axis.legend(fontsize=8, frameon=False)

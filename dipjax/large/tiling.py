@@ -1,0 +1,272 @@
+"""Large pictures: tiles that overlap, every one restored by runs of its own, and blended.
+
+All tiles have one shape, so that one compiled program serves them all, one tile after the other: memory is that of one tile, and time
+grows with the number of pixels. What a tile knows of the picture is what the operator's `cut` gives it, see `operators`. A
+picture that one tile covers is restored as if there were no tiles, bit for bit.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from dipjax.core import loop as train
+from dipjax.core.loop import Recipe, Result
+from dipjax.core.problem import Problem
+from dipjax.large import memory
+
+_SIDES = (1024, 768, 512, 384, 256, 192, 128)  # of tiles that are chosen automatically: the settings were found at 128 to 512
+_SHARE = 0.8  # of the memory there is, which a restoration may need before tiles are chosen for it
+_PICTURES = 4  # of every seed, that are held at the size of the whole: what is being made, and copies to show and to write
+_PIXELS_PER_SECOND = 2**24  # of all seeds; to show the whole picture more often would slow the work down
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the tiles lie in an image: one for every pair of a top and a left edge."""
+
+    shape: tuple[int, int]  # (H, W) of the image
+    tile: tuple[int, int]  # height and width
+    tops: tuple[int, ...]
+    lefts: tuple[int, ...]
+    overlap: int  # of neighbours, at least
+    reach: int  # pixels at a tile's inner edges of which nothing is taken
+
+    @property
+    def parts(self) -> list[tuple[slice, slice]]:
+        """The rows and columns of every tile."""
+        height, width = self.tile
+        return [(slice(top, top + height), slice(left, left + width)) for top in self.tops for left in self.lefts]
+
+    def windows(self) -> Iterator[np.ndarray]:
+        """Yields the weight of every tile's pixels `(h, w, 1)`; over any pixel of the image they sum to one."""
+        axes = zip(self.shape, self.tile, (self.tops, self.lefts), strict=True)
+        down, across = (_weights(*axis, self.overlap, self.reach) for axis in axes)
+        return (np.multiply.outer(rows, columns)[..., None] for rows in down for columns in across)
+
+    def __str__(self) -> str:
+        """Says it for people."""
+        (height, width), rows, columns = self.tile, len(self.tops), len(self.lefts)
+        return f"{columns} x {rows} tiles of {width} x {height} pixels, which overlap by at least {self.overlap}"
+
+
+class Plan(NamedTuple):
+    """How a problem will be restored."""
+
+    grid: Grid | None  # None without tiles
+    reason: str  # why the tiles were chosen, empty where the caller chose
+
+
+def plan(
+    recipe: Recipe,
+    problem: Problem,
+    num_seeds: int,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    batching: Callable | None = None,
+) -> Plan:
+    """Decides on tiles and refuses what cannot be done; nothing is compiled.
+
+    Args:
+      recipe: the method.
+      problem: the data.
+      num_seeds: the runs of each tile.
+      tile: side of the tiles in pixels of the image, rounded down to what the operator can cut; 0 for none, however large the image;
+        None for the largest that fits the memory, and none where the whole image does.
+      overlap: pixels that neighbours share; None for an eighth of the tile, and more where the operator reaches farther.
+      batching: a layout, as for `train.restore`.
+
+    Raises:
+      ValueError: the tiles do not fit the operator, or not the memory there is.
+    """
+    if tile == 0:
+        return Plan(None, "")
+    needed = partial(memory.needed, recipe, num_seeds=num_seeds, layout=batching)
+    free, height, width = memory.available(), *problem.shape[:2]
+    if tile is None:
+        whole = needed(problem) if free else 0
+        if whole <= _SHARE * (free or 0):
+            return Plan(None, "")
+        reason = f"the whole picture would need about {_gigabytes(whole)} of memory, and there are {_gigabytes(free)}"
+        sides = [side for side in _SIDES if side < max(height, width)] or [_SIDES[-1]]
+    else:
+        reason, sides = "", [tile]
+    for side in sides:
+        grid = _grid(problem, side, overlap)
+        if grid is None:
+            return Plan(None, "")
+        least = needed(_check(problem, grid)) + _PICTURES * 4 * num_seeds * math.prod(problem.shape)
+        if free is None or least <= (_SHARE if tile is None else 1) * free:
+            return Plan(grid, reason)
+    seeds = f"{num_seeds} seed{'s' * (num_seeds > 1)}"
+    raise ValueError(
+        f"tile: found {sides[-1]} pixels, which with {seeds} would need about {_gigabytes(least)} of memory where there are"
+        f" {_gigabytes(free)}; take smaller tiles, fewer seeds or a smaller network."
+    )
+
+
+def iterate(
+    recipe: Recipe,
+    keys: Array,
+    problem: Problem,
+    grid: Grid | None,
+    *,
+    batching: Callable | None = None,
+    budget: float | None = None,
+) -> Iterator[Result]:
+    """Yields the result so far, as `train.iterate` does, of which it is the whole where `grid` is None.
+
+    Until a tile has begun, its part of the images shows the measurement. Where a seed diverges in a tile, the mean of the others
+    stands in for it there; where all do, they count as diverged and the work ends. Of the state, only `average` and `alive` are the
+    whole picture's, the rest belongs to the latest tile; the metrics `(K, num_tiles * num_steps)` and `num_steps` count the steps of
+    all tiles, one tile after the other.
+
+    Args:
+      recipe: the method.
+      keys: `(K,)` from `train.seeds`; the runs of tile t take `fold_in(key, t)`.
+      problem: the data, not stacked.
+      grid: where the tiles lie, see `plan`.
+      batching: a layout, as for `train.restore`.
+      budget: seconds that the caller has, of which every tile takes an equal share.
+    """
+    if grid is None:
+        yield from train.iterate(recipe, keys, problem, batching=batching)
+        return
+    problem, parts, start = jax.tree.map(np.asarray, problem), grid.parts, time.perf_counter()
+    shown = _enlarged(problem.measurement, problem.shape)
+    images, alive = np.repeat(shown[None], keys.size, axis=0), np.ones(keys.size, bool)
+    history = train.Metrics(*(np.full((keys.size, len(parts) * recipe.num_steps), np.nan, np.float32) for _ in train.Metrics._fields))
+    taken, seconds, compile_seconds = 0, 0.0, 0.0
+    chunk_seconds = max(0.5, images.size / problem.shape[-1] / _PIXELS_PER_SECOND)
+    for index, (part, window) in enumerate(zip(parts, grid.windows(), strict=True)):
+        tile = jax.tree.map(jax.numpy.asarray, cut(problem, *part))
+        tile_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+        before, end = images[:, *part].copy(), np.inf
+        for now in train.iterate(recipe, tile_keys, tile, batching=batching, chunk_seconds=chunk_seconds):
+            living = np.asarray(now.alive)
+            if not now.num_steps:
+                end = _end(budget, start, len(parts) - index)  # what the compilation took is shared by all
+            else:
+                images[:, *part] = before + window * (_of_the_living(np.asarray(now.images), living) - shown[part])
+            alive[:] = living.any()
+            for all_steps, values in zip(history, now.metrics, strict=True):
+                all_steps[:, taken : taken + now.num_steps] = values[:, : now.num_steps]
+            whole = now.state._replace(average=images.copy(), alive=alive.copy())
+            spent = (taken + now.num_steps, seconds + now.seconds, compile_seconds + now.compile_seconds)
+            yield Result(whole, jax.tree.map(np.copy, history), *spent, over_seeds=True)
+            if now.num_steps and time.perf_counter() >= end:
+                break
+        taken, seconds, compile_seconds = spent
+        if not alive.any():
+            return
+
+
+def restore(
+    recipe: Recipe,
+    keys: Array,
+    problem: Problem,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    batching: Callable | None = None,
+    callback: Callable[[Result], bool | None] | None = None,
+) -> Result:
+    """Restores one image, however large: `plan`, and the whole of `iterate`, whose arguments these are.
+
+    Example:
+      >>> result = tiling.restore(recipe, train.seeds(0, 4), problem.denoising(noisy), tile=512)  # doctest: +SKIP
+    """
+    grid = plan(recipe, problem, keys.size, tile=tile, overlap=overlap, batching=batching).grid
+    for result in iterate(recipe, keys, problem, grid, batching=batching):
+        if callback and callback(result):
+            break
+    return result
+
+
+def cut(problem: Problem, rows: slice, columns: slice) -> Problem:
+    """Returns the problem of a part of the image: everything that belongs to it, and the operator that measured it."""
+    measurement, operator = problem.operator.cut(problem.measurement, rows, columns, problem.shape)
+    shape = (rows.stop - rows.start, columns.stop - columns.start, problem.shape[2])
+    truth, guide = (None if image is None else image[rows, columns] for image in (problem.truth, problem.guide))
+    return Problem(measurement, operator, shape, truth, guide)
+
+
+def _grid(problem, tile, overlap):
+    """Returns the grid, None where one tile covers the image."""
+    operator = problem.operator
+    if not hasattr(operator, "cut"):
+        raise ValueError(
+            f"tile: found the operator {type(operator).__name__}, which cannot be cut into tiles, expected one with `cut`,"
+            " see `operators`; 0 restores the picture as a whole."
+        )
+    stride, reach = operator.stride, operator.reach
+    side = tile // stride * stride
+    height, width = (min(side, size) for size in problem.shape[:2])
+    if (height, width) == problem.shape[:2]:
+        return None
+    overlap = max(side // 8, 2 * reach + 16) if overlap is None else overlap
+    overlap = -(-overlap // stride) * stride
+    if not 2 * reach < overlap < side:
+        raise ValueError(
+            f"tile: found tiles of {side} pixels that overlap by {overlap}, expected an overlap of more than {2 * reach}, twice what one"
+            " measured pixel sees beyond its own, and less than the tile; take larger tiles or another overlap."
+        )
+    starts = (_starts(size, length, overlap, stride) for size, length in zip(problem.shape, (height, width), strict=False))
+    return Grid(problem.shape[:2], (height, width), *starts, overlap, reach)
+
+
+def _check(problem, grid):
+    """Returns one of the tiles, after a look at them all."""
+    problem = jax.tree.map(np.asarray, problem)
+    for part in grid.parts:
+        tile = cut(problem, *part)
+    return tile
+
+
+def _starts(size, length, overlap, stride):
+    """Returns where tiles begin, evenly spread from edge to edge, at multiples of the stride."""
+    num_tiles = 1 if size == length else -(-(size - overlap) // (length - overlap))
+    return tuple(int(start) * stride for start in np.linspace(0, (size - length) // stride, num_tiles).round())
+
+
+def _weights(size, length, starts, overlap, reach):
+    """Returns the weights `(num_tiles, length)` along one axis: raised cosines at inner edges, which sum to one over the image."""
+    inwards = np.arange(length) + 0.5 - reach  # from the edge of what is taken
+    ramp = np.sin(0.5 * np.pi * (inwards / (overlap - 2 * reach)).clip(0, 1)) ** 2
+    flat = np.ones(length)
+    weights = [(ramp if start else flat) * (ramp[::-1] if start + length < size else flat) for start in starts]
+    total = np.zeros(size)
+    for weight, start in zip(weights, starts, strict=True):
+        total[start : start + length] += weight
+    return np.float32([weight / total[start : start + length] for weight, start in zip(weights, starts, strict=True)])
+
+
+def _enlarged(measurement, shape):
+    """Returns the measurement at the size of the image: pixels repeated, and the edges where it is only a little smaller."""
+    axes = []
+    for size, large in zip(measurement.shape[:2], shape[:2], strict=True):
+        times = large // size
+        axes.append(((np.arange(large) - (large - times * size) // 2) // times).clip(0, size - 1))
+    return measurement[np.ix_(*axes)]
+
+
+def _of_the_living(images, living):
+    dead = ~living[:, None, None, None]
+    return np.where(dead, images[living].mean(0), images) if living.any() and dead.any() else images
+
+
+def _end(budget, start, num_left):
+    """Returns when a tile must end that begins now: after its share of the time that is left; whoever follows ends the last one."""
+    now = time.perf_counter()
+    return np.inf if budget is None or num_left == 1 else now + (start + budget - now) / num_left
+
+
+def _gigabytes(num_bytes):
+    return f"{num_bytes / 2**30:.1f} GiB"

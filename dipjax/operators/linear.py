@@ -1,0 +1,188 @@
+"""Degradation operators A: what turned the image we want into the measurement we have.
+
+An operator is a callable pytree: `operator(image (H, W, C)) -> measurement`. Arrays (a mask, a psf) are leaves, so that many
+pictures with many masks are one batch and nothing recompiles; what decides shapes is static. All operators here are linear. To add
+one, write a small `flax.struct.dataclass` with `__call__`; any user function works as `jax.tree_util.Partial(function, arrays)`.
+
+An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
+shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
+same structure for every part of one size; `reach` says how many pixels of the image around its own one measured pixel
+depends on, and `stride` of which number of pixels the sides of a part must be multiples. `cut` works on NumPy arrays.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from dipjax.operators import resampling
+
+
+@struct.dataclass
+class Identity:
+    """Leaves the image as it is: denoising."""
+
+    reach, stride = 0, 1
+
+    def __call__(self, image: Array) -> Array:
+        """Returns `image`."""
+        return image
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, and its operator."""
+        del shape
+        return measurement[rows, columns], self
+
+
+@struct.dataclass
+class Mask:
+    """Keeps the known pixels and sets the others to zero: inpainting.
+
+    Note the polarity: `known` is 1 where a pixel was measured, as in the paper; the functions for people (`dipjax.inpaint` and the
+    command line) take the opposite, a mask that is True where a pixel is to be filled.
+    """
+
+    known: Array  # (H, W, 1) or (H, W, C), 1 where measured
+    reach, stride = 0, 1
+
+    def __call__(self, image: Array) -> Array:
+        """Returns `image * known`."""
+        return image * self.known
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, and its operator."""
+        del shape
+        known = self.known[rows, columns]
+        if not known.any():
+            raise ValueError(
+                f"tile: found no known pixel in rows {rows.start} to {rows.stop} and columns {columns.start} to {columns.stop},"
+                " expected some in every tile; take tiles larger than the holes."
+            )
+        return measurement[rows, columns], Mask(known)
+
+
+@struct.dataclass
+class Blur:
+    """Convolves every channel with a point spread function: deblurring.
+
+    Computed with fast Fourier transforms, whose cost does not grow with the psf.
+
+    boundary "reflect": the scene outside the frame mirrors it; same size. "circular": it repeats; same size. "valid": nothing is
+    assumed, the measurement `(H - k + 1, W - l + 1, C)` holds only pixels whose whole psf lies inside the image.
+    """
+
+    psf: Array  # (k, l), sums to one, centre at (k // 2, l // 2)
+    boundary: str = struct.field(pytree_node=False, default="reflect")
+    stride = 1
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the convolution of `image` with the psf."""
+        (k, l), (height, width, _) = self.psf.shape, image.shape
+        if self.boundary == "circular":
+            kernel = jnp.zeros((height, width)).at[:k, :l].set(self.psf)
+            return _fourier_product(image, jnp.roll(kernel, (-(k // 2), -(l // 2)), (0, 1)))
+        if self.boundary not in {"reflect", "valid"}:
+            raise ValueError(f'boundary: found {self.boundary!r}, expected "reflect", "circular" or "valid".')
+        if self.boundary == "reflect":
+            # Convolution flips the psf: the pixels after the centre reach back before the image.
+            before, after = (k - 1 - k // 2, l - 1 - l // 2), (k // 2, l // 2)
+            image = jnp.pad(image, ((before[0], after[0]), (before[1], after[1]), (0, 0)), mode="reflect")
+        rows, columns = image.shape[:2]
+        # The product is circular: only its first k - 1 rows and l - 1 columns are spoilt, and those are dropped.
+        canvas = jnp.pad(image, ((0, _fast_size(rows) - rows), (0, _fast_size(columns) - columns), (0, 0)))
+        kernel = jnp.zeros(canvas.shape[:2]).at[:k, :l].set(self.psf)
+        return _fourier_product(canvas, kernel)[k - 1 : rows, l - 1 : columns]
+
+    @property
+    def reach(self) -> int:
+        """How far a measured pixel sees."""
+        return max(self.psf.shape) // 2
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, without the pixels that see more than the part, and its operator."""
+        k, l = self.psf.shape
+        if self.boundary == "valid":
+            return measurement[rows.start : rows.stop - k + 1, columns.start : columns.stop - l + 1], self
+        margins = [(size - 1 - size // 2, size // 2) for size in (k, l)]
+        seen = _seen((rows, columns), shape, margins, wraps=self.boundary == "circular")
+        return measurement[rows, columns] * seen, Compose((self, Mask(seen)))
+
+
+def _seen(part, shape, margins, *, wraps=False, stride=1):
+    """Marks the measured pixels (h, w, 1) that depend on no image outside of a part: those within `margins` of its new edges do."""
+    axes = []
+    for piece, size, (before, after) in zip(part, shape, margins, strict=False):
+        seen = np.ones((piece.stop - piece.start) // stride, np.float32)
+        whole = piece.stop - piece.start == size
+        if not whole and (wraps or piece.start > 0):
+            seen[:before] = 0
+        if not whole and (wraps or piece.stop < size):
+            seen[seen.size - after :] = 0
+        axes.append(seen)
+    return np.multiply.outer(*axes)[..., None]
+
+
+def _fourier_product(image, kernel):
+    spectrum = jnp.fft.rfft2(image, axes=(0, 1)) * jnp.fft.rfft2(kernel)[..., None]
+    return jnp.fft.irfft2(spectrum, s=image.shape[:2], axes=(0, 1))
+
+
+def _fast_size(size: int) -> int:
+    """The next length without prime factors above 5."""
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 1
+
+
+@struct.dataclass
+class Downsample:
+    """Shrinks the image by an integer factor, `(H, W, C) -> (H / factor, W / factor, C)`: super-resolution.
+
+    `kernel` is one of `resampling.LANCZOS2` (the official operator), `LANCZOS3`, `BICUBIC` (Pillow's) or `BOX`.
+    """
+
+    factor: int = struct.field(pytree_node=False)
+    kernel: resampling.Kernel = struct.field(pytree_node=False, default=resampling.LANCZOS2)
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the smaller image."""
+        return resampling.shrink(image, self.factor, self.kernel)
+
+    @property
+    def stride(self) -> int:
+        """The pixels of the image along a side of a measured one."""
+        return self.factor
+
+    @property
+    def reach(self) -> int:
+        """How far a measured pixel sees."""
+        return self._margin() * self.factor
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, without the pixels that see more than the part, and its operator."""
+        small = tuple(slice(part.start // self.factor, part.stop // self.factor) for part in (rows, columns))
+        seen = _seen((rows, columns), shape, [(self._margin(),) * 2] * 2, stride=self.factor)
+        return measurement[small] * seen, Compose((self, Mask(seen)))
+
+    def _margin(self):
+        return int(np.ceil(self.kernel.support - 0.5))
+
+
+@struct.dataclass
+class Compose:
+    """Applies several operators one after the other, the first one first: `Compose((blur, downsample))`."""
+
+    operators: tuple[Callable[[Array], Array], ...]
+
+    def __call__(self, image: Array) -> Array:
+        """Returns `operators[-1](... operators[0](image))`."""
+        for operator in self.operators:
+            image = operator(image)
+        return image

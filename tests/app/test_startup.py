@@ -1,0 +1,152 @@
+"""What the command line sets before JAX starts, in processes of their own where JAX must not have started."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jaxlib
+import pytest
+
+from dipjax.app import cli, demo, doctor, startup
+
+ROOT = Path(__file__).parents[1]
+COUNT = "import sys; from dipjax import startup; startup.use_cores(int(sys.argv[1])); import jax; print(jax.local_device_count())"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The cache's folder under a home of its own; afterwards JAX is as before."""
+    before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield tmp_path / "cache" / "dipjax" / "xla" / f"{jaxlib.__version__}-{jax.default_backend()}"
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def python(code, *arguments, **variables):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    environment = clean | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | variables
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("num_runs", [1, 2, 1000])
+def test_there_are_as_many_cpu_devices_as_cores_but_no_more_than_runs(num_runs):
+    assert python(COUNT, num_runs) == [str(min(startup.num_cores(), num_runs))]
+
+
+@pytest.mark.parametrize("variables", [{"JAX_NUM_CPU_DEVICES": "3"}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}])
+def test_the_users_number_of_devices_counts(variables):
+    assert python(COUNT, 2, **variables) == ["3"]
+
+
+def test_where_jax_has_started_the_number_of_devices_is_left_alone(monkeypatch):
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    startup.use_cores(2)
+    assert "JAX_NUM_CPU_DEVICES" not in os.environ
+
+
+def test_the_demo_has_the_seeds_that_the_command_line_expects():
+    assert demo._SETTINGS[demo._SETTINGS.index("--seeds") + 1] == str(cli._DEMO_SEEDS)
+
+
+@pytest.mark.parametrize("command", ["denoise x.png --seeds 2", "demo -o /dev/null/x"])
+def test_a_command_asks_for_the_devices_before_jax_is_imported(command):
+    code = f"""
+import os, sys
+from dipjax.app import cli, startup
+startup.num_cores = lambda: 8
+cli.main({command.split()})
+print(os.environ["JAX_NUM_CPU_DEVICES"])
+"""
+    assert python(code)[-1] == "2"
+
+
+def test_the_cache_is_private_and_off_on_a_cpu_unless_asked_for(folder):
+    assert startup.use_cache("off") is startup.use_cache("auto") is None
+    assert not folder.exists()
+    assert startup.use_cache("on") is None
+    assert jax.config.jax_compilation_cache_dir == str(folder)
+    assert {path.stat().st_mode & 0o777 for path in (folder, *folder.parents[:2])} == {0o700}
+    assert startup.use_cache("on") is None  # a second time
+
+
+def test_the_cache_is_on_where_there_is_an_accelerator(folder, monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert startup.use_cache("auto") is None
+    assert jax.config.jax_compilation_cache_dir == str(folder.with_name(f"{jaxlib.__version__}-gpu"))
+
+
+def test_the_users_own_cache_counts(folder):
+    jax.config.update("jax_compilation_cache_dir", "theirs")
+    assert startup.use_cache("on") is None
+    assert jax.config.jax_compilation_cache_dir == "theirs"
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_folder_that_others_can_write_or_that_is_a_link_is_refused(folder, level, tmp_path):
+    path = (folder, *folder.parents)[level]
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.mkdir()
+    path.chmod(0o777)
+    assert str(path) in startup.use_cache("on")
+    path.rmdir()
+    path.symlink_to(tmp_path, target_is_directory=True)
+    assert str(path) in startup.use_cache("on")
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_cache_that_cannot_be_made_is_a_note_and_no_failure(folder, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    assert startup.use_cache("on").startswith("compiled programs are not kept: ")
+
+
+def test_doctor_says_where_the_cache_is_and_what_to_set_for_more_devices(folder, capsys, monkeypatch):
+    monkeypatch.setattr(startup, "num_cores", lambda: 6)
+    assert doctor.run() == 0
+    out = capsys.readouterr().out
+    assert f"{folder}, used only with --compilation-cache on" in out
+    assert ("JAX_NUM_CPU_DEVICES=6" in out) == (jax.local_device_count() == 1)
+    assert not folder.exists()
+
+
+@pytest.fixture
+def started_again(monkeypatch):
+    """Collects what would replace this process; huge pages can be had."""
+    calls = []
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(startup, "_huge_pages_wait_to_be_asked_for", lambda: True)
+    monkeypatch.setattr(startup.os, "execve", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+def test_a_program_starts_again_with_the_same_arguments_and_huge_pages(started_again, monkeypatch):
+    monkeypatch.setattr(startup.sys, "orig_argv", ["python", "-m", "dipjax", "denoise", "a b.png"])
+    startup.use_huge_pages()
+    ((program, arguments, environment),) = started_again
+    assert program == startup.sys.executable
+    assert arguments == [startup.sys.executable, "-m", "dipjax", "denoise", "a b.png"]
+    assert environment == startup.os.environ | startup.HUGE_PAGES
+
+
+def test_a_program_does_not_start_again_where_that_is_decided_or_of_no_use(started_again, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+    startup.use_huge_pages()
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    monkeypatch.setattr(startup, "_huge_pages_wait_to_be_asked_for", lambda: False)
+    startup.use_huge_pages()
+    assert not started_again
+
+
+def test_a_program_goes_on_where_it_cannot_start_again(started_again, monkeypatch):
+    def refuse(*arguments):
+        raise OSError
+
+    monkeypatch.setattr(startup.os, "execve", refuse)
+    startup.use_huge_pages()
+    assert not started_again
