@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dipjax.core.loop import Recipe
+from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
 from dipjax.generators.skip import Skip
 
@@ -40,13 +40,13 @@ def picture(height=9, width=8, channels=1, seed=0):
     return np.random.default_rng(seed).random((height, width, channels), np.float32)
 
 
-def mixer_recipe(channels=1, num_steps=7, **options):
+def mixer_recipe(channels=1, **options):
     options = {"optimizer": ADAM, "input_noise": 0.03, "smoothing": 0.9} | options
-    return Recipe(Mixer(channels), inputs.noise(4, scale=1.0), num_steps, **options)
+    return Recipe(Mixer(channels), inputs.Noise(4, scale=1.0), **options)
 
 
-def skip_recipe(channels=1, num_steps=7):
-    return Recipe(Skip(channels, **TINY), inputs.noise(4), num_steps, ADAM, input_noise=0.03)
+def skip_recipe(channels=1):
+    return Recipe(Skip(channels, **TINY), inputs.Noise(4), ADAM, input_noise=0.03)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The method, to be read in fifteen minutes: `loop` first, then `drive`, which calls it, and the records they share."""

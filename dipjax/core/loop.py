@@ -1,15 +1,13 @@
 """The method: fit a generator f(z) to one measurement y by minimising loss(A f(z), y), and average its outputs.
 
-Every function here is written for one image and one key, a *run*; `batching` lays many runs out. The loop is `run`, and there is no
-other. It knows neither generators nor operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the data).
+Every function here is traced, and written for one image and one key: a *run*. There is no other loop. It knows neither generators nor
+operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the data). What the host does around it is in `drive`.
 """
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import inspect
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,127 +16,66 @@ import optax
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from dipjax import metrics
-from dipjax.core import hashing, layouts
+from dipjax import hashing
 from dipjax.core.problem import Problem
-from dipjax.fitting import losses
+from dipjax.core.recipe import MSE, Recipe
+from dipjax.core.state import Kept, Metrics, State, psnr
 
+LONGEST_CHUNK = 1000  # steps that one call of the compiled loop can take: so long is the room for their metrics
 _PERFECT_FIT = 100.0  # dB; an exact fit is no reason to undo all that follows
 _CALMING = 0.9  # what a good step leaves of a raised tolerance for bad ones
 _FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; from step 990 on it is the official one
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The method. Hashable: it decides the compiled program, and equal recipes share one."""
-
-    generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (h, w, D)) -> (H, W, C) or larger
-    input: Callable[[Array, Problem], Array]  # (key, problem) -> z (h, w, D), see `inputs`
-    num_steps: int
-    optimizer: optax.GradientTransformation
-    loss: losses.Loss = losses.mse
-    penalty: losses.Penalty | None = None
-    input_noise: float = 0.0  # standard deviation of the normal noise added to z afresh in every step
-    smoothing: float = 0.99  # weight of the past in the exponential average of the outputs; 0 keeps the last output
-    backtracking: float | None = None  # dB; a step whose output fits the measurement so much worse than the last is undone
-    precision: str | None = None  # of matrix products and convolutions, see `jax.default_matmul_precision`
-
-
-class Kept(NamedTuple):
-    """What backtracking returns to: the last step that was not undone."""
-
-    fit: Array  # (), PSNR of the prediction against the measurement
-    tolerance: Array  # (), dB; doubles with every step that is undone, so that no run tries the same for ever
-    params: Any
-    opt_state: Any
-
-
-class State(NamedTuple):
-    """What the next step of one run needs."""
-
-    step: Array  # (), int32
-    key: Array  # ()
-    z: Array  # (h, w, D), (H, W, D) for most generators
-    params: Any
-    opt_state: Any
-    average: Array  # (H, W, C), the estimate
-    alive: Array  # (), bool; False for good after the first step that is not finite
-    kept: Kept | None  # None without backtracking
-
-
-class Metrics(NamedTuple):
-    """What a human reads of one step; the PSNRs are NaN without a truth."""
-
-    loss: Array  # ()
-    psnr: Array  # (), of this step's output
-    psnr_average: Array  # (), of the estimate
-
-
-class Result(NamedTuple):
-    """The state of all runs after some steps. `...` is the shape of the keys: (), (K,) seeds, or (N,) or (N, K) with N problems."""
-
-    state: State  # leaves (..., ...)
-    metrics: Metrics  # NumPy arrays (..., num_steps)
-    num_steps: int  # taken by every run
-    seconds: float  # spent in steps, compilation not counted
-    compile_seconds: float
-    over_seeds: bool  # whether the last axis of the keys runs over seeds of one problem
-
-    @property
-    def images(self) -> Array:
-        """Every run's estimate, `(..., H, W, C)`."""
-        return self.state.average
-
-    @property
-    def alive(self) -> Array:
-        """Which runs are finite, `(...)`."""
-        return self.state.alive
-
-    @property
-    def image(self) -> Array:
-        """The estimate: the mean over the living seeds, `(H, W, C)` or `(N, H, W, C)`; NaN where no seed lives."""
-        return self._over_living_seeds(self.images)
-
-    @property
-    def std(self) -> Array:
-        """The standard deviation over the living seeds, per pixel and channel; zero for a single seed."""
-        if not self.over_seeds:
-            return jnp.zeros_like(self.images)
-        return jnp.sqrt(self._over_living_seeds((self.images - jnp.expand_dims(self.image, -4)) ** 2))
-
-    def _over_living_seeds(self, values):
-        if not self.over_seeds:
-            return jnp.where(self.alive[..., None, None, None], values, jnp.nan)
-        return jnp.mean(values, axis=-4, where=self.alive[..., None, None, None])
-
-
-def seeds(key: Array | int, num_seeds: int) -> Array:
-    """Returns the keys `(num_seeds,)` of an ensemble; seed k is the same however many there are."""
-    key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
-    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
-
-
-@partial(jax.jit, static_argnames="recipe")
 def init(recipe: Recipe, key: Array, problem: Problem) -> State:
-    """Draws the input and the parameters of one run."""
+    """Draws the input and the parameters of one run: jitted, and the one program that does so, whoever asks."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, problem))):
+        return _init(recipe, key, problem)
+    # It runs once: on a CPU, code that is not optimised is ready in half of the time.
+    return _initialiser(quick=jax.default_backend() == "cpu")(recipe, key, problem)
+
+
+@cache
+def _initialiser(*, quick):
+    options = {"xla_backend_optimization_level": 0} if quick else None
+    return jax.jit(_init, static_argnames="recipe", compiler_options=options)
+
+
+def _init(recipe, key, problem):
     z_key, params_key, noise_key = jax.random.split(key, 3)
     z = recipe.input(z_key, problem)
     params = recipe.generator.init(hashing.light(params_key), z)
-    opt_state = recipe.optimizer.init(params)
-    kept = None if recipe.backtracking is None else Kept(jnp.float32(-jnp.inf), jnp.float32(recipe.backtracking), params, opt_state)
-    average = jnp.zeros(problem.shape, jnp.float32)
-    return State(jnp.int32(0), noise_key, z, params, opt_state, average, jnp.bool(True), kept)
+    opt_state = own_noise(recipe.transformation(0.0).init(params), noise_key)
+    average, *unknowns = jax.eval_shape(partial(generate, recipe), params, z, problem)
+    average, *unknowns = (jnp.zeros(array.shape, array.dtype) for array in (average, *unknowns))
+    kept = nothing_kept(recipe, problem, params, opt_state)
+    return State(jnp.int32(0), noise_key, z, params, opt_state, average, tuple(unknowns), jnp.bool(True), kept)
+
+
+def nothing_kept(recipe: Recipe, problem: Problem, params: Any, opt_state: Any) -> Kept | None:
+    """Returns what backtracking remembers before the first step."""
+    if recipe.backtracking is None:
+        return None
+    return Kept(jnp.array(-jnp.inf, problem.dtype), jnp.array(recipe.backtracking, problem.dtype), params, opt_state)
+
+
+def own_noise(opt_state: Any, key: Array) -> Any:
+    """Gives the optimizers that draw noise, such as `optax.add_noise`, a key that follows from the run's: seeds must differ."""
+    draws = lambda part: hasattr(part, "rng_key")  # noqa: E731, the field's name in optax
+    own = lambda part: part._replace(rng_key=_like(part.rng_key, jax.random.fold_in(key, 0))) if draws(part) else part  # noqa: E731
+    return jax.tree.map(own, opt_state, is_leaf=draws)
+
+
+def _like(old, key):
+    return key if jnp.issubdtype(old.dtype, jax.dtypes.prng_key) else jax.random.key_data(key).astype(old.dtype)
 
 
 @partial(jax.jit, static_argnames="recipe")
-def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, Metrics]:
+def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array | float = 0.0) -> tuple[State, Metrics]:
     """Takes one gradient step on loss(A f(z + noise), y) + penalty(f(z + noise)).
 
-    Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite
-    ends the run: its parameters and its average stay as they were. With `recipe.backtracking` a step whose output falls off by more
-    than so many dB (against the measurement) is undone: parameters and optimizer return to the last good step, the average never
-    sees the output, and the next step tries again with other noise, each time with twice the tolerance. The official notebooks do so
-    with 5 dB, but keep the optimizer and the average.
+    Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite ends
+    the run: its parameters and its average stay as they were. `progress`, from 0 to 1, is what schedules follow.
     """
     z = state.z
     if recipe.input_noise:  # drawing it takes time even where nothing of it is added
@@ -146,35 +83,69 @@ def train_step(recipe: Recipe, state: State, problem: Problem) -> tuple[State, M
         z = z + recipe.input_noise * noise
 
     def objective(params):
-        image = _generate(recipe, params, z, problem)
-        prediction = problem.operator(image)
+        image, *unknowns = generate(recipe, params, z, problem)
+        prediction = problem.operator(image, *unknowns)
         loss = recipe.loss(prediction, problem.measurement)
-        return loss + (recipe.penalty(image) if recipe.penalty else 0.0), (loss, image, prediction)
+        return loss + penalty(recipe, image, problem, progress), (loss, (image, tuple(unknowns)), prediction)
 
     # None must not override what the caller has set.
     with jax.default_matmul_precision(recipe.precision) if recipe.precision else contextlib.nullcontext():
-        (value, (loss, image, prediction)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    # What line searches and step-size rules of optax ask for; the others ignore it.
+        (value, (loss, output, prediction)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    # What optimizers ask for that draw noise, search along lines or choose their step; the others ignore it.
     extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
-    updates, opt_state = optax.with_extra_args_support(recipe.optimizer).update(grads, state.opt_state, state.params, **extra)
+    extra["key"] = jax.random.fold_in(state.key, state.step)
+    updates, opt_state = recipe.transformation(progress).update(grads, state.opt_state, state.params, **extra)
     params = optax.apply_updates(state.params, updates)
     # The window of the average grows to 1 / (1 - smoothing) steps, so that a short run is not dominated by its first outputs.
-    weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step + _FIRST_STEPS)).astype(image.dtype)
-    average = optax.incremental_update(image, state.average, weight)
+    weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step.astype(z.dtype) + _FIRST_STEPS))
+    average = optax.incremental_update(output, (state.average, state.unknowns), weight)
 
-    new, kept = (params, opt_state, average), None
+    new, kept = (params, opt_state, average), state.kept
     if recipe.backtracking is not None:
-        before = state.kept
-        fit = jnp.minimum(metrics.psnr(prediction, problem.measurement), _PERFECT_FIT)
-        good = fit >= before.fit - before.tolerance
-        new = _where(good, new, (before.params, before.opt_state, state.average))
-        calmed = jnp.maximum(recipe.backtracking, _CALMING * before.tolerance)
-        kept = _where(good, Kept(fit, calmed, state.params, state.opt_state), before._replace(tolerance=2 * before.tolerance))
+        new, kept = _undone_if_bad(recipe, state, problem, prediction, new)
+    alive = state.alive & jnp.isfinite(value) & _is_finite(updates) & _is_finite(output)
+    params, opt_state, (average, unknowns) = where(alive, new, (state.params, state.opt_state, (state.average, state.unknowns)))
+    now = _metrics(recipe, loss, output[0], average, problem)
+    return State(state.step + 1, state.key, state.z, params, opt_state, average, unknowns, alive, kept), now
 
-    alive = state.alive & jnp.isfinite(value) & _is_finite(updates) & jnp.isfinite(image).all()
-    params, opt_state, average = _where(alive, new, (state.params, state.opt_state, state.average))
-    state = State(state.step + 1, state.key, state.z, params, opt_state, average, alive, kept)
-    return state, Metrics(loss, _psnr(image, problem), _psnr(average, problem))
+
+def generate(recipe: Recipe, params: Any, z: Array, problem: Problem) -> tuple:
+    """Returns the image and what else the generator makes, such as a psf; what exceeds the size of the image is cropped."""
+    made = recipe.generator.apply(params, z)
+    image, *unknowns = made if isinstance(made, tuple) else (made,)
+    return image[tuple(slice(side) for side in problem.shape[:-1])], *unknowns
+
+
+def penalty(recipe: Recipe, image: Array, problem: Problem, progress: Array) -> Array | float:
+    """Returns the penalty of an image, which is told as much as it has arguments for."""
+    if recipe.penalty is None:
+        return 0.0
+    kinds = [parameter.kind for parameter in inspect.signature(recipe.penalty).parameters.values()]
+    num_taken = sum(kind in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD} for kind in kinds)
+    return recipe.penalty(*(image, problem, progress)[: max(num_taken, 1)])
+
+
+def _undone_if_bad(recipe, state, problem, prediction, new):
+    """Returns to the last good step where the output fits the measurement so much worse than the last; the official notebooks' rescue.
+
+    Parameters and optimizer return to the last good step, the average never sees the output, and the next step tries again with other
+    noise, each time with twice the tolerance. The notebooks do so with 5 dB, but keep the optimizer and the average.
+    """
+    before = state.kept
+    fit = jnp.minimum(-10 * jnp.log10(MSE()(prediction, problem.measurement)), _PERFECT_FIT)
+    good = fit >= before.fit - before.tolerance
+    new = where(good, new, (before.params, before.opt_state, (state.average, state.unknowns)))
+    calmed = jnp.maximum(recipe.backtracking, _CALMING * before.tolerance)
+    kept = Kept(fit, calmed.astype(fit.dtype), state.params, state.opt_state)
+    return new, where(good, kept, before._replace(tolerance=2 * before.tolerance))
+
+
+def _metrics(recipe, loss, image, average, problem):
+    known = problem.truth is not None
+    psnrs = (psnr(image, problem.truth), psnr(average, problem.truth)) if known else (None, None)
+    watched = tuple(function(average, problem) for function in recipe.watch)
+    worst = Metrics(jnp.inf, *((-jnp.inf, -jnp.inf) if known else (None, None)), (jnp.inf,) * len(watched))
+    return jax.tree.map(lambda value, bad: jnp.where(jnp.isnan(value), bad, value), Metrics(loss, *psnrs, watched), worst)
 
 
 def _is_finite(tree):
@@ -182,202 +153,45 @@ def _is_finite(tree):
     return jnp.isfinite(ravel_pytree(tree)[0]).all()
 
 
-def _where(condition, tree, other):
+def where(condition: Array, tree: Any, other: Any) -> Any:
+    """Returns one of two equal trees."""
     return jax.tree.map(partial(jnp.where, condition), tree, other)
 
 
-def _generate(recipe, params, z, problem):
-    """Returns the image; a generator that makes several pixels of each one of z may make more than fit."""
-    height, width, _ = problem.shape
-    return recipe.generator.apply(params, z)[:height, :width]
-
-
-def _psnr(image, problem):
-    return jnp.float32(jnp.nan) if problem.truth is None else metrics.psnr(image, problem.truth)
-
-
 @partial(jax.jit, static_argnames="recipe")
-def run(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int) -> tuple[State, Metrics]:
-    """Takes `num_steps` steps. The number is not static: any number, up to `recipe.num_steps`, is one compiled program.
+def chunk(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int, total: Array | int) -> tuple[State, Metrics]:
+    """Takes up to `LONGEST_CHUNK` steps of a run of `total`; neither number is static, so that any of them is one compiled program.
 
     Returns:
-      The state, and metrics `(recipe.num_steps,)` of which the first `num_steps` are filled and the rest NaN.
+      The state, and metrics `(LONGEST_CHUNK,)` of which the first `num_steps` are filled and the rest zero.
     """
-    history = Metrics(*[jnp.full(recipe.num_steps, jnp.nan, jnp.float32)] * len(Metrics._fields))
+    shapes = jax.eval_shape(partial(train_step, recipe), state, problem, jnp.zeros((), problem.dtype))[1]
+    history = jax.tree.map(lambda value: jnp.zeros(LONGEST_CHUNK, value.dtype), shapes)
+    total = jnp.asarray(total, jnp.int32).astype(problem.dtype)
 
     def step(i, carry):
         state, history = carry
-        state, now = train_step(recipe, state, problem)
+        state, now = train_step(recipe, state, problem, jnp.minimum(state.step.astype(problem.dtype) / total, 1))
         return state, jax.tree.map(lambda all_steps, value: all_steps.at[i].set(value), history, now)
 
     return lax.fori_loop(0, num_steps, step, (state, history))
 
 
-def _init_all(recipe, keys, problem, layout, problem_axis):
-    return _initialiser(quick=jax.default_backend() == "cpu")(recipe, keys, problem, layout, problem_axis)
-
-
-@cache
-def _initialiser(*, quick):
-    def initialise(recipe, keys, problem, layout, problem_axis):
-        return layout(partial(init, recipe), in_axes=(0, problem_axis))(keys, problem)
-
-    # Every seed runs it once: on a CPU, code that is not optimised is ready in half of the time.
-    options = {"xla_backend_optimization_level": 0} if quick else None
-    return jax.jit(initialise, static_argnames=("recipe", "layout", "problem_axis"), compiler_options=options)
-
-
-@partial(jax.jit, static_argnames=("recipe", "layout", "problem_axis"))
-def _run_all(recipe, states, problem, num_steps, layout, problem_axis):
-    return layout(partial(run, recipe), in_axes=(0, problem_axis, None))(states, problem, num_steps)
-
-
-def iterate(
-    recipe: Recipe,
-    keys: Array,
-    problem: Problem,
-    *,
-    problem_axis: int | None = None,
-    batching: Callable | None = None,
-    chunk_seconds: float = 0.5,
-) -> Iterator[Result]:
-    """Yields the result after the compilation, and then after every chunk of steps until `recipe.num_steps`.
-
-    Progress, plots, checkpoints, time limits and Ctrl-C live in the loop around it. Arguments are those of `restore`; a chunk holds
-    as many steps as take about `chunk_seconds`, at least one.
-    """
-    check(recipe, problem, problem_axis=problem_axis)
-    _check_keys(keys, problem, problem_axis)
-    layout = batching or layouts.default(keys.size * problem.shape[0] * problem.shape[1])
-    shape = keys.shape
-    over_seeds = len(shape) > (problem_axis is not None)
-    if problem_axis is not None and over_seeds:  # N problems with K seeds each are N K runs
-        problem = jax.tree.map(lambda leaf: jnp.repeat(leaf, shape[-1], axis=0), problem)
-    # Where runs are spread over devices, the last one is repeated until all devices have equally many; what is returned leaves it out.
-    num_runs, num_filled = keys.size, getattr(layout, "num_filled", lambda num_runs: num_runs)(keys.size)
-    keys = _repeat_last(keys.reshape(-1), num_filled)
-    problem = problem if problem_axis is None else jax.tree.map(partial(_repeat_last, num_runs=num_filled), problem)
-
-    start = time.perf_counter()
-    states = _init_all(recipe, keys, problem, layout, problem_axis)
-    # No step at all: this compiles the program that all chunks share.
-    states, _ = jax.block_until_ready(_run_all(recipe, states, problem, 0, layout, problem_axis))
-    compile_seconds, seconds = time.perf_counter() - start, 0.0
-
-    history = Metrics(*(np.full((num_runs, recipe.num_steps), np.nan, np.float32) for _ in Metrics._fields))
-    taken, chunk = 0, 1
-
-    def result():
-        unflatten = partial(jax.tree.map, lambda leaf: _first(leaf, num_runs).reshape(*shape, *leaf.shape[1:]))
-        so_far = jax.tree.map(np.copy, history)
-        return Result(unflatten(states), unflatten(so_far), taken, seconds, compile_seconds, over_seeds)
-
-    yield result()
-    while taken < recipe.num_steps and bool(states.alive.any()):
-        chunk = min(chunk, recipe.num_steps - taken)
-        start = time.perf_counter()
-        states, now = jax.block_until_ready(_run_all(recipe, states, problem, chunk, layout, problem_axis))
-        elapsed = time.perf_counter() - start
-        for all_steps, values in zip(history, now, strict=True):
-            all_steps[:, taken : taken + chunk] = np.asarray(values)[:num_runs, :chunk]
-        taken, seconds = taken + chunk, seconds + elapsed
-        yield result()
-        chunk = max(1, int(chunk * chunk_seconds / elapsed))
-
-
-def _repeat_last(array, num_runs):
-    missing = num_runs - array.shape[0]
-    return jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)]) if missing else array
-
-
-def _first(array, num_runs):
-    return array if array.shape[0] == num_runs else array[:num_runs]  # even a whole slice of every leaf takes time in every chunk
-
-
-def restore(
-    recipe: Recipe,
-    key: Array,
-    problem: Problem,
-    *,
-    problem_axis: int | None = None,
-    batching: Callable | None = None,
-    callback: Callable[[Result], bool | None] | None = None,
-) -> Result:
-    """Restores one image, or many: the whole of `iterate`.
-
-    Args:
-      recipe: the method.
-      key: one key `()` for one run; keys `(K,)` from `seeds` for K runs of one problem. With stacked problems, `(N,)` for one run of
-        each, or `(N, K)` for K seeds of each.
-      problem: the data; stacked along a first axis with `problem.stack` for `problem_axis=0`.
-      problem_axis: None, every run has the same problem; 0, run i has problem i.
-      batching: a layout from `batching`, or `jax.vmap`; None takes the fastest for this machine.
-      callback: called with the result so far about twice a second; returning True ends the restoration.
+def run(recipe: Recipe, state: State, problem: Problem, num_steps: int, total: int | None = None) -> tuple[State, Metrics]:
+    """Takes `num_steps` steps of a run that will have `total`, by default as many more: the compiled `chunk`, as often as it takes.
 
     Returns:
-      The result: its `image` is the mean over seeds, `std` their standard deviation, `images` every run's own.
+      The state, and metrics `(num_steps,)`.
 
-    Raises:
-      ValueError: the recipe does not fit the problem.
+    Example:
+      >>> state, metrics = run(recipe, init(recipe, key, problem), problem, 100)  # doctest: +SKIP
     """
-    for result in iterate(recipe, key, problem, problem_axis=problem_axis, batching=batching):
-        if callback and callback(result):
-            break
-    return result
-
-
-def check(recipe: Recipe, problem: Problem, *, problem_axis: int | None = None) -> None:
-    """Raises a ValueError where the recipe does not fit the problem; computes nothing."""
-    if problem_axis not in {None, 0}:
-        raise ValueError(f"problem_axis: found {problem_axis!r}, expected None or 0.")
-    if recipe.num_steps < 1:
-        raise ValueError(f"num_steps: found {recipe.num_steps}, expected at least 1.")
-    if recipe.backtracking is not None and not (recipe.backtracking > 0 and recipe.input_noise):
-        raise ValueError(
-            f"backtracking: found {recipe.backtracking} dB with input_noise {recipe.input_noise}, expected a positive number and some"
-            " noise, without which an undone step would be the same again."
-        )
-
-    if problem_axis == 0:
-        problem = jax.tree.map(lambda leaf: leaf[0], problem)
-    z = jax.eval_shape(recipe.input, jax.random.key(0), problem)
-    if z.ndim != 3:
-        raise ValueError(f"input: found z of shape {z.shape}, expected (H, W, D), or smaller by the stride of the generator.")
-    z, made = _shapes.eval_shape(recipe, problem)
-    # One row or column less of z must not suffice: the crop is for what exceeds a multiple of the stride.
-    excess = any(side < n or (k - 1) * side >= n * k for side, n, k in zip(made.shape, problem.shape[:2], z.shape, strict=False))
-    if made.ndim != 3 or made.shape[2] != problem.shape[2]:
-        raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
-    if excess:
-        raise ValueError(
-            f"input: found z of shape {z.shape}, of which the generator makes an image of shape {made.shape}, expected one for"
-            f" {problem.shape}; the `stride` of the input, see `inputs.noise`, must be that of the generator."
-        )
-    image = jax.ShapeDtypeStruct(problem.shape, made.dtype)
-    prediction = jax.eval_shape(lambda problem, image: problem.operator(image), problem, image)
-    if prediction.shape != problem.measurement.shape:
-        raise ValueError(
-            f"operator: found a prediction of shape {prediction.shape}, expected the measurement's {problem.measurement.shape}."
-        )
-    loss = jax.eval_shape(recipe.loss, prediction, problem.measurement)
-    if loss.shape != ():
-        raise ValueError(f"loss: found shape {loss.shape}, expected a scalar ().")
-    penalty = jax.eval_shape(recipe.penalty or (lambda image: jnp.zeros(())), image)
-    if penalty.shape != ():
-        raise ValueError(f"penalty: found shape {penalty.shape}, expected a scalar ().")
-
-
-@partial(jax.jit, static_argnames="recipe")  # never run: jit remembers what it has traced, and all tiles of a picture are alike
-def _shapes(recipe, problem):
-    state = init(recipe, jax.random.key(0), problem)
-    return state.z, recipe.generator.apply(state.params, state.z)
-
-
-def _check_keys(keys, problem, problem_axis):
-    """Refuses anything but typed keys of one of the shapes that `restore` documents."""
-    if not (isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)):
-        raise ValueError(f"key: found {type(keys).__name__}, expected typed keys from `jax.random.key` or `seeds`.")
-    first = () if problem_axis is None else jax.tree.leaves(problem)[0].shape[:1]
-    if keys.size == 0 or keys.shape[: len(first)] != first or keys.ndim > len(first) + 1:
-        expected = "() or (K,)" if problem_axis is None else f"({first[0]},) or ({first[0]}, K) for {first[0]} problems"
-        raise ValueError(f"key: found shape {keys.shape}, expected {expected}.")
+    total = state.step + num_steps if total is None else total
+    pieces, left = [], num_steps
+    while left or not pieces:
+        now = min(left, LONGEST_CHUNK)
+        state, metrics = chunk(recipe, state, problem, now, total)
+        pieces.append(jax.tree.map(lambda curve, now=now: curve[:now], metrics))
+        left -= now
+    join = np.concatenate if not isinstance(state.step, jax.core.Tracer) else jnp.concatenate
+    return state, jax.tree.map(lambda *curves: join(curves), *pieces)

@@ -4,6 +4,7 @@ Everything that may differ between the runs of one batch is a leaf here; only `s
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +14,30 @@ from jax import Array
 
 @struct.dataclass
 class Problem:
-    """What is known of one picture: `measurement = operator(image) + noise` with an image of `shape`."""
+    """What is known of one picture: `measurement = operator(image) + noise` with an image of `shape`.
 
-    measurement: Array  # (h, w, c)
-    operator: Callable  # any callable pytree (H, W, C) -> (h, w, c)
-    shape: tuple[int, int, int] = struct.field(pytree_node=False)  # (H, W, C)
-    truth: Array | None = None  # (H, W, C), read by the metrics alone
-    guide: Array | None = None  # (H, W, D), another picture of the scene, read by `inputs.guide` alone
+    Several problems of one kind make a batch: `stack` gives the leaves a first axis. What all of them share, such as a psf, can be kept
+    once: `problem_axis` of `restore` then says of each field, or of each leaf, whether it has that axis (0) or not (None).
+    """
+
+    measurement: Any  # (h, w, c), or any pytree of real or complex arrays
+    operator: Callable  # any callable pytree: image (..., C), and what else the generator makes -> the measurement
+    shape: tuple[int, ...] = struct.field(pytree_node=False)  # (H, W, C), or (..., C) with any number of axes of space
+    truth: Array | None = None  # (..., C), read by the metrics alone
+    guide: Array | None = None  # (..., D), another picture of the scene, read by `inputs.Guide` alone
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The type of the image and of all that is computed: that of the measurement's real numbers."""
+        return jnp.finfo(jnp.result_type(*jax.tree.leaves(self.measurement))).dtype
 
 
 def stack(problems: list[Problem]) -> Problem:
-    """Stacks problems of the same kind and size along a new first axis, for `restore(..., problem_axis=0)`."""
+    """Stacks problems of the same kind and size along a new first axis, for `restore(..., problem_axis=0)`.
+
+    Raises:
+      ValueError: they have other operators, sizes or fields.
+    """
     structures = {jax.tree.structure(problem) for problem in problems}
     shapes = {tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(problem)) for problem in problems}
     if len(structures) != 1 or len(shapes) != 1:
@@ -32,3 +46,32 @@ def stack(problems: list[Problem]) -> Problem:
             " restore pictures of different sizes in separate calls."
         )
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
+
+
+def spread(problem: Problem, axis: Any) -> list[bool]:
+    """Says of every leaf of a batch of problems whether it has one entry for each, from what the caller gave as `problem_axis`.
+
+    Args:
+      problem: the batch.
+      axis: 0 or None, or a `Problem` with these, or with trees of these, in its fields, as `in_axes` of `jax.vmap`.
+
+    Raises:
+      ValueError: something else.
+    """
+    fields = ("measurement", "operator", "truth", "guide")
+    axes = [getattr(axis, field) for field in fields] if isinstance(axis, Problem) else [axis] * len(fields)
+    flags = []
+    for field, given in zip(fields, axes, strict=True):
+        parts = [getattr(problem, field)]
+        marks = jax.tree.leaves(given, is_leaf=lambda leaf: leaf is None)
+        if not (given is None or isinstance(given, int)):
+            try:
+                structure = jax.tree.structure(given, is_leaf=lambda leaf: leaf is None)
+                parts = structure.flatten_up_to(parts[0])
+            except ValueError as error:
+                raise ValueError(f"problem_axis: found {given!r} for the {field}, which has another structure.") from error
+        if any(mark not in {None, 0} or isinstance(mark, bool) for mark in marks):
+            raise ValueError(f"problem_axis: found {axis!r}, expected None, 0, or a Problem with these in its fields.")
+        for part, mark in zip(parts, marks, strict=True):
+            flags += [mark == 0 and mark is not None] * len(jax.tree.leaves(part))
+    return flags

@@ -1,73 +1,103 @@
-"""Data-fit losses `(prediction, measurement) -> ()` and image penalties `(image (H, W, C)) -> ()`.
+"""Data-fit losses: values with `__call__(prediction, measurement) -> ()`.
 
-Losses are means over all elements, so that a weight means the same at every image size. Factories are cached: equal arguments give
-the same function, so that equal recipes are equal and nothing recompiles. To add one, add a function.
+Losses are means over all elements, so that a weight means the same at every image size; prediction and measurement are arrays or equal
+trees of arrays, real or complex. To add one, add a frozen dataclass, and a row to `REGISTRY`, where `--loss` finds it.
 """
 
-from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-Loss = Callable[[Array, Array], Array]
-Penalty = Callable[[Array], Array]
+from dipjax.core.recipe import MSE, mean_of
+
+__all__ = ["L1", "MSE", "REGISTRY", "Huber", "Maximise", "Poisson", "make"]
 
 
-def mse(prediction: Array, measurement: Array) -> Array:
-    """Returns the mean squared error: Gaussian noise, and the official loss of every task."""
-    return jnp.mean(optax.losses.squared_error(prediction, measurement))
+@dataclass(frozen=True)
+class L1:
+    """The mean absolute error: robust to a few pixels that are far off, such as salt and pepper."""
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `mean |prediction - measurement|`."""
+        return mean_of(jnp.abs, prediction, measurement)
 
 
-def l1(prediction: Array, measurement: Array) -> Array:
-    """Returns the mean absolute error: robust to a few pixels that are far off, such as salt and pepper."""
-    return jnp.mean(jnp.abs(prediction - measurement))
+@dataclass(frozen=True)
+class Huber:
+    """A loss that is quadratic for errors below `delta` and linear above; a smaller `delta` is closer to `L1`."""
+
+    delta: float = 0.1
+
+    def __post_init__(self):
+        _check_positive("delta", self.delta)
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns the mean of `e^2 / 2` or `delta (|e| - delta / 2)`."""
+        return mean_of(lambda error: optax.losses.huber_loss(jnp.abs(error), delta=self.delta), prediction, measurement)
 
 
-@cache
-def huber(delta: float = 0.1) -> Loss:
-    """Returns a loss that is quadratic for errors below `delta` and linear above; a smaller `delta` is closer to `l1`."""
+@dataclass(frozen=True)
+class Poisson:
+    """The negative log-likelihood of counts, per element, less that of a perfect fit: noise of few photons.
 
-    def loss(prediction, measurement):
-        return jnp.mean(optax.losses.huber_loss(prediction, measurement, delta=delta))
-
-    return loss
-
-
-@cache
-def total_variation(weight: float, *, epsilon: float = 1e-3) -> Penalty:
-    """Returns `weight * mean sqrt(|dx|^2 + |dy|^2 + epsilon^2)`: a greater `weight` gives a flatter image.
-
-    The differences are forward ones, zero at the last row and column. `epsilon`, in units of intensity, keeps the gradient finite on
-    flat pixels, where the square root alone has none.
+    `photons` are those of a measurement of 1; what counts is their product with the measurement. The prediction is kept above
+    `epsilon`, and so is the measurement, whose noise may have made it negative.
     """
 
-    def penalty(image):
-        down = jnp.diff(image, axis=0, append=image[-1:])
-        right = jnp.diff(image, axis=1, append=image[:, -1:])
-        return weight * jnp.mean(jnp.sqrt(down**2 + right**2 + epsilon**2))
+    photons: float = 30.0
+    epsilon: float = 1e-3
 
-    return penalty
+    def __post_init__(self):
+        _check_positive("photons", self.photons)
+        _check_positive("epsilon", self.epsilon)
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `photons * mean(p - y + y log(y / p))`, never negative."""
+
+        def one(prediction, measurement):
+            p, y = jnp.maximum(prediction, self.epsilon), jnp.maximum(measurement, self.epsilon)
+            return p - y + y * (jnp.log(y) - jnp.log(p))
+
+        parts = jax.tree.leaves(jax.tree.map(one, prediction, measurement))
+        return self.photons * sum(jnp.sum(part) for part in parts) / sum(part.size for part in parts)
 
 
-@cache
-def total_variation_sum(weight: float, *, epsilon: float = 1e-3) -> Penalty:
-    """Returns `total_variation` as a sum over pixels and channels, which the weights of the paper mean."""
-    mean = total_variation(weight, epsilon=epsilon)
+@dataclass(frozen=True)
+class Maximise:
+    """Makes activations as large as they can be; a greater `weight` counts more against a penalty."""
 
-    def penalty(image):
-        return image.size * mean(image)
+    weight: float = 1.0
 
-    return penalty
-
-
-@cache
-def maximise(weight: float = 1.0) -> Loss:
-    """Returns `-weight * sum(prediction)`, for activations that are to be as large as they can."""
-
-    def loss(prediction, measurement):
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `-weight * sum(prediction)`."""
         del measurement
-        return -weight * jnp.sum(prediction)
+        return -self.weight * sum(jnp.sum(part) for part in jax.tree.leaves(prediction))
 
-    return loss
+
+REGISTRY = {"mse": MSE, "l1": L1, "huber": Huber, "poisson": Poisson, "maximise": Maximise}
+"""Every loss by its word; a number behind a colon, as in huber:0.1, is its first setting."""
+
+
+def make(word: str) -> Any:
+    """Returns the loss of a word of the command line: `mse`, `l1`, `huber`, `huber:0.05`, `poisson`, `poisson:100`.
+
+    Raises:
+      ValueError: there is no such loss, or its number is not positive.
+    """
+    name, colon, number = word.partition(":")
+    if name not in REGISTRY or (colon and not REGISTRY[name].__dataclass_fields__):
+        expected = ", ".join(f"{name}[:number]" if loss.__dataclass_fields__ else name for name, loss in REGISTRY.items())
+        raise ValueError(f"loss: found {word!r}, expected one of {expected}.")
+    try:
+        return REGISTRY[name](*([float(number)] if colon else []))
+    except ValueError as error:
+        raise ValueError(f"loss: found {word!r}, expected a positive number behind the colon.") from error
+
+
+def _check_positive(name, value):
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}: found {value!r}, expected a positive number.")

@@ -1,3 +1,7 @@
-"""Settings, one function each: `fast`, found by measurement, and `paper`, those of the official notebooks."""
+"""Settings, one function each: `fast`, found by measurement, `paper`, those of the official notebooks, and `choose` among them."""
 
-from dipjax.recipes.fast import *  # noqa: F403
+from dipjax.recipes import fast, paper
+from dipjax.recipes.choose import choose, for_generator
+from dipjax.recipes.setting import Setting
+
+__all__ = ["Setting", "choose", "fast", "for_generator", "paper"]

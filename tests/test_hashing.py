@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax.core import hashing
+from dipjax import hashing
 
 KEY = hashing.light(jax.random.key(0))
 

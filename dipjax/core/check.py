@@ -1,0 +1,93 @@
+"""The checks at the boundary: what does not fit together is refused in one sentence, before anything is compiled."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dipjax.core import loop
+from dipjax.core.layouts import Layout
+from dipjax.core.problem import Problem
+from dipjax.core.recipe import Recipe
+from dipjax.core.state import State
+
+_MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
+
+
+def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) -> None:
+    """Raises a ValueError where the recipe does not fit the problem; `flags` as from `problem.spread`. Computes nothing."""
+    if isinstance(num_steps, bool) or not isinstance(num_steps, (int, np.integer)) or not 1 <= num_steps <= _MOST_STEPS:
+        raise ValueError(f"num_steps: found {num_steps!r}, expected a whole number from 1 to {_MOST_STEPS:,}.")
+    if recipe.backtracking is not None and not (recipe.backtracking > 0 and recipe.input_noise):
+        raise ValueError(
+            f"backtracking: found {recipe.backtracking} dB with input_noise {recipe.input_noise}, expected a positive number and some"
+            " noise, without which an undone step would be the same again."
+        )
+    leaves, structure = jax.tree.flatten(problem)
+    one = [jax.ShapeDtypeStruct(jnp.shape(x)[1:] if flag else jnp.shape(x), x.dtype) for x, flag in zip(leaves, flags, strict=True)]
+    problem = jax.tree.unflatten(structure, one)
+    if not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(problem.measurement)):
+        raise ValueError("measurement: found whole numbers, expected real or complex ones; convert it, for pictures to [0, 1].")
+    z = jax.eval_shape(recipe.input, jax.random.key(0), problem)
+    rank = len(problem.shape)
+    if z.ndim != rank:
+        raise ValueError(f"input: found z of shape {z.shape}, expected {rank} axes as in {problem.shape}, the last one for channels.")
+    z, (made, *unknowns) = _shapes.eval_shape(recipe, problem)
+    if made.ndim != rank or made.shape[-1] != problem.shape[-1]:
+        raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
+    # One row or column less of z must not suffice: the crop is for what exceeds a multiple of the stride.
+    sides = zip(made.shape[:-1], problem.shape[:-1], z.shape[:-1], strict=True)
+    if any(side < n or (k - 1) * side >= n * k for side, n, k in sides):
+        raise ValueError(
+            f"input: found z of shape {z.shape}, of which the generator makes an image of shape {made.shape}, expected one for"
+            f" {problem.shape}; the `stride` of the input, see `inputs.Noise`, must be that of the generator."
+        )
+    image = jax.ShapeDtypeStruct(problem.shape, made.dtype)
+    prediction = jax.eval_shape(lambda problem, *parts: problem.operator(*parts), problem, image, *unknowns)
+    found, expected = (jax.tree.map(lambda leaf: tuple(leaf.shape), tree) for tree in (prediction, problem.measurement))
+    if found != expected:
+        raise ValueError(f"operator: found a prediction of shape {found}, expected the measurement's {expected}.")
+    loss = jax.eval_shape(recipe.loss, prediction, problem.measurement)
+    if loss.shape != ():
+        raise ValueError(f"loss: found shape {loss.shape}, expected a scalar ().")
+    penalty = jax.eval_shape(partial(loop.penalty, recipe), image, problem, jnp.zeros((), problem.dtype))
+    if jnp.shape(penalty) != ():
+        raise ValueError(f"penalty: found shape {penalty.shape}, expected a scalar ().")
+
+
+@partial(jax.jit, static_argnames="recipe")  # never run: jit remembers what it has traced, and all tiles of a picture are alike
+def _shapes(recipe, problem):
+    state = loop.init(recipe, jax.random.key(0), problem)
+    made = recipe.generator.apply(state.params, state.z)
+    return state.z, made if isinstance(made, tuple) else (made,)
+
+
+def start(keys: Array | State, problem: Problem, flags: list[bool]) -> tuple[int, ...]:
+    """Returns the shape of the runs; refuses anything but typed keys, or a state, of one of the shapes that `restore` documents."""
+    keys = keys.key if isinstance(keys, State) else keys
+    if not (isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)):
+        raise ValueError(f"key: found {type(keys).__name__}, expected typed keys from `jax.random.key` or `seeds`, or a State.")
+    lengths = {np.shape(leaf)[0] for leaf, flag in zip(jax.tree.leaves(problem), flags, strict=True) if flag}
+    if len(lengths) > 1:
+        raise ValueError(f"problem: found first axes of {sorted(lengths)} entries, expected one for each problem of the batch.")
+    first = tuple(lengths)
+    if keys.size == 0 or keys.shape[: len(first)] != first or keys.ndim > len(first) + 1:
+        expected = f"({first[0]},) or ({first[0]}, K) for {first[0]} problems" if first else "() or (K,)"
+        raise ValueError(f"key: found shape {keys.shape}, expected {expected}.")
+    return keys.shape
+
+
+def layout(batching: Layout | None) -> None:
+    """Refuses what is no layout."""
+    if not (batching is None or isinstance(batching, Layout)):
+        raise ValueError(f"batching: found {batching!r}, expected None or a layout such as `layouts.TOGETHER`.")
+
+
+def alike(tree: Any, other: Any) -> bool:
+    """Says whether two trees have the same structure, shapes and types."""
+    leaves, others = jax.tree.leaves(tree), jax.tree.leaves(other)
+    same = jax.tree.structure(tree) == jax.tree.structure(other)
+    return same and all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(leaves, others, strict=True))

@@ -1,0 +1,244 @@
+"""The host's part of the method: runs in groups, steps in chunks of about half a second, results in between.
+
+Progress, plots, files, time limits and Ctrl-C live in the loop around `iterate`, never in a callback inside a compiled program.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dipjax.core import check, layouts, loop
+from dipjax.core.layouts import Layout
+from dipjax.core.problem import Problem, spread
+from dipjax.core.recipe import Recipe
+from dipjax.core.state import Metrics, Result, State
+
+# Every program keeps about 1,650 memory maps, of which Linux allows a process 65,530, and some 17 MiB.
+_MOST_PROGRAMS = 12
+
+
+def seeds(key: Array | int, num_seeds: int) -> Array:
+    """Returns the keys `(num_seeds,)` of an ensemble; seed k is the same however many there are."""
+    key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
+
+
+@partial(jax.jit, static_argnames=("recipe", "layout"))
+def _advance(recipe, layout, states, own, shared, make_problem, num_steps, total):
+    """Takes the steps of one group: `own` are the leaves of the problems that each run has for itself, `shared` the others."""
+
+    def one(state, own, shared, num_steps, total):
+        return loop.chunk(recipe, state, make_problem(own, shared), num_steps, total)
+
+    return layout(one, (0, 0, None, None, None))(states, own, shared, num_steps, total)
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Maker:
+    """Puts a problem together again; a static argument, so that problems of equal structure share a program."""
+
+    structure: Any  # of the problem
+    flags: tuple[bool, ...]  # for every leaf, whether each run has its own
+
+    def __call__(self, own, shared):
+        own, shared = iter(own), iter(shared)
+        return jax.tree.unflatten(self.structure, [next(own if flag else shared) for flag in self.flags])
+
+
+def iterate(
+    recipe: Recipe,
+    start: Array | State,
+    problem: Problem,
+    *,
+    num_steps: int,
+    problem_axis: Any = None,
+    batching: Layout | None = None,
+    chunk_seconds: float = 0.5,
+) -> Iterator[Result]:
+    """Yields the result after the compilation, and then after every chunk of steps, until `num_steps` are taken or no run is left.
+
+    Args:
+      recipe: the method.
+      start: keys, as for `restore`, or the `State` of runs that go on: `result.state`. Its count of steps goes on too, so that a run
+        of 100 steps continued with `num_steps=300` equals a run of 300; set `step` to zeros to begin a schedule anew. Another
+        optimizer than that of the state starts afresh at its parameters.
+      problem: the data, as for `restore`.
+      num_steps: the steps of every run, those of `start` included.
+      problem_axis: as for `restore`.
+      batching: a layout from `layouts`; None takes the fastest for this machine.
+      chunk_seconds: about how long a chunk takes; it has at least one step.
+
+    Raises:
+      ValueError: the recipe does not fit the problem, or `start` not the recipe.
+    """
+    flags = spread(problem, problem_axis)
+    check.fits(recipe, problem, flags, num_steps)
+    check.layout(batching)
+    shape = check.start(start, problem, flags)
+    start_step = 0 if not isinstance(start, State) else int(np.max(start.step, initial=0))
+    over_seeds = len(shape) > any(flags)
+    num_runs = int(np.prod(shape))
+    layout = (batching or layouts.default(num_runs * int(np.prod(problem.shape[:-1])))).fitted(num_runs)
+    groups = [np.arange(first, first + layout.width).clip(max=num_runs - 1) for first in range(0, num_runs, layout.width)]
+    leaves, structure = jax.tree.flatten(problem)
+    make_problem = _Maker(structure, tuple(flags))
+    runs_of_problem = shape[-1] if over_seeds else 1
+    shared = [leaf for leaf, flag in zip(leaves, flags, strict=True) if not flag]
+    batch = [np.asarray(leaf) for leaf, flag in zip(leaves, flags, strict=True) if flag]
+    own = [[leaf[group // runs_of_problem] for leaf in batch] for group in groups]
+    for program in (_advance, loop.chunk):
+        if program._cache_size() >= _MOST_PROGRAMS:
+            program.clear_cache()
+
+    def first_state(run):
+        data = make_problem([leaf[run // runs_of_problem] for leaf in batch], shared)
+        if not isinstance(start, State):
+            return loop.init(recipe, start.reshape(-1)[run], data)
+        return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], start), data)
+
+    def advance(states, own, num_steps):
+        if layout.width > 1:
+            return _advance(recipe, layout, states, own, shared, make_problem, num_steps, total)
+        state, metrics = loop.chunk(recipe, states, make_problem([leaf[0] for leaf in own], shared), num_steps, total)
+        return state, jax.tree.map(lambda curve: curve[None], jax.tree.map(np.asarray, metrics))
+
+    total, clock = np.int32(num_steps), time.perf_counter()
+    states = [_join([first_state(run) for run in group], layout) for group in groups]
+    # No step at all: this compiles the program that all chunks share.
+    states = [jax.block_until_ready(advance(states[0], own[0], 0))[0], *states[1:]]
+    compile_seconds, seconds = time.perf_counter() - clock, 0.0
+    taken, num_left, size, history = 0, num_steps - start_step, 1, _History(num_runs)
+
+    def result():
+        average, alive = (_gather([getattr(state, name) for state in states], layout, num_runs) for name in ("average", "alive"))
+        images, alive = average.reshape((*shape, *average.shape[1:])), alive.reshape(shape)
+        now = list(states)
+        return Result(
+            images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, lambda: _whole(now, layout, num_runs, shape)
+        )
+
+    yield result()
+    while taken < num_left and any(np.asarray(state.alive).any() for state in states):
+        size = min(size, num_left - taken, loop.LONGEST_CHUNK)
+        clock = time.perf_counter()
+        states, metrics = zip(*jax.block_until_ready([advance(state, part, size) for state, part in zip(states, own, strict=True)]))
+        elapsed = time.perf_counter() - clock
+        history.add([jax.tree.map(lambda curve: np.asarray(curve)[:, :size], now) for now in metrics], num_runs)
+        taken, seconds = taken + size, seconds + elapsed
+        size = max(1, round(chunk_seconds * size / max(elapsed, 1e-6)))
+        yield result()
+
+
+def restore(
+    recipe: Recipe,
+    key: Array | State,
+    problem: Problem,
+    *,
+    num_steps: int,
+    problem_axis: Any = None,
+    batching: Layout | None = None,
+    callback: Callable[[Result], bool | None] | None = None,
+) -> Result:
+    """Restores one image, or many: the whole of `iterate`.
+
+    Args:
+      recipe: the method.
+      key: one key `()` for one run; keys `(K,)` from `seeds` for K runs of one problem. With a batch of N problems, `(N,)` for one run
+        of each, or `(N, K)` for K seeds of each. Or the `State` of such runs, to continue them.
+      problem: the data; with `problem_axis=0` a batch from `problem.stack`.
+      num_steps: the steps of every run.
+      problem_axis: None, every run has the same problem; 0, run i has problem i; a `Problem` with 0 and None in its fields, where
+        only some of them have an entry for each, as `in_axes` of `jax.vmap`.
+      batching: a layout from `layouts`; None takes the fastest for this machine.
+      callback: called with the result so far about twice a second; returning True ends the restoration.
+
+    Returns:
+      The result: its `image` is the mean over seeds, `std` their standard deviation, `images` every run's own.
+
+    Raises:
+      ValueError: the recipe does not fit the problem.
+
+    Example:
+      >>> result = restore(recipe, seeds(0, 4), problem.denoising(noisy), num_steps=1000)  # doctest: +SKIP
+    """
+    for result in iterate(recipe, key, problem, num_steps=num_steps, problem_axis=problem_axis, batching=batching):
+        if callback and callback(result):
+            break
+    return result
+
+
+def _fitted(recipe, state, problem):
+    """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
+    new = jax.eval_shape(partial(loop.init, recipe), state.key, problem)
+    if check.alike(new.opt_state, state.opt_state) and check.alike(new.kept, state.kept):
+        return state
+    transformation = recipe.transformation(0.0)
+    opt_state = state.opt_state
+    if not check.alike(new.opt_state, opt_state):
+        opt_state = loop.own_noise(transformation.init(state.params), state.key)
+    kept = loop.nothing_kept(recipe, problem, state.params, opt_state)
+    return state._replace(opt_state=opt_state, kept=kept)
+
+
+class _History:
+    """The curves of all runs, in arrays that grow with the steps that are taken."""
+
+    def __init__(self, num_runs):
+        self.num_runs, self.length, self.arrays, self.structure = num_runs, 0, [], None
+
+    def add(self, groups, num_runs):
+        """Appends one chunk: the metrics (W, t) of every group."""
+        leaves, self.structure = zip(*map(jax.tree.flatten, groups), strict=True)
+        joined = [np.concatenate(parts)[:num_runs] for parts in zip(*leaves, strict=True)]
+        length = self.length + joined[0].shape[1]
+        if not self.arrays or length > self.arrays[0].shape[1]:
+            larger = [np.empty((num_runs, max(1024, 2 * length)), curve.dtype) for curve in joined]
+            for new, old in zip(larger, self.arrays, strict=False):
+                new[:, : self.length] = old[:, : self.length]
+            self.arrays = larger
+        for array, curve in zip(self.arrays, joined, strict=True):
+            array[:, self.length : length] = curve
+        self.length = length
+
+    def curves(self, shape):
+        """Returns the metrics `(*shape, T)`."""
+        if not self.arrays:
+            return Metrics(np.empty((*shape, 0), np.float32), None, None)
+        curves = [array[:, : self.length].reshape(*shape, self.length) for array in self.arrays]
+        return jax.tree.unflatten(self.structure[0], curves)
+
+
+def _join(states, layout):
+    """Stacks the states of one group on the host, where that compiles nothing."""
+    return states[0] if layout.width == 1 else jax.tree.map(lambda *leaves: _stack(leaves), *states)
+
+
+def _stack(leaves):
+    is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+    return jnp.stack(leaves) if is_key else np.stack([np.asarray(leaf) for leaf in leaves])
+
+
+def _gather(leaves, layout, num_runs):
+    leaves = [leaf[None] if layout.width == 1 else leaf for leaf in map(np.asarray, leaves)]
+    return np.concatenate(leaves)[:num_runs]
+
+
+def _whole(states, layout, num_runs, shape):
+    """Returns the state of all runs as one tree of host arrays."""
+
+    def whole(*leaves):
+        if not jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+            gathered = _gather(leaves, layout, num_runs)
+            return gathered.reshape((*shape, *gathered.shape[1:]))
+        data = _gather([jax.random.key_data(leaf) for leaf in leaves], layout, num_runs)
+        return jax.random.wrap_key_data(data.reshape((*shape, *data.shape[1:])), impl=jax.random.key_impl(leaves[0]))
+
+    return jax.tree.map(whole, *states)

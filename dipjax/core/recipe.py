@@ -1,0 +1,77 @@
+"""The method as a value: `Recipe`, a frozen dataclass of frozen dataclasses.
+
+Recipes compare and hash by value, print, pickle, and go to JSON and back. Equal recipes share one compiled program. A part may also be
+anything of the user's (an optax transformation, a function, a flax module); it hashes as it does, and its record only names it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from dipjax import record
+
+
+@dataclass(frozen=True)
+class MSE:
+    """The mean squared error: Gaussian noise, and the official loss of every task."""
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `mean |prediction - measurement|^2` over all elements of arrays, or of equal trees of arrays, real or complex."""
+        return mean_of(lambda error: jnp.real(error * jnp.conj(error)), prediction, measurement)
+
+
+def mean_of(function: Callable[[Array], Array], prediction: Any, measurement: Any) -> Array:
+    """Returns the mean of `function(prediction - measurement)` over all elements of two equal trees of arrays."""
+    errors = jax.tree.leaves(jax.tree.map(jnp.subtract, prediction, measurement))
+    number = sum(error.size for error in errors)
+    if len(errors) == 1:
+        return jnp.mean(function(errors[0]))
+    return sum(jnp.sum(function(error)) for error in errors) / number
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The method. Hashable: it decides the compiled program. How many steps are taken is no part of it.
+
+    Example:
+      >>> recipe = dipjax.Recipe(Skip(3), inputs.Noise(32), optimizers.Adam(0.01), input_noise=1 / 30)  # doctest: +SKIP
+      >>> dipjax.Recipe.from_json(recipe.to_json()) == recipe  # doctest: +SKIP
+      True
+    """
+
+    generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (h, w, D)) -> (H, W, C) or larger
+    input: Callable  # (key, problem) -> z (h, w, D), see `inputs`
+    optimizer: Any  # (progress) -> optax transformation, see `optimizers`; or an optax transformation itself
+    loss: Callable = MSE()  # (prediction, measurement) -> (), see `losses`
+    penalty: Callable | None = None  # (image) -> (), see `penalties`; it may also take the problem, and the progress after that
+    input_noise: float = 0.0  # standard deviation of the normal noise added to z afresh in every step
+    smoothing: float = 0.99  # weight of the past in the exponential average of the outputs; 0 keeps the last output
+    backtracking: float | None = None  # dB; a step whose output fits the measurement so much worse than the last is undone
+    precision: str | None = None  # of matrix products and convolutions, see `jax.default_matmul_precision`
+    watch: tuple[Callable, ...] = ()  # (estimate, problem) -> (), each a curve beside loss and PSNR: `Metrics.watched`
+
+    def transformation(self, progress: Array | float) -> optax.GradientTransformationExtraArgs:
+        """Returns the optax transformation of a step; `progress` runs from 0 at the start of a run to 1 at its end."""
+        is_fixed = isinstance(self.optimizer, optax.GradientTransformation)
+        return optax.with_extra_args_support(self.optimizer if is_fixed else self.optimizer(progress))
+
+    def to_json(self) -> str:
+        """Returns the recipe as JSON: every part by its name and settings; of what is the user's own, the name."""
+        return record.dumps(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Returns the recipe that `to_json` wrote.
+
+        Raises:
+          ValueError: the text is no recipe, or has a part that is not of dipjax.
+        """
+        recipe = record.loads(text)
+        if not isinstance(recipe, cls):
+            raise ValueError(f"recipe: found the record of a {type(recipe).__name__}, expected that of a Recipe.")
+        return recipe

@@ -1,0 +1,98 @@
+"""What a run carries from step to step, what it tells of a step, and what a person gets: `State`, `Metrics`, `Result`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+class Kept(NamedTuple):
+    """What backtracking returns to: the last step that was not undone."""
+
+    fit: Array  # (), PSNR of the prediction against the measurement
+    tolerance: Array  # (), dB; doubles with every step that is undone, so that no run tries the same for ever
+    params: Any
+    opt_state: Any
+
+
+class State(NamedTuple):
+    """What the next step of one run needs."""
+
+    step: Array  # (), int32, the steps taken
+    key: Array  # ()
+    z: Array  # (h, w, D), (H, W, D) for most generators
+    params: Any
+    opt_state: Any
+    average: Array  # (H, W, C), the estimate: an average of the outputs
+    unknowns: tuple  # the same average of what the generator makes beside the image, () for most
+    alive: Array  # (), bool; False for good after the first step that is not finite
+    kept: Kept | None  # None without backtracking
+
+
+class Metrics(NamedTuple):
+    """What a human reads of one step. What is unknown is None; a step that is not finite counts as infinitely bad, never as NaN."""
+
+    loss: Array  # ()
+    psnr: Array | None  # (), of this step's output; None without a truth
+    psnr_average: Array | None  # (), of the estimate; None without a truth
+    watched: tuple = ()  # (), one for each function in `Recipe.watch`
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """All runs after some steps, in NumPy. `...` is the shape of the keys: (), (K,) seeds, or (N,) or (N, K) with N problems."""
+
+    images: np.ndarray  # (..., H, W, C), every run's estimate
+    alive: np.ndarray  # (...), False where a run came to a number that is not finite; its estimate is the last good one
+    metrics: Metrics  # arrays (..., T), one column for every step of this call
+    num_steps: int  # T, taken by every run
+    seconds: float  # spent in steps, compilation not counted
+    compile_seconds: float
+    over_seeds: bool  # whether the last axis of `...` runs over seeds of one problem
+    make_state: Callable[[], State]  # fetches what only a continuation needs
+
+    @cached_property
+    def state(self) -> State:
+        """What continues these runs, see `iterate`; leaves `(..., ...)`."""
+        return self.make_state()
+
+    @property
+    def image(self) -> np.ndarray:
+        """The estimate: the mean over the living seeds, `(H, W, C)` or `(N, H, W, C)`; NaN where no seed lives."""
+        return _over_seeds(self.images, self.alive, 0) if self.over_seeds else _blank(self.images, self.alive)
+
+    @property
+    def std(self) -> np.ndarray:
+        """The standard deviation over the living seeds (unbiased), per pixel and channel; NaN, undefined, for fewer than two."""
+        if not self.over_seeds:
+            return np.full_like(self.images, np.nan)
+        spread = (self.images - np.expand_dims(self.image, self.alive.ndim - 1)) ** 2
+        return np.sqrt(_over_seeds(spread, self.alive, 1))
+
+
+def _over_seeds(values, alive, lost):
+    """Returns the sum over the last axis of `alive`, divided by the number of the living less `lost`; NaN where that is not positive."""
+    axis, rest = alive.ndim - 1, values.ndim - alive.ndim
+    number = alive.sum(axis) - lost
+    total = values.sum(axis, where=alive.reshape(*alive.shape, *(1,) * rest))
+    divisor = np.maximum(number, 1).reshape(*number.shape, *(1,) * rest).astype(values.dtype)
+    return _blank(total / divisor, number > 0)
+
+
+def _blank(values, valid):
+    return np.where(valid.reshape(*valid.shape, *(1,) * (values.ndim - valid.ndim)), values, values.dtype.type(np.nan))
+
+
+def psnr(image: Array, truth: Array) -> Array:
+    """Returns the peak signal-to-noise ratio in dB, `10 log10(1 / mean |image - truth|^2)`, unclipped, for a range of 1; jittable.
+
+    NumPy arrays are computed with NumPy: they need not wait for what the device is computing.
+    """
+    if isinstance(image, np.ndarray) and isinstance(truth, np.ndarray):
+        with np.errstate(divide="ignore"):
+            return -10 * np.log10(np.mean(np.abs(image - truth) ** 2, dtype=np.float64))
+    return -10 * jnp.log10(jnp.mean(jnp.abs(image - truth) ** 2))

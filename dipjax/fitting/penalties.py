@@ -1,0 +1,45 @@
+"""Image penalties: values with `__call__(image (..., C)) -> ()`, which a recipe adds to its loss.
+
+One that needs them may take two more arguments, the problem and the progress of the run in [0, 1]. To add one, add a frozen dataclass.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """Total variation, `weight * mean sqrt(|dx|^2 + |dy|^2 + epsilon^2)`: a greater `weight` gives a flatter image.
+
+    The differences are forward ones along every axis of space, zero at its end. `epsilon`, in units of intensity, keeps the gradient
+    finite on flat pixels, where the square root alone has none.
+    """
+
+    weight: float
+    epsilon: float = 1e-3
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the penalty."""
+        squares = self.epsilon**2
+        for axis in range(image.ndim - 1):
+            last = image[(slice(None),) * axis + (slice(-1, None),)]
+            squares = squares + jnp.diff(image, axis=axis, append=last) ** 2
+        return self.weight * jnp.mean(jnp.sqrt(squares))
+
+
+@dataclass(frozen=True)
+class TotalVariationSum:
+    """`TotalVariation` as a sum over pixels and channels, which the weights of the paper mean."""
+
+    weight: float
+    epsilon: float = 1e-3
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the penalty."""
+        return image.size * TotalVariation(self.weight, self.epsilon)(image)
+
+
+REGISTRY = {"tv": TotalVariation, "tv-sum": TotalVariationSum}
+"""Every penalty, for the tables of tests and records."""

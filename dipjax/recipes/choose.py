@@ -1,0 +1,60 @@
+"""Which setting a task takes, by the words of the command line, and one for any generator."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from dipjax.core.recipe import Recipe
+from dipjax.fitting.optimizers import Adam
+from dipjax.generators import registry
+from dipjax.recipes import fast, paper
+from dipjax.recipes.setting import Setting
+
+FAST = {
+    "denoise": fast.denoising,
+    "dejpeg": paper.dejpeg,  # the official network is small already
+    "inpaint": fast.inpainting,
+    "superres": fast.super_resolution,
+    "superres 8": fast.super_resolution_8,
+    "deblur": fast.deblurring,
+    "flash": fast.flash,
+}
+PAPER = {
+    "denoise": paper.denoising,
+    "dejpeg": paper.dejpeg,
+    "inpaint": paper.inpainting,
+    "superres": paper.super_resolution,
+    "superres 8": paper.super_resolution_8,
+    "deblur": paper.deblurring,
+    "flash": paper.flash,
+}
+WORDS = {"fast": FAST, "paper": PAPER}
+
+
+def choose(task: str, word: str | None = None) -> Callable[[int], Setting]:
+    """Returns the setting `(channels) -> Setting` for a kind of task, a key of `FAST`; others take that of "denoise".
+
+    `word` is "fast" or "paper"; None takes `fast` on a CPU, else `paper`.
+
+    Raises:
+      ValueError: the word is neither.
+    """
+    word = word or ("fast" if jax.default_backend() == "cpu" else "paper")
+    if word not in WORDS:
+        raise ValueError(f"recipe: found {word!r}, expected one of {', '.join(WORDS)}.")
+    return WORDS[word].get(task, WORDS[word]["denoise"])
+
+
+def for_generator(generator: Any) -> Setting:
+    """Returns a setting for noisy pictures with any generator: its input, jitter, learning rate and number of steps, from the registry.
+
+    What each reaches, and the trials behind it, are in benchmarks/results/generators.md. Other tasks may want more steps, and pictures
+    smaller than 256 x 256 fewer.
+
+    Example:
+      >>> dipjax.denoise(image, recipe=dipjax.recipes.for_generator(UNet(3)))  # doctest: +SKIP
+    """
+    row = registry.row_of(generator)
+    recipe = Recipe(generator, row.input(generator), Adam(row.learning_rate), input_noise=row.input_noise)
+    return Setting(recipe, row.num_steps)
