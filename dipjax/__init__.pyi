@@ -1,26 +1,35 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import generators, interop, metrics, operators, recipes
+from . import files, generators, interop, metrics, operators, recipes
 from .core import layouts
-from .core.loop import Metrics, Recipe, Result, State, init, iterate, restore, run, seeds, train_step
+from .core.drive import iterate, restore, seeds
+from .core.loop import init, run, train_step
 from .core.problem import Problem
-from .fitting import inputs, losses, optimizers, parameter_noise
+from .core.recipe import Recipe
+from .core.state import Metrics, Result, State
+from .fitting import inputs, losses, optimizers, penalties
 from .large import memory, tiling
 from .operators import problem, psfs, resampling
 from .recipes import paper
-from .tasks.restoration import deblur, dejpeg, denoise, flash, inpaint, super_resolve
+from .tasks.options import Options
+from .tasks.restore import Outcome, Task
+from .tasks.tasks import deblur, dejpeg, denoise, flash, inpaint, super_resolve
 
 __version__: str
 
 __all__ = [
     "Metrics",
+    "Options",
+    "Outcome",
     "Problem",
     "Recipe",
     "Result",
     "State",
+    "Task",
     "deblur",
     "dejpeg",
     "denoise",
+    "files",
     "flash",
     "generators",
     "init",
@@ -35,7 +44,7 @@ __all__ = [
     "operators",
     "optimizers",
     "paper",
-    "parameter_noise",
+    "penalties",
     "problem",
     "psfs",
     "recipes",

@@ -8,43 +8,37 @@ need is about 1.5 times as much. benchmarks/memory.py compares both with what a 
 """
 
 import contextlib
+import math
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import jax
 from jax.extend import core
 
-from dipjax.core import layouts as batching
-from dipjax.core import loop as train
-from dipjax.core.loop import Recipe
+from dipjax.core import layouts, loop
+from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem
+from dipjax.core.recipe import Recipe
 
 _GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),) + (
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )  # what a container may use and what it uses, in the second and in the first version of control groups
 
 
-def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Callable | None = None) -> int:
-    """Returns the bytes that `train.restore` will need on one device, for `num_seeds` runs of one problem.
+def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | None = None) -> int:
+    """Returns the bytes that `restore` will need on one device, for `num_seeds` runs of one problem.
 
     For every run its state, before and after a chunk of steps; for every run that is computed at the same time what a step keeps for
     the gradient, and the state once more. The problem may hold shapes instead of arrays.
     """
-    height, width, _ = problem.shape
-    layout = layout or batching.default(num_seeds * height * width)
-    state = jax.eval_shape(partial(train.init, recipe), jax.random.key(0), problem)
-    step = worst(train.train_step.trace(recipe, state, problem).jaxpr.jaxpr)
+    layout = (layout or layouts.default(num_seeds * math.prod(problem.shape[:-1]))).fitted(num_seeds)
+    state = jax.eval_shape(partial(loop.init, recipe), jax.random.key(0), problem)
+    step = worst(loop.train_step.trace(recipe, state, problem).jaxpr.jaxpr)
     state, data = (sum(map(_bytes, jax.tree.leaves(tree))) for tree in (state, problem))
-    num_here = num_seeds
-    if isinstance(layout, batching.OverDevices):
-        shared = jax.default_backend() == "cpu"  # all of them have one memory
-        num_here, layout = -(-num_seeds // (1 if shared else jax.local_device_count())), layout.layout
-        num_together = min(num_seeds, jax.local_device_count() if shared else 1)
-    else:
-        num_together = 1
-    num_together = num_together if layout is batching.one_by_one else num_here
+    shared = jax.default_backend() == "cpu"  # all devices have one memory
+    num_here = num_seeds if shared else -(-num_seeds // layout.num_devices)
+    num_together = min(num_seeds, layout.width if shared else layout.at_once)
     return data + 2 * num_here * state + num_together * (step + state)
 
 

@@ -7,7 +7,7 @@ picture that one tile covers is restored as if there were no tiles, bit for bit.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -16,9 +16,11 @@ import jax
 import numpy as np
 from jax import Array
 
-from dipjax.core import loop as train
-from dipjax.core.loop import Recipe, Result
+from dipjax.core import drive
+from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem
+from dipjax.core.recipe import Recipe
+from dipjax.core.state import Result
 from dipjax.large import memory
 
 _SIDES = (1024, 768, 512, 384, 256, 192, 128)  # of tiles that are chosen automatically: the settings were found at 128 to 512
@@ -70,7 +72,7 @@ def plan(
     *,
     tile: int | None = None,
     overlap: int | None = None,
-    batching: Callable | None = None,
+    batching: Layout | None = None,
 ) -> Plan:
     """Decides on tiles and refuses what cannot be done; nothing is compiled.
 
@@ -81,7 +83,7 @@ def plan(
       tile: side of the tiles in pixels of the image, rounded down to what the operator can cut; 0 for none, however large the image;
         None for the largest that fits the memory, and none where the whole image does.
       overlap: pixels that neighbours share; None for an eighth of the tile, and more where the operator reaches farther.
-      batching: a layout, as for `train.restore`.
+      batching: a layout, as for `restore`.
 
     Raises:
       ValueError: the tiles do not fit the operator, or not the memory there is.
@@ -118,76 +120,52 @@ def iterate(
     problem: Problem,
     grid: Grid | None,
     *,
-    batching: Callable | None = None,
+    num_steps: int,
+    batching: Layout | None = None,
     budget: float | None = None,
 ) -> Iterator[Result]:
-    """Yields the result so far, as `train.iterate` does, of which it is the whole where `grid` is None.
+    """Yields the result so far, as `drive.iterate` does, of which it is the whole where `grid` is None.
 
     Until a tile has begun, its part of the images shows the measurement. Where a seed diverges in a tile, the mean of the others
-    stands in for it there; where all do, they count as diverged and the work ends. Of the state, only `average` and `alive` are the
-    whole picture's, the rest belongs to the latest tile; the metrics `(K, num_tiles * num_steps)` and `num_steps` count the steps of
-    all tiles, one tile after the other.
+    stands in for it there; where all do, they count as diverged and the work ends. The metrics `(K, T)` and the number of steps count
+    those of all tiles, one tile after the other; the state is that of the latest tile.
 
     Args:
       recipe: the method.
-      keys: `(K,)` from `train.seeds`; the runs of tile t take `fold_in(key, t)`.
+      keys: `(K,)` from `seeds`; the runs of tile t take `fold_in(key, t)`.
       problem: the data, not stacked.
       grid: where the tiles lie, see `plan`.
-      batching: a layout, as for `train.restore`.
+      num_steps: those of every run, in every tile.
+      batching: a layout, as for `restore`.
       budget: seconds that the caller has, of which every tile takes an equal share.
     """
     if grid is None:
-        yield from train.iterate(recipe, keys, problem, batching=batching)
+        yield from drive.iterate(recipe, keys, problem, num_steps=num_steps, batching=batching)
         return
     problem, parts, start = jax.tree.map(np.asarray, problem), grid.parts, time.perf_counter()
     shown = _enlarged(problem.measurement, problem.shape)
     images, alive = np.repeat(shown[None], keys.size, axis=0), np.ones(keys.size, bool)
-    history = train.Metrics(*(np.full((keys.size, len(parts) * recipe.num_steps), np.nan, np.float32) for _ in train.Metrics._fields))
-    taken, seconds, compile_seconds = 0, 0.0, 0.0
+    finished, spent = [], (0, 0.0, 0.0)
     chunk_seconds = max(0.5, images.size / problem.shape[-1] / _PIXELS_PER_SECOND)
     for index, (part, window) in enumerate(zip(parts, grid.windows(), strict=True)):
         tile = jax.tree.map(jax.numpy.asarray, cut(problem, *part))
         tile_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
         before, end = images[:, *part].copy(), np.inf
-        for now in train.iterate(recipe, tile_keys, tile, batching=batching, chunk_seconds=chunk_seconds):
-            living = np.asarray(now.alive)
+        for now in drive.iterate(recipe, tile_keys, tile, num_steps=num_steps, batching=batching, chunk_seconds=chunk_seconds):
             if not now.num_steps:
                 end = _end(budget, start, len(parts) - index)  # what the compilation took is shared by all
             else:
-                images[:, *part] = before + window * (_of_the_living(np.asarray(now.images), living) - shown[part])
-            alive[:] = living.any()
-            for all_steps, values in zip(history, now.metrics, strict=True):
-                all_steps[:, taken : taken + now.num_steps] = values[:, : now.num_steps]
-            whole = now.state._replace(average=images.copy(), alive=alive.copy())
-            spent = (taken + now.num_steps, seconds + now.seconds, compile_seconds + now.compile_seconds)
-            yield Result(whole, jax.tree.map(np.copy, history), *spent, over_seeds=True)
+                images[:, *part] = before + window * (_of_the_living(now.images, now.alive) - shown[part])
+            alive[:] = now.alive.any()
+            so_far = [total + own for total, own in zip(spent, (now.num_steps, now.seconds, now.compile_seconds), strict=True)]
+            curves = _joined([*finished, now.metrics])
+            yield Result(images.copy(), alive.copy(), curves, *so_far, over_seeds=True, make_state=now.make_state)
             if now.num_steps and time.perf_counter() >= end:
                 break
-        taken, seconds, compile_seconds = spent
+        spent = so_far
+        finished.append(now.metrics)
         if not alive.any():
             return
-
-
-def restore(
-    recipe: Recipe,
-    keys: Array,
-    problem: Problem,
-    *,
-    tile: int | None = None,
-    overlap: int | None = None,
-    batching: Callable | None = None,
-    callback: Callable[[Result], bool | None] | None = None,
-) -> Result:
-    """Restores one image, however large: `plan`, and the whole of `iterate`, whose arguments these are.
-
-    Example:
-      >>> result = tiling.restore(recipe, train.seeds(0, 4), problem.denoising(noisy), tile=512)  # doctest: +SKIP
-    """
-    grid = plan(recipe, problem, keys.size, tile=tile, overlap=overlap, batching=batching).grid
-    for result in iterate(recipe, keys, problem, grid, batching=batching):
-        if callback and callback(result):
-            break
-    return result
 
 
 def cut(problem: Problem, rows: slice, columns: slice) -> Problem:
@@ -196,6 +174,12 @@ def cut(problem: Problem, rows: slice, columns: slice) -> Problem:
     shape = (rows.stop - rows.start, columns.stop - columns.start, problem.shape[2])
     truth, guide = (None if image is None else image[rows, columns] for image in (problem.truth, problem.guide))
     return Problem(measurement, operator, shape, truth, guide)
+
+
+def _joined(pieces):
+    """Returns the metrics of all tiles, one after the other; before its first step a tile has none."""
+    taken = [piece for piece in pieces if piece.loss.shape[-1]]
+    return jax.tree.map(lambda *curves: np.concatenate(curves, -1), *taken) if taken else pieces[0]
 
 
 def _grid(problem, tile, overlap):

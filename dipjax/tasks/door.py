@@ -1,0 +1,136 @@
+"""How a task becomes a function for people: NumPy in, NumPy out, with the `Options` as its keywords.
+
+`task` is the decorator of the functions in `tasks`. It keeps a `Spec` of each in `TASKS`, from which the command line makes its commands.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from dipjax.files import to_pixels
+from dipjax.tasks import ranges
+from dipjax.tasks.options import Argument, Options
+from dipjax.tasks.options import arguments as option_arguments
+from dipjax.tasks.restore import Outcome, Task, restore
+
+TASKS: dict[str, "Spec"] = {}
+"""Every task by the name of its command."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A task, as Python and the command line need to know it."""
+
+    command: str
+    words: str  # what it does, for the list of commands
+    done: Callable[..., str]  # (**arguments) -> what was done to the picture, for the name of the output
+    build: Callable[..., Task]  # (pixels (H, W, C) in their range, **arguments) -> the task
+    unknown: Callable[..., np.ndarray] | None  # (pixels, **arguments) -> where nothing was measured (H, W); the result is pasted there
+    function: Callable  # for people
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """What the task itself asks for, beside the picture."""
+        return dict(list(inspect.signature(self.build).parameters.items())[1:])
+
+
+def argument_of(parameter: inspect.Parameter) -> Argument:
+    """Returns how a parameter of a task is explained and written."""
+    return next(item for item in get_args(parameter.annotation) if isinstance(item, Argument))
+
+
+def task(command: str, *, words: str, done: Callable[..., str] | str, unknown: Callable[..., np.ndarray] | None = None) -> Callable:
+    """Registers a function `(pixels, its own parameters) -> Task` and returns the function for people."""
+
+    def register(build):
+        @functools.wraps(build)
+        def function(*arguments, **keywords):
+            given = signature.bind(*arguments, **keywords).arguments
+            image = given.pop("image")
+            options = Options(**{name: given.pop(name) for name in list(given) if name in option_arguments()})
+            pixels, restore_layout = to_pixels(image, channel_axis=options.channel_axis, allow_nan=unknown is not None)
+            read = {"picture": lambda name, value: to_pixels(value, channel_axis=options.channel_axis, name=name)[0]}
+            for name, parameter in spec.parameters.items():
+                kind = argument_of(parameter).read
+                if name in given and kind in read:
+                    given[name] = read[kind](name, given[name])
+            truth = None if options.truth is None else to_pixels(options.truth, channel_axis=options.channel_axis, name="truth")[0]
+            is_whole = np.asarray(image).dtype.kind in "ub"
+            outcome, restored = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole)
+            restored = restore_layout(restored)
+            return (restored, outcome) if options.return_result else restored
+
+        own = list(inspect.signature(build).parameters.values())[1:]
+        picture = inspect.Parameter("image", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=np.ndarray)
+        keywords = [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+            for field in dataclasses.fields(Options)
+        ]
+        signature = inspect.Signature([picture, *own, *keywords])
+        function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
+        named = done if callable(done) else lambda **arguments: done
+        spec = TASKS[command] = Spec(command, words, named, build, unknown, function)
+        return function
+
+    return register
+
+
+def solve(
+    spec: Spec,
+    pixels: np.ndarray,
+    arguments: dict[str, Any],
+    options: Options,
+    *,
+    truth: np.ndarray | None = None,
+    is_whole: bool = True,
+    **how,
+) -> tuple[Outcome, np.ndarray]:
+    """Does one task; both faces call it.
+
+    Args:
+      spec: which.
+      pixels: `(H, W, C)`, whole numbers divided by their largest, floats as they are; NaN where nothing is known.
+      arguments: those of the task itself.
+      options: how.
+      truth: `(H', W', C)` in the same units.
+      is_whole: whether the numbers were whole ones, which end at 0 and 1.
+      how: `follow` and `note` of `restore`.
+
+    Returns:
+      The outcome, and its picture with what was known pasted in, float32 `(H', W', C)`.
+    """
+    holes = spec.unknown(pixels, **arguments) if spec.unknown else None
+    measured = pixels if holes is None else np.where(holes[..., None], np.nan, pixels)
+    span = ranges.choose(options.range, measured)
+    made = spec.build(span.inside(measured), **arguments)
+    truth = None if truth is None else span.inside(truth)
+    if truth is not None and truth.shape != made.before.shape:
+        raise ValueError(f"truth: found shape {truth.shape}, expected {made.before.shape}, that of the result.")
+    problem = made.problem.replace(truth=truth) if truth is not None and truth.shape == made.problem.shape else made.problem
+    is_nominal = is_whole or (not span.found and options.range in ("auto", "full"))
+    made = dataclasses.replace(made, problem=problem, name=spec.command, span=span, truth=truth, is_nominal=is_nominal)
+    if span.found and "note" in how:
+        how["note"](f"black and white are {span}, what the picture fills; --range full takes all there is")
+    outcome = restore(made, options, **how)
+    restored = outcome.image if holes is None else np.where(holes[..., None], outcome.image, pixels)
+    return outcome, np.asarray(restored, np.float32)
+
+
+def _documented(text, own):
+    """Returns the docstring of a task with all that may be asked of it."""
+    lines = [inspect.cleandoc(text), "", "Args:", "  image: uint8, uint16 or float, `(H, W)` or with channels; floats in any unit."]
+    lines += [f"  {parameter.name}: {argument_of(parameter).help}." for parameter in own]
+    lines += [f"  {name}: {argument.help}." for name, argument in option_arguments().items()]
+    lines += [
+        "", "Returns:", "  The restored picture, float32, in the layout and the units of `image` (whole numbers: divided by their largest);"
+        " with `return_result` also the `Outcome`.", "", "Raises:", "  ValueError: an argument is not what is said here; the message says what to do.",
+        "  RuntimeError: every seed diverged.",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+

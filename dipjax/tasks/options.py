@@ -1,0 +1,169 @@
+"""What a person may ask of a restoration, said once: `Options`.
+
+Its fields are the keywords of every function of `dipjax.tasks` and the options of every command; the checks are here, so that both faces
+refuse the same. To add an option, add a field.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MOST_STEPS = 2**31 - 1
+_MOST_SEEDS, _LARGEST_RNG = 65_536, 2**32 - 1
+BATCHING = ("auto", "vmap", "map")
+
+
+class Argument(NamedTuple):
+    """How an option, or a parameter of a task, is explained and written."""
+
+    help: str
+    flag: str | None = None  # on the command line; None if it is for Python alone
+    parse: Callable[[str], Any] | None = None  # of one word
+    choices: tuple[str, ...] | None = None
+    metavar: str | None = None
+    many: bool = False  # may be given several times
+    read: str | None = None  # the kind of file that holds it: "picture", "mask" or "psf"
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Returns a reader of whole numbers."""
+
+    def parse(text):
+        digits = text.strip().removeprefix("+").removeprefix("-") if text.strip()[:2] not in {"+-", "-+"} else ""
+        value = int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= 30 else None
+        if value is None or value < least or (most is not None and value > most):
+            limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise ValueError(f"found {text!r}, expected a whole number {limits}")
+        return value
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """Reads a positive number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0 < value < np.inf:
+        raise ValueError(f"found {text!r}, expected a positive number")
+    return value
+
+
+def _range(text):
+    if text in {"auto", "full"}:
+        return text
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = np.nan
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(f"found {text!r}, expected auto, full, or two numbers LOW,HIGH of which the first is smaller")
+    return low, high
+
+
+def _option(default, words, flag=None, **how):
+    return dataclasses.field(default=default, metadata={"argument": Argument(words, flag, **how)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The keywords of every task; each is explained in its `Argument`, and so in `help(dipjax.denoise)` and `dipjax denoise --help`.
+
+    Raises:
+      ValueError: a value that its option does not take.
+    """
+
+    seeds: int = _option(
+        4, "how many restorations, which differ in their random start, are averaged: time grows with it, so does quality",
+        "--seeds", parse=whole(1, _MOST_SEEDS), metavar="K",
+    )  # fmt: skip
+    num_iter: int | None = _option(
+        None, "training steps of each; None takes the recipe's, which for noise follow the picture's size",
+        "--steps", parse=whole(1, MOST_STEPS), metavar="N",
+    )  # fmt: skip
+    budget: float | None = _option(
+        None, "seconds after which to stop, compilation included, but not before the first step", "--budget", parse=positive, metavar="SECONDS"
+    )
+    recipe: Any = _option(
+        None, "fast, a quick small network, paper, the official setting, or the name of a file .json with a recipe or a record; in Python"
+        " also a Recipe, a Setting, or a function of the channels that returns one. None is fast on a CPU, else paper",
+        "--recipe", metavar="NAME",
+    )  # fmt: skip
+    generator: Any = _option(
+        None, "another network, with its setting for noise: a name that `dipjax generators` lists; in Python also a generator",
+        "--generator", metavar="NAME",
+    )  # fmt: skip
+    option: tuple[str, ...] = _option(
+        (), "NAME=VALUE, an option of the generator of that name; `dipjax generators` lists them", "--option", metavar="NAME=VALUE", many=True
+    )
+    loss: Any = _option(
+        None, "how the fit is measured: mse, l1, huber[:delta] or poisson[:photons]; in Python also a loss. None takes the recipe's",
+        "--loss", metavar="NAME",
+    )  # fmt: skip
+    schedule: Any = _option(
+        None, "of the learning rate: constant or cosine; in Python also a schedule. None takes the recipe's",
+        "--schedule", metavar="NAME",
+    )  # fmt: skip
+    range: Any = _option(
+        "auto", "the values that are black and white: auto finds what the picture fills, full is [0, 1] or all of an integer type, or LOW,HIGH",
+        "--range", parse=_range, metavar="auto|full|LOW,HIGH",
+    )  # fmt: skip
+    rng: Any = _option(
+        0, "where the random seeds begin: the same number gives the same picture on the same machine; in Python also a jax.random.key",
+        "--rng", parse=whole(0, _LARGEST_RNG), metavar="N",
+    )  # fmt: skip
+    batching: Any = _option(
+        "auto", "seeds together (vmap), one by one (map), or whatever is fastest here (auto); in Python also a Layout",
+        "--batching", choices=BATCHING,
+    )  # fmt: skip
+    tile: int | None = _option(
+        None, "restore a large picture in tiles of this side, in pixels, and blend them; 0 never; None where the whole would not fit the memory",
+        "--tile", parse=whole(0), metavar="PIXELS",
+    )  # fmt: skip
+    tile_overlap: int | None = _option(
+        None, "pixels that neighbouring tiles share; None is an eighth of the tile", "--tile-overlap", parse=whole(1), metavar="PIXELS"
+    )
+    truth: Any = _option(None, "the true picture, as large as the result, to compute PSNR and SSIM", "--reference", read="picture", metavar="CLEAN")
+    channel_axis: Any = _option(
+        "auto", "the axis of the channels of the arrays; auto is none for (H, W), and the last of three where that is plain"
+    )
+    callback: Any = _option(None, "called with the Result so far about twice a second; returning True ends the work")
+    return_result: bool = _option(False, "also return the Outcome: every seed's picture, their standard deviation, the curves, the recipe")
+
+    def __post_init__(self):
+        """Checks what needs no picture."""
+        checks = {"seeds": (1, _MOST_SEEDS), "num_iter": (1, MOST_STEPS), "tile": (0, None), "tile_overlap": (1, None)}
+        for name, (least, most) in checks.items():
+            value = getattr(self, name)
+            is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if value is None and name != "seeds":
+                continue
+            if not is_whole or value < least or (most is not None and value > most):
+                limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+                raise ValueError(f"{name}: found {value!r}, expected a whole number {limits}.")
+        if self.budget is not None and not (_is_number(self.budget) and 0 < self.budget < np.inf):
+            raise ValueError(f"budget: found {self.budget!r}, expected a positive number of seconds.")
+        is_range = isinstance(self.range, (tuple, list)) and len(self.range) == 2 and all(map(_is_number, self.range))
+        if self.range not in ("auto", "full") and not (is_range and np.isfinite(self.range).all() and self.range[0] < self.range[1]):
+            raise ValueError(f'range: found {self.range!r}, expected "auto", "full", or two numbers of which the first is smaller.')
+        if isinstance(self.option, str) or not all(isinstance(item, str) for item in self.option):
+            raise ValueError(f'option: found {self.option!r}, expected a sequence of texts, each "NAME=VALUE".')
+        if self.option and not isinstance(self.generator, str):
+            raise ValueError(f"option: found {self.option!r} without the name of a generator, expected one whose option it is.")
+        if self.generator is not None and self.recipe is not None:
+            raise ValueError("generator: found a recipe too, expected only one of both: a recipe has its generator.")
+        if not (self.callback is None or callable(self.callback)):
+            raise ValueError(f"callback: found {self.callback!r}, expected a function of the result so far.")
+
+
+def _is_number(value):
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def arguments() -> dict[str, Argument]:
+    """Returns how each option is explained and written."""
+    return {field.name: field.metadata["argument"] for field in dataclasses.fields(Options)}

@@ -1,0 +1,79 @@
+"""The measurement's own range: what is black and what is white where a picture fills only part of what its numbers could say.
+
+Networks draw in [0, 1]. 12-bit values in a 16-bit file, a faded print, a map in any unit are brought there, and back afterwards.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_LEAST_FILLED = 0.5  # of the nominal range: a picture that fills so much of it is taken as it is
+_OVERSHOOT = 0.1  # of the nominal range, which noise may leave
+_RARE = 0.1  # per cent of the pixels, at either end, which may lie beyond
+_MARGIN = 1 / 16  # of what is found: room for what a median takes away from edges and points
+_FARTHEST = 1.0  # widths of the range: a measured value beyond is brought so near
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that become 0 and 1."""
+
+    low: float
+    high: float
+    found: bool = False  # in the picture; else it is the nominal one, or the caller's
+
+    def inside(self, values: np.ndarray) -> np.ndarray:
+        """Returns float32 with the range at [0, 1]; what lies more than its width outside, such as a hot pixel, is brought to that."""
+        scaled = (values - self.low) / (self.high - self.low)
+        return scaled.clip(-_FARTHEST, 1 + _FARTHEST).astype(np.float32)
+
+    def outside(self, values: np.ndarray) -> np.ndarray:
+        """Undoes `inside`."""
+        return values * np.float64(self.high - self.low) + self.low if (self.low, self.high) != (0.0, 1.0) else values
+
+    def __str__(self) -> str:
+        """Says it for people."""
+        return f"{self.low:.6g} to {self.high:.6g}"
+
+
+def choose(wish: str | tuple[float, float], values: np.ndarray) -> Range:
+    """Returns the range of a picture.
+
+    Args:
+      wish: "full" for [0, 1], the nominal range of every integer type; two numbers for those; "auto" for the nominal range where the
+        picture fills half of it and does not leave it, else for what it fills.
+      values: `(H, W, C)`, NaN where nothing was measured.
+
+    What a picture fills is read off its medians over 3 x 3 pixels, so that neither salt and pepper nor hot pixels count, however far
+    they lie off; of those medians the rarest 0.1 % at both ends are left out, and a sixteenth is added. What is bright, smaller than
+    that share and smaller than about two pixels is cut off: stars want "full", or numbers.
+    """
+    if wish == "full":
+        return Range(0.0, 1.0)
+    if wish != "auto":
+        return Range(float(wish[0]), float(wish[1]))
+    medians = _medians(values)
+    low, high = (float(np.percentile(medians, share)) for share in (_RARE, 100 - _RARE))
+    if high - low >= _LEAST_FILLED and low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return Range(0.0, 1.0)
+    if not high > low:  # one value everywhere: what else there is decides, or its size
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if not high > low:
+        return Range(0.0, 1.0) if 0 <= low <= 1 else Range(low - abs(low) / 2, low + abs(low) / 2, found=True)
+    margin = _MARGIN * (high - low)
+    return Range(low - margin, high + margin, found=True)
+
+
+def _medians(values):
+    """Returns the medians of the 3 x 3 pixels around every measured one, of those that were measured."""
+    from scipy.ndimage import median_filter
+
+    if values.ndim != 3:
+        return values[np.isfinite(values)]
+    if np.isfinite(values).all():
+        return median_filter(values, size=(3, 3, 1), mode="nearest")
+    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+    height, width = values.shape[:2]
+    shifted = np.stack([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)])
+    known = np.isfinite(values)
+    return np.nanmedian(shifted[:, known], axis=0) if known.any() else np.zeros(1)

@@ -1,0 +1,270 @@
+"""The one flow behind every function and every command: choose the recipe, plan tiles, run, stop, finish."""
+
+import dataclasses
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dipjax import metrics
+from dipjax.core import drive, layouts
+from dipjax.core.layouts import Layout
+from dipjax.core.problem import Problem
+from dipjax.core.recipe import Recipe
+from dipjax.core.state import Metrics, Result, State, psnr
+from dipjax.fitting import losses, optimizers
+from dipjax.generators import registry
+from dipjax.large import tiling
+from dipjax.recipes import Setting, choose, for_generator
+from dipjax.tasks.options import BATCHING, Options
+from dipjax.tasks.ranges import Range
+
+
+class Diverged(RuntimeError):
+    """Says that no seed is left."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One picture and what is to be done with it; all arrays have the range of the measurement at [0, 1]."""
+
+    problem: Problem
+    before: np.ndarray  # (H', W', C), the input at the size of the result, for comparison
+    finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
+    setting: str = "denoise"  # which of the settings in `recipes.choose` suits it
+    takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
+    name: str = ""
+    span: Range = Range(0.0, 1.0)
+    truth: np.ndarray | None = None  # (H', W', C)
+    is_nominal: bool = True  # whether what leaves [0, 1] outside, before the range was applied, is clipped: whole numbers end there
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How the work ended."""
+
+    result: Result | None  # the last one, None if not one step was finished
+    ending: str  # "done", "budget", "callback" or "interrupted"
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A restoration and how it came about. Pictures are in the units of the input, `(H', W', C)`, or `(K, H', W', C)` for every seed."""
+
+    task: Task
+    options: Options
+    setting: Setting
+    setting_name: str
+    num_steps: int  # of each run in each tile, had it not ended before
+    grid: tiling.Grid | None
+    result: Result  # of the core: in the range at [0, 1]
+    ending: str
+    exit_code: int
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """The restored picture: the mean over the living seeds."""
+        return self.outside(self.task.finish(self.result.image))
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Every seed's picture, also of dead ones."""
+        return self.outside(self.task.finish(self.result.images))
+
+    @cached_property
+    def before(self) -> np.ndarray:
+        """The input, at the size of the result."""
+        return self.outside(self.task.before)
+
+    @property
+    def std(self) -> np.ndarray:
+        """The standard deviation over the living seeds, unbiased; NaN for fewer than two."""
+        living = self.images[self.result.alive]
+        return living.std(axis=0, ddof=1) if len(living) > 1 else np.full_like(self.image, np.nan)
+
+    @property
+    def alive(self) -> np.ndarray:
+        """Which seeds are finite, `(K,)`."""
+        return self.result.alive
+
+    @property
+    def metrics(self) -> Metrics:
+        """The curves `(K, T)`; losses and PSNRs refer to the range of the measurement."""
+        return self.result.metrics
+
+    @property
+    def state(self) -> State:
+        """What continues the runs, see `dipjax.iterate`; with tiles that of the last one."""
+        return self.result.state
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method."""
+        return self.setting.recipe
+
+    @property
+    def num_tiles(self) -> int:
+        """How many parts were restored, one after another."""
+        return len(self.grid.parts) if self.grid else 1
+
+    @property
+    def scores(self) -> dict | None:
+        """PSNR in dB and SSIM of the input, each seed and the mean, on the range of the measurement; None without a truth."""
+        if self.task.truth is None:
+            return None
+        images = {"input": self.task.before, "ensemble": self.task.finish(self.result.image)}
+        scores = {name: score(image, self.task.truth) for name, image in images.items()}
+        return scores | {"seeds": [score(image, self.task.truth) for image in self.task.finish(self.result.images)]}
+
+    def outside(self, values: np.ndarray) -> np.ndarray:
+        """Brings pictures from the range at [0, 1] to the units of the input, float32."""
+        values = self.task.span.outside(values)
+        return np.asarray(values.clip(0, 1) if self.task.is_nominal else values, np.float32)
+
+
+def score(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Returns the PSNR and the SSIM of a picture, clipped to [0, 1]."""
+    image, truth = image.clip(0, 1), truth.clip(0, 1)
+    return {"psnr": float(psnr(image, truth)), "ssim": metrics.ssim(image, truth)}
+
+
+Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, score) -> how it ended
+
+
+def restore(task: Task, options: Options, *, follow: Follow | None = None, note: Callable[[str], None] = lambda sentence: None) -> Outcome:
+    """Restores one picture.
+
+    Args:
+      task: what is to be done.
+      options: how.
+      follow: takes the results while they come, see `directly`.
+      note: is told what was decided on the way.
+
+    Raises:
+      ValueError: an option does not fit the picture.
+      Diverged: no seed is left.
+      KeyboardInterrupt: it was interrupted before the first step was finished.
+    """
+    setting, name = setting_for(task, options)
+    keys = drive.seeds(_key(options.rng), options.seeds)
+    layout = layout_for(options.batching)
+    sizes = {"tile": options.tile, "overlap": options.tile_overlap, "batching": layout}
+    grid, reason = tiling.plan(setting.recipe, task.problem, options.seeds, **sizes)
+    if grid:
+        note(f"in {grid}{f', because {reason}' if reason else ''}")
+    num_steps = options.num_iter or setting.steps_for(grid.tile if grid else task.problem.shape)
+    results = tiling.iterate(setting.recipe, keys, task.problem, grid, num_steps=num_steps, batching=layout, budget=options.budget)
+    truth = task.truth
+    quality = None if truth is None else lambda estimate: float(psnr(task.finish(estimate).clip(0, 1), truth.clip(0, 1)))
+    total = num_steps * (len(grid.parts) if grid else 1)
+    followed = (follow or directly)(results, total, budget=options.budget, callback=options.callback, score=quality)
+    if followed.result is None:
+        raise KeyboardInterrupt(followed.exit_code)
+    if not followed.result.alive.any():
+        raise Diverged(f"all {options.seeds} seeds diverged; try another rng, a smaller learning rate, or another recipe")
+    return Outcome(task, options, setting, name, num_steps, grid, followed.result, followed.ending, followed.exit_code)
+
+
+def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback=None, score=None) -> Followed:
+    """Takes the results in this thread; Ctrl-C ends it with the result so far, and a warning."""
+    del score
+    latest, start = None, time.perf_counter()
+    try:
+        for result in results:
+            latest = result
+            if callback and callback(result):
+                return Followed(latest, "callback")
+            if budget is not None and result.num_steps and time.perf_counter() - start >= budget:
+                return Followed(latest, "budget" if result.num_steps < num_steps else "done")
+    except KeyboardInterrupt:
+        if latest is None or not latest.num_steps:
+            raise
+        warnings.warn(f"interrupted: the result of {latest.num_steps} of {num_steps} steps is returned", RuntimeWarning, stacklevel=4)
+        return Followed(latest, "interrupted", 130)
+    return Followed(latest, "done")
+
+
+def setting_for(task: Task, options: Options) -> tuple[Setting, str]:
+    """Returns the setting that the options name, and its name.
+
+    Raises:
+      ValueError: there is none of that name, or it does not fit the task.
+    """
+    channels = task.problem.shape[-1]
+    if options.generator is not None:
+        if not task.takes_noise:
+            raise ValueError(f"generator: found one for {task.name}, expected none: its network sees another picture, not noise.")
+        word = options.generator if isinstance(options.generator, str) else type(options.generator).__name__
+        made = registry.make(word, channels, options.option) if isinstance(options.generator, str) else options.generator
+        setting, name = for_generator(made), f"for_generator({word})"
+    else:
+        setting, name = _from_recipe(task, options.recipe, channels)
+    if options.loss is not None:
+        setting = setting.changed(loss=losses.make(options.loss) if isinstance(options.loss, str) else _callable("loss", options.loss))
+    if options.schedule is not None:
+        schedule = options.schedule
+        if isinstance(schedule, str):
+            if schedule not in optimizers.SCHEDULES:
+                raise ValueError(f"schedule: found {schedule!r}, expected one of {', '.join(optimizers.SCHEDULES)}.")
+            schedule = optimizers.SCHEDULES[schedule]
+        setting = setting.with_schedule(_callable("schedule", schedule))
+    return setting, name
+
+
+def _from_recipe(task, wish, channels):
+    if isinstance(wish, str) and wish.lower().endswith(".json"):
+        setting = _read(wish, choose(task.setting)(channels))
+        return setting, Path(wish).name
+    if wish is None or isinstance(wish, str):
+        make = choose(task.setting, wish)
+        return make(channels), f"{make.__module__.rpartition('.')[2]}.{make.__name__}"
+    made = wish(channels) if callable(wish) and not isinstance(wish, (Recipe, Setting)) else wish
+    if isinstance(made, Recipe):  # how many steps it wants is not known: those of the task's own setting
+        made = dataclasses.replace(choose(task.setting)(channels), recipe=made)
+    if not isinstance(made, Setting):
+        raise ValueError(f"recipe: found {wish!r}, expected a name, a Recipe, a Setting, or a function (channels) that returns one.")
+    return made, getattr(wish, "__name__", type(wish).__name__)
+
+
+def _read(path, default):
+    """Returns the setting of a file: a recipe as `Recipe.to_json` writes it, or a record of `--json`, whose steps count too."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"recipe: cannot read {path!r}: {getattr(error, 'strerror', None) or 'it is not JSON'}.") from error
+    is_record = isinstance(content, dict) and "recipe" in content and "type" not in content
+    recipe = Recipe.from_json(json.dumps(content["recipe"] if is_record else content))
+    steps = content.get("steps_wanted") if is_record else None
+    return Setting(recipe, steps) if isinstance(steps, int) and steps > 0 else dataclasses.replace(default, recipe=recipe)
+
+
+def layout_for(batching: str | Layout) -> Layout | None:
+    """Returns the layout of a word of `--batching`; None is the fastest."""
+    words = dict(zip(BATCHING, (None, layouts.TOGETHER, layouts.ONE_BY_ONE), strict=True))
+    if isinstance(batching, str) and batching in words:
+        return words[batching]
+    if batching is None or isinstance(batching, Layout):
+        return batching
+    raise ValueError(f"batching: found {batching!r}, expected one of {', '.join(BATCHING)}, or a Layout from `dipjax.layouts`.")
+
+
+def _key(rng: Any) -> Any:
+    is_key = isinstance(rng, jax.Array) and rng.shape == () and jax.numpy.issubdtype(rng.dtype, jax.dtypes.prng_key)
+    is_whole = isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and 0 <= rng < 2**32
+    if not (is_key or is_whole):
+        raise ValueError(f"rng: found {rng!r}, expected a whole number from 0 to {2**32 - 1} or one key from `jax.random.key`.")
+    return rng if is_key else int(rng)
+
+
+def _callable(name, value):
+    if not callable(value):
+        raise ValueError(f"{name}: found {value!r}, expected a name or a function.")
+    return value

@@ -1,0 +1,145 @@
+"""The tasks: one function each, from a picture to a `Task`.
+
+`pixels (H, W, C)` are float32 with the range of the picture at [0, 1] and NaN where nothing was measured. A parameter is annotated with an
+`Argument`, which explains it and says how the command line reads it. To add a task, add a function: it appears in Python, where it also
+takes all `Options`, and on the command line.
+"""
+
+from typing import Annotated
+
+import numpy as np
+
+from dipjax.operators import problem, psfs, resampling
+from dipjax.tasks import ranges
+from dipjax.tasks.door import task
+from dipjax.tasks.options import Argument, whole
+from dipjax.tasks.restore import Task
+
+KERNELS = {"lanczos2": resampling.LANCZOS2, "lanczos3": resampling.LANCZOS3, "bicubic": resampling.BICUBIC, "box": resampling.BOX}
+BOUNDARIES = ("reflect", "circular", "valid")
+
+
+@task("denoise", words="remove noise", done="denoised")
+def denoise(pixels: np.ndarray) -> Task:
+    """Removes noise from a picture.
+
+    Example:
+      >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
+    """
+    return Task(problem.denoising(pixels), pixels)
+
+
+@task("dejpeg", words="remove the blocks and rings of strong compression", done="cleaned")
+def dejpeg(pixels: np.ndarray) -> Task:
+    """Removes the blocks and rings that strong compression left in a picture.
+
+    Example:
+      >>> restored = dipjax.dejpeg(snail)  # doctest: +SKIP
+    """
+    return Task(problem.denoising(pixels), pixels, setting="dejpeg")
+
+
+def _holes(pixels, mask, grow=0):
+    """Returns where to fill in: where the mask says so, `grow` pixels around that, and where nothing is known."""
+    mask = np.asarray(mask)
+    if mask.shape != pixels.shape[:2]:
+        raise ValueError(f"mask: found shape {mask.shape}, expected {pixels.shape[:2]}, the height and width of the picture.")
+    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise ValueError("mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in.")
+    if isinstance(grow, bool) or not isinstance(grow, (int, np.integer)) or not 0 <= grow <= max(pixels.shape[:2]):
+        raise ValueError(f"grow: found {grow!r}, expected a whole number of pixels, at least 0.")
+    holes = mask.astype(bool)
+    if grow:
+        from scipy.ndimage import distance_transform_edt
+
+        holes = distance_transform_edt(~holes) <= grow
+    holes = holes | ~np.isfinite(pixels).all(axis=-1)
+    if holes.all():
+        raise ValueError("mask: found every pixel marked, expected some to restore from; True (white) marks a pixel to fill in.")
+    if not holes.any():
+        raise ValueError("mask: found no pixel marked, expected some to fill in; True (white) marks a pixel to fill in.")
+    return holes
+
+
+@task("inpaint", words="fill in missing pixels; the others stay as they are", done="inpainted", unknown=_holes)
+def inpaint(
+    pixels: np.ndarray,
+    mask: Annotated[np.ndarray, Argument("(H, W), True (white) where to fill in", "--mask", read="mask", metavar="MASK")],
+    grow: Annotated[int, Argument("pixels around the mask that are filled in too", "--grow", parse=whole(0), metavar="PIXELS")] = 0,
+) -> Task:
+    """Fills in the pixels where `mask` is True, or NaN; the other pixels are returned as they were.
+
+    Example:
+      >>> restored = dipjax.inpaint(photo, scratches)  # doctest: +SKIP
+    """
+    del mask, grow  # what they mark is NaN
+    known = np.isfinite(pixels).all(axis=-1)
+    shown = np.where(known[..., None], pixels, 0)
+    return Task(problem.inpainting(shown, known), shown, setting="inpaint")
+
+
+@task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor}")
+def super_resolve(
+    pixels: np.ndarray,
+    factor: Annotated[int, Argument("times longer on each side", "--factor", parse=whole(2), metavar="N")] = 4,
+    kernel: Annotated[
+        str, Argument("how it was made small: lanczos2, lanczos3, bicubic or box; in Python also a `resampling.Kernel`", "--kernel", choices=tuple(KERNELS))
+    ] = "lanczos2",
+) -> Task:
+    """Enlarges a picture `factor` times on both sides.
+
+    Example:
+      >>> large = dipjax.super_resolve(small, 4)  # doctest: +SKIP
+    """
+    if isinstance(kernel, str) and kernel not in KERNELS:
+        raise ValueError(f"kernel: found {kernel!r}, expected one of {', '.join(KERNELS)}.")
+    data = problem.super_resolution(pixels, factor, kernel=KERNELS[kernel] if isinstance(kernel, str) else kernel)
+    return Task(data, _enlarged(pixels, data.shape), setting="superres" if factor <= 4 else "superres 8")
+
+
+def _enlarged(pixels, shape):
+    from PIL import Image
+
+    channels = [Image.fromarray(channel).resize(shape[1::-1], Image.Resampling.BICUBIC) for channel in np.moveaxis(pixels, -1, 0)]
+    return np.stack([np.asarray(channel) for channel in channels], -1)
+
+
+@task("deblur", words="sharpen a picture whose blur is known", done="deblurred")
+def deblur(
+    pixels: np.ndarray,
+    psf: Annotated[np.ndarray, Argument("(k, l), what became of one bright point, for example from `psfs`", "--psf", read="psf")],
+    boundary: Annotated[
+        str, Argument("what lies beyond the edges: reflect, circular, or valid, where nothing is assumed", "--boundary", choices=BOUNDARIES)
+    ] = "reflect",
+) -> Task:
+    """Sharpens a picture blurred by a known point spread function.
+
+    Example:
+      >>> sharp = dipjax.deblur(photo, dipjax.psfs.gaussian(2.0))  # doctest: +SKIP
+    """
+    psf = psfs.normalized(psf)
+    if psf.shape[0] > pixels.shape[0] or psf.shape[1] > pixels.shape[1]:
+        raise ValueError(f"psf: found shape {psf.shape}, expected one no larger than the picture, {pixels.shape[:2]}.")
+    data = problem.deblurring(pixels, psf, boundary=boundary)
+    if boundary != "valid":
+        return Task(data, pixels, setting="deblur")
+    # Here the estimate is larger than the picture: what is returned is the part that was photographed.
+    top, left = (size - 1 - size // 2 for size in psf.shape)
+    rows, columns = slice(top, top + pixels.shape[0]), slice(left, left + pixels.shape[1])
+    return Task(data, pixels, lambda estimate: estimate[..., rows, columns, :], setting="deblur")
+
+
+@task("flash", words="remove the noise of a picture taken without flash, with the help of one with flash", done="merged")
+def flash(
+    pixels: np.ndarray,
+    flash_image: Annotated[
+        np.ndarray, Argument("the same scene from the same place, with flash; of the same size", "--flash", read="picture", metavar="FLASH")
+    ],
+) -> Task:
+    """Removes noise from a picture taken without flash, with the help of one of the same scene and size, taken with flash.
+
+    Example:
+      >>> restored = dipjax.flash(ambient, flashed)  # doctest: +SKIP
+    """
+    guide = ranges.choose("auto", flash_image).inside(flash_image)
+    return Task(problem.flash(pixels, guide), pixels, setting="flash", takes_noise=False)
