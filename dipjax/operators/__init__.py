@@ -1,5 +1,6 @@
 """What turned the image we want into the measurement we have: operators, kernels, and the problems that they make."""
 
-from dipjax.operators.linear import Blur, Compose, Downsample, Identity, Mask
+from dipjax.operators.linear import Blur, Compose, Identity, Mask
+from dipjax.operators.resampling import Downsample
 
 __all__ = ["Blur", "Compose", "Downsample", "Identity", "Mask"]

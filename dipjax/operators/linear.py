@@ -1,8 +1,9 @@
-"""Degradation operators A: what turned the image we want into the measurement we have.
+"""Linear operators A: what turned the image we want into the measurement we have.
 
-An operator is a callable pytree: `operator(image (H, W, C)) -> measurement`. Arrays (a mask, a psf) are leaves, so that many
-pictures with many masks are one batch and nothing recompiles; what decides shapes is static. All operators here are linear. To add
-one, write a small `flax.struct.dataclass` with `__call__`; any user function works as `jax.tree_util.Partial(function, arrays)`.
+An operator is a callable pytree: `operator(image (..., C)) -> measurement`. Arrays (a mask, a psf) are leaves, so that many
+pictures with many masks are one batch and nothing recompiles; what decides shapes is static. The result has the dtype of the image,
+float or complex, and the arrays follow it. `Downsample` is in `resampling`. To add a linear one, write a small `flax.struct.dataclass`
+with `__call__`, export it, and add a line to `registry`; any function of the user's works in `problem.general`.
 
 An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
 shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
@@ -17,12 +18,10 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax.operators import resampling
-
 
 @struct.dataclass
 class Identity:
-    """Leaves the image as it is: denoising."""
+    """Leaves the image as it is: denoising. Any number of axes of space."""
 
     reach, stride = 0, 1
 
@@ -38,7 +37,7 @@ class Identity:
 
 @struct.dataclass
 class Mask:
-    """Keeps the known pixels and sets the others to zero: inpainting.
+    """Keeps the known pixels and sets the others to zero: inpainting. Any number of axes of space.
 
     Note the polarity: `known` is 1 where a pixel was measured, as in the paper; the functions for people (`dipjax.inpaint` and the
     command line) take the opposite, a mask that is True where a pixel is to be filled.
@@ -49,7 +48,8 @@ class Mask:
 
     def __call__(self, image: Array) -> Array:
         """Returns `image * known`."""
-        return image * self.known
+        image = jnp.asarray(image)
+        return image * jnp.asarray(self.known).astype(image.dtype)
 
     def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
         """Returns the measurement of a part of the image, and its operator."""
@@ -79,10 +79,9 @@ class Blur:
 
     def __call__(self, image: Array) -> Array:
         """Returns the convolution of `image` with the psf."""
-        (k, l), (height, width, _) = self.psf.shape, image.shape
+        image, (k, l) = jnp.asarray(image), self.psf.shape
         if self.boundary == "circular":
-            kernel = jnp.zeros((height, width)).at[:k, :l].set(self.psf)
-            return _fourier_product(image, jnp.roll(kernel, (-(k // 2), -(l // 2)), (0, 1)))
+            return _fourier_product(image, self._kernel(image, (-(k // 2), -(l // 2))))
         if self.boundary not in {"reflect", "valid"}:
             raise ValueError(f'boundary: found {self.boundary!r}, expected "reflect", "circular" or "valid".')
         if self.boundary == "reflect":
@@ -92,8 +91,13 @@ class Blur:
         rows, columns = image.shape[:2]
         # The product is circular: only its first k - 1 rows and l - 1 columns are spoilt, and those are dropped.
         canvas = jnp.pad(image, ((0, _fast_size(rows) - rows), (0, _fast_size(columns) - columns), (0, 0)))
-        kernel = jnp.zeros(canvas.shape[:2]).at[:k, :l].set(self.psf)
-        return _fourier_product(canvas, kernel)[k - 1 : rows, l - 1 : columns]
+        return _fourier_product(canvas, self._kernel(canvas, (0, 0)))[k - 1 : rows, l - 1 : columns]
+
+    def _kernel(self, image, shift):
+        """Returns the psf on a canvas of the image's height and width."""
+        k, l = self.psf.shape
+        kernel = jnp.zeros(image.shape[:2], image.dtype).at[:k, :l].set(jnp.asarray(self.psf).astype(image.dtype))
+        return jnp.roll(kernel, shift, (0, 1))
 
     @property
     def reach(self) -> int:
@@ -106,12 +110,20 @@ class Blur:
         if self.boundary == "valid":
             return measurement[rows.start : rows.stop - k + 1, columns.start : columns.stop - l + 1], self
         margins = [(size - 1 - size // 2, size // 2) for size in (k, l)]
-        seen = _seen((rows, columns), shape, margins, wraps=self.boundary == "circular")
+        seen = unspoilt((rows, columns), shape, margins, wraps=self.boundary == "circular")
         return measurement[rows, columns] * seen, Compose((self, Mask(seen)))
 
 
-def _seen(part, shape, margins, *, wraps=False, stride=1):
-    """Marks the measured pixels (h, w, 1) that depend on no image outside of a part: those within `margins` of its new edges do."""
+def unspoilt(part: tuple, shape: tuple, margins: list, *, wraps: bool = False, stride: int = 1) -> np.ndarray:
+    """Returns 1 for the measured pixels `(h, w, 1)` of a part that depend on no image outside of it, else 0.
+
+    Args:
+      part: rows and columns of the image, two slices.
+      shape: of the whole image.
+      margins: for each of the two axes, the measured pixels before and after a part that see what lies beyond its edge.
+      wraps: whether the image repeats, so that its own edges count as well.
+      stride: the pixels of the image along a side of a measured one.
+    """
     axes = []
     for piece, size, (before, after) in zip(part, shape, margins, strict=False):
         seen = np.ones((piece.stop - piece.start) // stride, np.float32)
@@ -125,8 +137,11 @@ def _seen(part, shape, margins, *, wraps=False, stride=1):
 
 
 def _fourier_product(image, kernel):
-    spectrum = jnp.fft.rfft2(image, axes=(0, 1)) * jnp.fft.rfft2(kernel)[..., None]
-    return jnp.fft.irfft2(spectrum, s=image.shape[:2], axes=(0, 1))
+    there, back = (jnp.fft.fft2, jnp.fft.ifft2) if jnp.iscomplexobj(image) else (jnp.fft.rfft2, jnp.fft.irfft2)
+    half = jnp.finfo(image.dtype).bits < 32  # for which there is no transform
+    wide = [array.astype(jnp.float32) if half else array for array in (image, kernel[..., None])]
+    spectrum = there(wide[0], axes=(0, 1)) * there(wide[1], axes=(0, 1))
+    return back(spectrum, s=image.shape[:2], axes=(0, 1)).astype(image.dtype)
 
 
 def _fast_size(size: int) -> int:
@@ -139,40 +154,6 @@ def _fast_size(size: int) -> int:
         if rest == 1:
             return size
         size += 1
-
-
-@struct.dataclass
-class Downsample:
-    """Shrinks the image by an integer factor, `(H, W, C) -> (H / factor, W / factor, C)`: super-resolution.
-
-    `kernel` is one of `resampling.LANCZOS2` (the official operator), `LANCZOS3`, `BICUBIC` (Pillow's) or `BOX`.
-    """
-
-    factor: int = struct.field(pytree_node=False)
-    kernel: resampling.Kernel = struct.field(pytree_node=False, default=resampling.LANCZOS2)
-
-    def __call__(self, image: Array) -> Array:
-        """Returns the smaller image."""
-        return resampling.shrink(image, self.factor, self.kernel)
-
-    @property
-    def stride(self) -> int:
-        """The pixels of the image along a side of a measured one."""
-        return self.factor
-
-    @property
-    def reach(self) -> int:
-        """How far a measured pixel sees."""
-        return self._margin() * self.factor
-
-    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
-        """Returns the measurement of a part of the image, without the pixels that see more than the part, and its operator."""
-        small = tuple(slice(part.start // self.factor, part.stop // self.factor) for part in (rows, columns))
-        seen = _seen((rows, columns), shape, [(self._margin(),) * 2] * 2, stride=self.factor)
-        return measurement[small] * seen, Compose((self, Mask(seen)))
-
-    def _margin(self):
-        return int(np.ceil(self.kernel.support - 0.5))
 
 
 @struct.dataclass

@@ -1,123 +1,177 @@
 """The problem: one measurement, the operator that made it, and the size of the image we want.
 
 Everything that may differ between the runs of one batch is a leaf here; only `shape` is static. There is one constructor per task,
-and it is the place where the arrays are checked. To add a task, add a function.
+and it is the place where the arrays are checked: all raise a ValueError that names the argument. Arrays are floats, or complex where
+the image is; float64 stays float64 where JAX has 64 bits switched on, all else becomes float32. Values may have any range. To add a
+task, add a function; `general` takes any operator.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax import operators
-from dipjax.core.problem import Problem
-from dipjax.operators import psfs, resampling
+from dipjax.core.problem import Problem, stack
+from dipjax.operators import checks, psfs, resampling
+from dipjax.operators.linear import Blur, Identity, Mask
+
+__all__ = [
+    "Problem",
+    "activation_maximisation",
+    "deblurring",
+    "denoising",
+    "feature_inversion",
+    "flash",
+    "general",
+    "inpainting",
+    "stack",
+    "super_resolution",
+]
+
+_LARGEST_FACTOR = 256
 
 
 def denoising(measurement, *, truth=None) -> Problem:
-    """Returns the problem of a noisy picture `(H, W, C)`.
-
-    Raises:
-      ValueError: an array of another rank, empty, or with values that are not finite; so for every constructor here.
-    """
-    measurement = _image("measurement", measurement)
-    return _problem(measurement, operators.Identity(), measurement.shape, truth)
+    """Returns the problem of a noisy picture `(H, W, C)`, a volume `(D, H, W, C)` or a signal `(W, C)`; complex is fine."""
+    measurement = checks.finite("measurement", checks.image("measurement", measurement))
+    return _problem(measurement, Identity(), measurement.shape, truth)
 
 
 def inpainting(measurement, known, *, truth=None) -> Problem:
-    """Returns the problem of a picture `(H, W, C)` of which only some pixels are known.
+    """Returns the problem of a picture `(H, W, C)`, a volume or a signal, of which only some pixels are known.
 
     Args:
-      measurement: `(H, W, C)`; what it holds at unknown pixels is not used.
-      known: `(H, W)`, `(H, W, 1)` or `(H, W, C)`, True or 1 where a pixel was measured.
+      measurement: `(H, W, C)`; what it holds at unknown pixels is not looked at, and may be NaN.
+      known: `(H, W)`, `(H, W, 1)` or `(H, W, C)`, True or 1 where a pixel was measured; a fraction where it was partly.
       truth: `(H, W, C)`, for the metrics alone.
     """
-    measurement = _image("measurement", measurement)
-    known = jnp.asarray(known, jnp.float32)
-    known = known[..., None] if known.ndim == 2 else known
-    if known.shape not in {(*measurement.shape[:2], 1), measurement.shape}:
-        raise ValueError(f"known: found shape {known.shape}, expected (H, W, 1) or (H, W, C) of {measurement.shape}.")
-    if not bool(((known >= 0) & (known <= 1)).all()):
-        raise ValueError("known: found values outside [0, 1], expected True (or 1) where a pixel was measured, else False.")
-    if not bool(jnp.any(known > 0)):
-        raise ValueError("known: no pixel is known, so there is nothing to restore from; is the mask inverted?")
-    operator = operators.Mask(known)
-    return _problem(operator(measurement), operator, measurement.shape, truth)
+    measurement = checks.image("measurement", measurement)
+    known = checks.known_pixels(known, measurement)
+    measurement = checks.finite("measurement", np.where(known > 0, measurement, 0))
+    return _problem(measurement * known, Mask(jnp.asarray(known)), measurement.shape, truth)
 
 
 def super_resolution(measurement, factor: int, *, kernel=resampling.LANCZOS2, truth=None) -> Problem:
     """Returns the problem of a small picture `(h, w, C)`, to be `factor` times larger on both sides."""
-    measurement = _image("measurement", measurement)
-    if not (isinstance(factor, (int, np.integer)) and factor >= 1):
-        raise ValueError(f"factor: found {factor!r}, expected a whole number of at least 1.")
+    measurement = checks.finite("measurement", checks.image("measurement", measurement, planar=True))
+    if not (checks.whole(factor) and 1 <= factor <= _LARGEST_FACTOR):
+        raise ValueError(f"factor: found {factor!r}, expected a whole number from 1 to {_LARGEST_FACTOR}.")
+    if not isinstance(kernel, resampling.Kernel):
+        raise ValueError(f"kernel: found {kernel!r}, expected one of `resampling`, such as `resampling.LANCZOS2`.")
     height, width, channels = measurement.shape
     shape = (height * int(factor), width * int(factor), channels)
-    return _problem(measurement, operators.Downsample(int(factor), kernel), shape, truth)
+    return _problem(measurement, resampling.Downsample(int(factor), kernel), shape, truth)
 
 
 def deblurring(measurement, psf, *, boundary: str = "reflect", truth=None) -> Problem:
-    """Returns the problem of a picture blurred by a known `psf (k, l)`.
+    """Returns the problem of a picture `(h, w, C)` blurred by a known `psf (k, l)`, which is normalised to a sum of one.
 
     `boundary` is "reflect", "circular" or "valid", see `operators.Blur`; with "valid" the image is larger than the measurement.
     """
-    measurement = _image("measurement", measurement)
-    psf = psfs.normalized(psf)
-    if boundary not in {"reflect", "circular", "valid"}:
+    measurement = checks.finite("measurement", checks.image("measurement", measurement, planar=True))
+    psf = psfs.normalized(psf, dtype=measurement.real.dtype)
+    if boundary not in ("reflect", "circular", "valid"):
         raise ValueError(f'boundary: found {boundary!r}, expected "reflect", "circular" or "valid".')
     height, width, channels = measurement.shape
     if boundary != "valid" and (psf.shape[0] > height or psf.shape[1] > width):
         raise ValueError(f"psf: found shape {psf.shape}, expected one no larger than the picture, {(height, width)}.")
     margin = (psf.shape[0] - 1, psf.shape[1] - 1) if boundary == "valid" else (0, 0)
     shape = (height + margin[0], width + margin[1], channels)
-    return _problem(measurement, operators.Blur(jnp.asarray(psf), boundary), shape, truth)
+    return _problem(measurement, Blur(jnp.asarray(psf), boundary), shape, truth)
 
 
 def flash(measurement, flash_image, *, truth=None) -> Problem:
     """Returns the problem of a noisy picture `(H, W, C)`, guided by `flash_image (H, W, D)`, one of the same scene taken with flash."""
-    measurement, guide = _image("measurement", measurement), _image("flash_image", flash_image)
-    if guide.shape[:2] != measurement.shape[:2]:
-        raise ValueError(f"flash_image: found shape {guide.shape}, expected the height and width of {measurement.shape}.")
-    return _problem(measurement, operators.Identity(), measurement.shape, truth).replace(guide=guide)
+    measurement = checks.finite("measurement", checks.image("measurement", measurement))
+    return _problem(measurement, Identity(), measurement.shape, truth, flash_image, "flash_image")
 
 
-def feature_inversion(image, features: Callable[[Array], Array]) -> Problem:
+def feature_inversion(image, features: Callable[[Array], Any]) -> Problem:
     """Returns the problem of an image of which only features are known, such as a layer of a trained network.
 
     Args:
       image: `(H, W, C)`, whose features are the measurement; it is not looked at otherwise.
-      features: `(H, W, C)` in [0, 1] -> an array; differentiable. What its network expects of pixels (their scale, mean and order) is up
-        to it; several layers can be flattened and joined.
+      features: `(H, W, C)` -> an array, or a tree of them; differentiable. What its network expects of pixels (their scale, mean and
+        order) is up to it.
     """
-    image = _image("image", image)
-    operator = jax.tree_util.Partial(features)
-    return Problem(operator(image), operator, image.shape)
+    image, operator = checks.finite("image", checks.image("image", image)), checks.pytree("features", features)
+    if np.iscomplexobj(image):
+        raise ValueError("image: found complex numbers, expected real ones.")
+    return general(operator(jnp.asarray(image)), operator, image.shape)
 
 
-def activation_maximisation(activation: Callable[[Array], Array], shape: tuple[int, int, int]) -> Problem:
-    """Returns the problem of the image `(H, W, C)` of `shape` that excites `activation` most; fit it with `losses.maximise`.
+def activation_maximisation(activation: Callable[[Array], Array], shape: tuple[int, ...]) -> Problem:
+    """Returns the problem of the image of `shape (H, W, C)` that excites `activation` most; fit it with `losses.Maximise`.
 
     The official notebook sums a map over a window of 40 x 40 around its centre. For a class score it fits the score to 300 instead: for
-    that, set the measurement to 300 and the loss to `losses.l1`.
+    that, set the measurement to 300 and the loss to `losses.L1`.
     """
-    operator = jax.tree_util.Partial(activation)
-    prediction = jax.eval_shape(operator, jax.ShapeDtypeStruct(shape, jnp.float32))
-    return Problem(jnp.zeros(prediction.shape, prediction.dtype), operator, shape)
+    operator, shape = checks.pytree("activation", activation), checks.image_shape(shape)
+    prediction = checks.prediction(operator, shape, np.float32)
+    return Problem(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), prediction), operator, shape)
 
 
-def _problem(measurement, operator, shape, truth):
+def general(measurement, operator: Callable, shape: tuple[int, ...], *, unknowns: tuple = (), truth=None, guide=None) -> Problem:
+    """Returns the problem of an image of `shape (..., C)` that any `operator` of yours has measured.
+
+    Args:
+      measurement: an array, or a tree of arrays, real or complex.
+      operator: a differentiable function of an image, which predicts the measurement: arrays of the same shapes, in the same tree. Of
+        a callable pytree, such as `jax.tree_util.Partial(function, arrays)`, the arrays may differ within a batch; those that
+        another function closes over are part of the program.
+      shape: of the image.
+      unknowns: what the generator makes beside the image and the operator takes after it, as arrays or `jax.ShapeDtypeStruct`s
+        whose values are not looked at.
+      truth: `(..., C)` of that shape, for the metrics alone.
+      guide: `(..., D)`, another picture of the scene, for `inputs.Guide`.
+
+    Example:
+      >>> task = problem.general(jnp.fft.fft2(x, axes=(0, 1)), lambda image: jnp.fft.fft2(image, axes=(0, 1)), x.shape)  # doctest: +SKIP
+    """
+    shape, operator = checks.image_shape(shape), checks.pytree("operator", operator)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(measurement)
+    if not leaves:
+        raise ValueError(f"measurement: found {measurement!r}, expected at least one array.")
+    names = [f"measurement{jax.tree_util.keystr(path)}" for path, _ in leaves]
+    arrays = [checks.finite(name, checks.floats(name, leaf)) for name, (_, leaf) in zip(names, leaves, strict=True)]
+    measurement, dtype = jax.tree.unflatten(structure, arrays), _real_dtype(arrays)
+    # Of a complex image, an operator such as the identity makes complex numbers.
+    kinds = (dtype, np.result_type(dtype, np.complex64))[: 2 if _any_complex(arrays) else 1]
+    predictions = [checks.prediction(operator, shape, kind, unknowns) for kind in kinds]
+    if not any(checks.alike(prediction, measurement) for prediction in predictions):
+        raise ValueError(
+            f"operator: found a prediction of {checks.described(predictions[0])} for an image of shape {shape}, expected one like the"
+            f" measurement, {checks.described(measurement)}."
+        )
+    return _problem(measurement, operator, shape, truth, guide)
+
+
+def _problem(measurement, operator, shape, truth, guide=None, guide_name="guide"):
+    """Checks what is beside the measurement, and gives it the measurement's precision."""
+    arrays = jax.tree.leaves(measurement)
+    dtype = _real_dtype(arrays)
     if truth is not None:
-        truth = _image("truth", truth)
+        truth = checks.finite("truth", checks.floats("truth", truth))
         if truth.shape != shape:
             raise ValueError(f"truth: found shape {truth.shape}, expected {shape}.")
-    return Problem(measurement, operator, shape, truth)
+        if np.iscomplexobj(truth) and not _any_complex(arrays):
+            raise ValueError("truth: found complex numbers, expected real ones as in the measurement.")
+        truth = jnp.asarray(truth.astype(np.result_type(dtype, np.complex64) if np.iscomplexobj(truth) else dtype))
+    if guide is not None:
+        guide = checks.finite(guide_name, checks.image(guide_name, guide))
+        if guide.shape[:-1] != shape[:-1] or np.iscomplexobj(guide):
+            found = checks.described(guide)
+            raise ValueError(f"{guide_name}: found {found}, expected real numbers with the height and width of {shape}.")
+        guide = jnp.asarray(guide.astype(dtype))
+    return Problem(jax.tree.map(jnp.asarray, measurement), operator, shape, truth, guide)
 
 
-def _image(name, array):
-    array = jnp.asarray(array, jnp.float32)
-    if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"{name}: found shape {array.shape}, expected a non-empty image (H, W, C).")
-    if not bool(jnp.isfinite(array).all()):
-        raise ValueError(f"{name}: found values that are not finite, expected numbers in [0, 1].")
-    return array
+def _real_dtype(arrays):
+    return max((array.real.dtype for array in arrays), key=lambda dtype: dtype.itemsize)
+
+
+def _any_complex(arrays):
+    return any(np.iscomplexobj(array) for array in arrays)

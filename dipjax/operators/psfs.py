@@ -1,22 +1,37 @@
 """Point spread functions: what a camera makes of one bright point.
 
-Each function returns a non-negative float32 array `(k, l)` that sums to one, with its centre at `(k // 2, l // 2)`.
+Each function returns a non-negative float32 array `(k, l)` that sums to one, with its centre at `(k // 2, l // 2)`, and raises a
+ValueError for numbers that make no such array, or one larger than any camera's. To add one, add a function.
 """
 
+from numbers import Integral, Real
+
 import numpy as np
+
+_LARGEST_SIDE = 4096  # pixels; a larger one is a slip, and would take gigabytes
+_MANY_DEGREES = 360_000  # beyond that, float64 begins to lose the angle
 
 
 def gaussian(sigma: float, *, truncate: float = 4.0) -> np.ndarray:
     """Returns a Gaussian of standard deviation `sigma` pixels, cut off at `truncate` standard deviations."""
-    _check(sigma > 0, "sigma", sigma, "a positive number of pixels")
+    _check_number("sigma", sigma)
+    _check_number("truncate", truncate)
     radius = max(1, int(truncate * sigma + 0.5))
-    profile = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    _check(
+        2 * radius < _LARGEST_SIDE,
+        "sigma",
+        f"{sigma!r}, cut off at {truncate!r} deviations",
+        f"a kernel of at most {_LARGEST_SIDE} pixels a side",
+    )
+    with np.errstate(over="ignore"):  # where sigma is nearly nothing
+        profile = np.exp(-0.5 * (np.arange(-radius, radius + 1) / float(sigma)) ** 2)
     return normalized(np.outer(profile, profile))
 
 
 def box(size: int) -> np.ndarray:
     """Returns a `size x size` square of equal weights."""
-    _check(size >= 1, "size", size, "at least 1 pixel")
+    whole = isinstance(size, Integral) and not isinstance(size, bool)
+    _check(whole and 1 <= size <= _LARGEST_SIDE, "size", repr(size), f"a whole number of pixels from 1 to {_LARGEST_SIDE}")
     return normalized(np.ones((size, size)))
 
 
@@ -25,7 +40,10 @@ def motion(length: float, angle: float = 0.0) -> np.ndarray:
 
     The line is sampled densely and every sample shared bilinearly among its four pixels, so any angle and length works.
     """
-    _check(length > 0, "length", length, "a positive number of pixels")
+    _check_number("length", length)
+    finite = isinstance(angle, Real) and not isinstance(angle, bool) and abs(angle) <= _MANY_DEGREES
+    _check(finite, "angle", repr(angle), f"a number of degrees, at most {_MANY_DEGREES}")
+    length, angle = float(length), float(angle)
     radius = int(np.ceil(length / 2)) + 1
     along = np.linspace(-(length - 1) / 2, (length - 1) / 2, max(2, int(16 * length))) if length > 1 else np.zeros(1)
     rows = radius - along * np.sin(np.deg2rad(angle))
@@ -38,17 +56,28 @@ def motion(length: float, angle: float = 0.0) -> np.ndarray:
     return normalized(psf)
 
 
-def normalized(psf) -> np.ndarray:
-    """Returns `psf` as float32 with sum one.
+def normalized(psf, *, dtype=np.float32) -> np.ndarray:
+    """Returns `psf` with sum one.
 
     Raises:
-      ValueError: not two-dimensional, not finite, negative somewhere, or zero everywhere.
+      ValueError: not two-dimensional, not real, not finite, negative somewhere, or zero everywhere.
     """
-    psf = np.asarray(psf, np.float64)
+    try:
+        psf = np.asarray(psf)
+    except Exception as error:
+        raise ValueError(f"psf: found {type(psf).__name__}, which NumPy cannot read, expected an array (k, l).") from error
+    _check(psf.dtype.kind in "buif", "psf", f"values of type {psf.dtype}", "real numbers")
     _check(psf.ndim == 2 and psf.size > 0, "psf", f"an array of shape {psf.shape}", "a two-dimensional array (k, l)")
     _check(bool(np.isfinite(psf).all() and psf.min() >= 0), "psf", "negative or non-finite values", "non-negative values")
-    _check(psf.sum() > 0, "psf", "zeros only", "a positive sum")
-    return (psf / psf.sum()).astype(np.float32)
+    _check(psf.max() > 0, "psf", "zeros only", "a positive sum")
+    psf = psf.astype(np.promote_types(psf.dtype, np.float64))
+    psf = psf / psf.max()  # first, since a sum of large numbers is infinite
+    return (psf / psf.sum()).astype(dtype)
+
+
+def _check_number(name, value):
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    _check(number and 0 < value <= _LARGEST_SIDE - 4, name, repr(value), f"a positive number of at most {_LARGEST_SIDE - 4}")
 
 
 def _check(condition, name, found, expected):

@@ -1,4 +1,4 @@
-"""Kernels that change the size of an image by an integer factor, as matrices along one axis.
+"""Resampling by an integer factor: the operator `Downsample`, and the kernels that change the size of an image, as matrices of one axis.
 
 A `Kernel` is a weight function of the distance between an input and an output pixel, in output pixels. `matrix` turns it into the
 `(size / factor, size)` matrix of one axis, so that a two-dimensional resampling is `rows @ image @ columns.T`. Output pixel j sits
@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax import Array
+
+from dipjax.operators.linear import Compose, Mask, unspoilt
 
 
 class Kernel(NamedTuple):
@@ -50,7 +53,7 @@ BOX = Kernel(np.ones_like, 0.5, replicate=True)
 
 
 def matrix(size: int, factor: int, kernel: Kernel) -> np.ndarray:
-    """Returns the `(size // factor, size)` float32 matrix that shrinks one axis; every row sums to one."""
+    """Returns the `(size // factor, size)` float64 matrix that shrinks one axis; every row sums to one."""
     num_out = size // factor
     centres = (np.arange(num_out) + 0.5) * factor - 0.5
     reach = int(np.ceil(kernel.support * factor))
@@ -62,7 +65,7 @@ def matrix(size: int, factor: int, kernel: Kernel) -> np.ndarray:
     weights /= weights.sum(1, keepdims=True)
     result = np.zeros((num_out, size))
     np.add.at(result, (np.arange(num_out)[:, None], positions.clip(0, size - 1)), weights)
-    return result.astype(np.float32)
+    return result
 
 
 def shrink(image: Array, factor: int, kernel: Kernel) -> Array:
@@ -70,6 +73,41 @@ def shrink(image: Array, factor: int, kernel: Kernel) -> Array:
 
     In full precision: where it defines the measurement, TF32 would change the problem, and it costs nothing beside a generator.
     """
-    rows, columns = (matrix(size, factor, kernel) for size in image.shape[:2])
+    image = jnp.asarray(image)
+    rows, columns = (matrix(size, factor, kernel).astype(image.dtype) for size in image.shape[:2])
     image = jnp.einsum("hH,HWC->hWC", rows, image, precision="highest")
     return jnp.einsum("wW,hWC->hwC", columns, image, precision="highest")
+
+
+@struct.dataclass
+class Downsample:
+    """Shrinks the image by an integer factor, `(H, W, C) -> (H / factor, W / factor, C)`: super-resolution.
+
+    `kernel` is one of `LANCZOS2` (the official operator), `LANCZOS3`, `BICUBIC` (Pillow's) or `BOX`.
+    """
+
+    factor: int = struct.field(pytree_node=False)
+    kernel: Kernel = struct.field(pytree_node=False, default=LANCZOS2)
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the smaller image."""
+        return shrink(image, self.factor, self.kernel)
+
+    @property
+    def stride(self) -> int:
+        """The pixels of the image along a side of a measured one."""
+        return self.factor
+
+    @property
+    def reach(self) -> int:
+        """How far a measured pixel sees."""
+        return self._margin() * self.factor
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Returns the measurement of a part of the image, without the pixels that see more than the part, and its operator."""
+        small = tuple(slice(part.start // self.factor, part.stop // self.factor) for part in (rows, columns))
+        seen = unspoilt((rows, columns), shape, [(self._margin(),) * 2] * 2, stride=self.factor)
+        return measurement[small] * seen, Compose((self, Mask(seen)))
+
+    def _margin(self):
+        return int(np.ceil(self.kernel.support - 0.5))

@@ -1,0 +1,78 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+
+from dipjax import operators
+from dipjax.operators import psfs
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def picture(*shape):
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+def kernels():
+    rng = np.random.default_rng(1)
+    return {f"{shape[0]}x{shape[1]}": psfs.normalized(rng.random(shape)) for shape in [(1, 1), (3, 3), (4, 4), (2, 5), (7, 1), (6, 3)]}
+
+
+each_psf = pytest.mark.parametrize("psf", kernels().values(), ids=kernels().keys())
+
+
+def blur(psf, image, boundary):
+    return jax.jit(operators.Blur.__call__)(operators.Blur(jnp.asarray(psf), boundary), image)
+
+
+@each_psf
+@pytest.mark.parametrize(("boundary", "mode"), [("reflect", "mirror"), ("circular", "wrap")])
+def test_blur_is_the_convolution_of_scipy(psf, boundary, mode):
+    image = picture(8, 9, 2)
+    expected = [scipy.ndimage.convolve(image[..., c], psf, mode=mode) for c in (0, 1)]
+    np.testing.assert_allclose(blur(psf, image, boundary), np.stack(expected, -1), atol=1e-5)
+
+
+@each_psf
+def test_valid_blur_is_the_valid_convolution_of_scipy(psf):
+    image = picture(13, 10, 2)
+    expected = [scipy.signal.convolve2d(image[..., c], psf, mode="valid") for c in (0, 1)]
+    np.testing.assert_allclose(blur(psf, image, "valid"), np.stack(expected, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "circular", "valid"])
+def test_blur_with_a_single_one_shifts_the_image_and_flips_nothing(boundary):
+    psf = np.zeros((3, 3), np.float32)
+    psf[0, 1] = 1  # a point moves up by one pixel
+    image = np.zeros((5, 5, 1), np.float32)
+    image[2, 2] = 1
+    inner = blur(psf, image, boundary)
+    expected = np.zeros((5, 5, 1), np.float32)
+    expected[1, 2] = 1
+    np.testing.assert_allclose(inner, expected[1:-1, 1:-1] if boundary == "valid" else expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "circular", "valid"])
+def test_blur_keeps_a_constant(boundary):
+    np.testing.assert_allclose(blur(psfs.gaussian(1.0), np.full((12, 11, 2), 0.3, np.float32), boundary), 0.3, atol=1e-6)
+
+
+def test_a_mask_of_one_channel_serves_all_and_one_per_channel_works():
+    image, known = picture(4, 5, 3), picture(4, 5, 3) > 0.5
+    np.testing.assert_array_equal(operators.Mask(jnp.float32(known))(image), image * known)
+    np.testing.assert_array_equal(operators.Mask(jnp.float32(known[..., :1]))(image), image * known[..., :1])
+
+
+def test_a_composition_applies_the_first_operator_first():
+    image, psf = jnp.asarray(picture(12, 12, 2)), jnp.asarray(psfs.box(3))
+    both = operators.Compose((operators.Blur(psf), operators.Downsample(3)))
+    chex.assert_trees_all_close(both(image), operators.Downsample(3)(operators.Blur(psf)(image)), atol=1e-6)
+    chex.assert_trees_all_equal(operators.Compose(())(image), image)
+
+
+def test_a_misspelt_boundary_is_refused():
+    with pytest.raises(ValueError, match="refelct"):
+        operators.Blur(jnp.ones((3, 3)) / 9, "refelct")(jnp.zeros((5, 5, 1)))
