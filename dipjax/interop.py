@@ -2,22 +2,24 @@
 
 A converted network computes the same picture: `generator.apply(params, z)` for z `(H, W, D)` equals `net(z)` for z `(1, D, H, W)`, with
 batch normalisation in training mode, as the official code always uses it (its running statistics are neither read nor kept), wherever
-the official network takes that size: an odd side that it halves by pooling loses a row there, and here repeats one. Only
-`load`, `save` and `to_torch` need PyTorch. To add a network, add a function that pairs the names, and a line to `_NAMES`.
+the official network takes that size: an odd side that it halves by pooling loses a row there, and here repeats one. Single precision
+stays single and double stays double, where JAX has 64 bits switched on; half becomes single. Only `load`, `save` and `to_torch` need
+PyTorch. To add a network, add a function that pairs the names, and a line to `_NAMES`.
 
 Reference: github.com/DmitryUlyanov/deep-image-prior, models/skip.py, models/unet.py, models/resnet.py.
 """
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from functools import reduce
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dipjax import files
 from dipjax.generators import blocks
 from dipjax.generators.resnet import ResNet
 from dipjax.generators.skip import Skip, at_level
@@ -45,7 +47,7 @@ def from_torch(generator: Skip | UNet | ResNet, state_dict: Mapping[str, Any], *
       depth: channels D of the input z.
 
     Returns:
-      The params of `generator.apply(params, z)`, float32.
+      The params of `generator.apply(params, z)`.
 
     Raises:
       ValueError: names are missing or unexpected, or shapes differ; the message lists them.
@@ -81,17 +83,18 @@ def to_torch(generator: Skip | UNet | ResNet, params: Any) -> dict[str, Any]:
     import torch
 
     leaves = {path: np.asarray(leaf) for path, leaf in _flat(params).items()}
+    dtype = np.result_type(np.float32, *{leaf.dtype for leaf in leaves.values()})
     pairs, state = _pairs(generator), {}
     first = leaves.get(_FIRST[type(generator)], np.empty((1,) * 4))  # where it is missing, any depth serves to say so
     _compare(generator, {path: leaf.shape for path, leaf in leaves.items()}, _shapes(generator, first.shape[2]), " in params")
     for pair in pairs:
-        state[pair.name] = torch.tensor(_order(leaves[pair.path], pair.axes))
+        state[pair.name] = torch.tensor(_order(leaves[pair.path].astype(dtype), pair.axes))
         if pair.path.endswith(("norm/bias", "join_bias")):  # what a strict `load_state_dict` wants to see
             prefix = pair.name.removesuffix("bias")
-            count = leaves[pair.path].shape
-            state |= {f"{prefix}running_mean": torch.zeros(count), f"{prefix}running_var": torch.ones(count)}
+            mean = torch.zeros_like(state[pair.name])
+            state |= {f"{prefix}running_mean": mean, f"{prefix}running_var": torch.ones_like(mean)}
             state[f"{prefix}num_batches_tracked"] = torch.tensor(0)
-    return state | {name: torch.tensor(value) for name, value in _fixed(generator, pairs).items()}
+    return state | {name: torch.tensor(value.astype(dtype)) for name, value in _fixed(generator, pairs).items()}
 
 
 def load(path: str | os.PathLike, generator: Skip | UNet | ResNet, *, depth: int = 32) -> Any:
@@ -117,17 +120,20 @@ def load(path: str | os.PathLike, generator: Skip | UNet | ResNet, *, depth: int
 
 
 def save(path: str | os.PathLike, generator: Skip | UNet | ResNet, params: Any) -> None:
-    """Writes parameters for PyTorch: `net.load_state_dict(torch.load(path))`; see `to_torch`."""
+    """Writes parameters for PyTorch: `net.load_state_dict(torch.load(path))`; see `to_torch`.
+
+    The file is complete or, after an error, as it was; it may replace another one, whose permissions it keeps.
+
+    Raises:
+      ValueError: params are those of another generator.
+      OSError: it cannot be written.
+    """
     import torch
 
-    state, partial = to_torch(generator, params), Path(f"{path}.part")
-    try:
-        with open(partial, "wb") as file:
-            torch.save(state, file)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    os.stat(os.path.dirname(path) or os.curdir)  # where there is no such folder, this says so as `open` does
+    buffer = io.BytesIO()
+    torch.save(to_torch(generator, params), buffer)
+    files.write(path, buffer.getvalue(), force=True)
 
 
 def _pairs(generator) -> list[_Pair]:
@@ -222,7 +228,7 @@ def _fixed(generator, pairs):
             line = resampling.matrix(64, 2, _LANCZOS[pool])[16]
             line = line[line != 0]
             weight = np.eye(width)[:, :, None, None] * np.outer(line, line)
-            fixed |= {f"{prefix}weight": weight.astype(np.float32), f"{prefix}bias": np.zeros(width, np.float32)}
+            fixed |= {f"{prefix}weight": weight, f"{prefix}bias": np.zeros(width)}
     return fixed
 
 
@@ -237,8 +243,11 @@ def _flat(params):
 
 
 def _array(value):
-    value = value.detach().cpu().float() if hasattr(value, "detach") else value
-    return np.asarray(value, np.float32)
+    if hasattr(value, "detach"):  # NumPy cannot read every tensor of half precision
+        value = value.detach().cpu()
+        value = value.float() if value.dtype.itemsize < 4 else value
+    array = np.asarray(value)
+    return array.astype(jax.dtypes.canonicalize_dtype(np.promote_types(array.dtype, np.float32)))
 
 
 def _order(array, axes):

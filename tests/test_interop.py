@@ -187,11 +187,31 @@ def test_a_file_comes_back_and_pytorch_reads_it(tmp_path, torch):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_other_precisions_become_float32(dtype, torch):
+def test_other_precisions_become_float32_without_64_bits(dtype, torch):
     state = {name: value.to(getattr(torch, dtype)) for name, value in interop.to_torch(ONE_LEVEL, random_params(ONE_LEVEL)).items()}
     params = interop.from_torch(ONE_LEVEL, state, depth=DEPTH)
     chex.assert_trees_all_equal_dtypes(params, random_params(ONE_LEVEL))
     chex.assert_trees_all_close(params, random_params(ONE_LEVEL), atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["skip", "skip, Lanczos pooling"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_with_64_bits_double_precision_stays_double_and_single_stays_single(name, dtype, torch):
+    generator = GENERATORS[name]
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) / 3, random_params(generator))
+        state = interop.to_torch(generator, params)
+        assert {value.dtype for value in state.values() if value.is_floating_point()} == {getattr(torch, dtype)}
+        again = interop.from_torch(generator, state, depth=DEPTH)
+        chex.assert_trees_all_equal(again, params)
+        chex.assert_trees_all_equal_dtypes(again, params)
+
+
+def test_parameters_in_half_precision_are_written_in_single(torch):
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_params(ONE_LEVEL))
+    state = interop.to_torch(ONE_LEVEL, params)
+    assert state["9.1.bias"].dtype == torch.float32
+    chex.assert_trees_all_equal(interop.from_torch(ONE_LEVEL, state, depth=DEPTH), jax.tree.map(jnp.float32, params))
 
 
 class Attack:
@@ -276,6 +296,30 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, torch, mon
         interop.save(path, Skip(**TWO), random_params(ONE_LEVEL))
     assert os.listdir(tmp_path) == ["net.pt"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_save_writes_to_no_name_that_could_be_guessed_and_follows_no_link(tmp_path):
+    path, victim = tmp_path / "net.pt", tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "net.pt.part").symlink_to(victim)
+    interop.save(path, ONE_LEVEL, random_params(ONE_LEVEL))
+    path.unlink()
+    path.symlink_to(victim)
+    interop.save(path, ONE_LEVEL, random_params(ONE_LEVEL))
+    assert victim.read_text() == "precious"
+    assert not path.is_symlink()
+    assert (tmp_path / "net.pt.part").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["net.pt", "net.pt.part", "victim"]
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_save_over_a_private_file_keeps_it_private(tmp_path):
+    path = tmp_path / "net.pt"
+    path.touch(mode=0o600)
+    interop.save(path, ONE_LEVEL, random_params(ONE_LEVEL))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_size > 0
 
 
 @pytest.mark.usefixtures("torch")
