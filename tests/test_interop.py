@@ -15,6 +15,7 @@ from dipjax.generators.plain import Plain
 from dipjax.generators.resnet import ResNet
 from dipjax.generators.skip import Skip
 from dipjax.generators.unet import UNet
+from tests.flags import sixty_four_bits
 
 DEPTH = 2  # channels of z
 ONE_LEVEL = Skip(down=(4,), up=(5,), skip=(3,))
@@ -198,7 +199,7 @@ def test_other_precisions_become_float32_without_64_bits(dtype, torch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_with_64_bits_double_precision_stays_double_and_single_stays_single(name, dtype, torch):
     generator = GENERATORS[name]
-    with jax.enable_x64(True):
+    with sixty_four_bits():
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) / 3, random_params(generator))
         state = interop.to_torch(generator, params)
         assert {value.dtype for value in state.values() if value.is_floating_point()} == {getattr(torch, dtype)}

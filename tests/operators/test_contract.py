@@ -10,6 +10,7 @@ import pytest
 
 from dipjax import operators
 from dipjax.operators import registry
+from tests.flags import sixty_four_bits
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -86,7 +87,7 @@ def test_operators_with_different_arrays_are_one_batch(name):
 @each
 @pytest.mark.parametrize("x64", [False, True])
 def test_the_dtype_is_that_of_the_image_without_any_promotion(name, x64):
-    with jax.enable_x64(x64), jax.numpy_dtype_promotion("strict"):
+    with sixty_four_bits(x64), jax.numpy_dtype_promotion("strict"):
         operator = registry.LINEAR[name](*EVEN)
         for dtype in (jnp.bfloat16, np.float16, np.float32, np.complex64, *((np.float64, np.complex128) if x64 else ())):
             chex.assert_type(jax.eval_shape(operator, jax.ShapeDtypeStruct((*EVEN, 2), dtype)), dtype)
@@ -94,7 +95,7 @@ def test_the_dtype_is_that_of_the_image_without_any_promotion(name, x64):
 
 @each
 def test_double_precision_is_computed_in_double_precision(name):
-    with jax.enable_x64(True):
+    with sixty_four_bits():
         operator, x = registry.LINEAR[name](*EVEN), image((*EVEN, 1), np.float64)
         shifted = apply(operator, x + 1000) - apply(operator, jnp.full_like(x, 1000))
         np.testing.assert_allclose(shifted, apply(operator, x), atol=1e-11)

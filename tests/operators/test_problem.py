@@ -12,6 +12,7 @@ import pytest
 import scipy.ndimage
 
 from dipjax.operators import Compose, Downsample, Identity, problem, psfs, resampling
+from tests.flags import sixty_four_bits
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -61,7 +62,7 @@ def test_a_complex_measurement_stays_complex(name):
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "complex128"])
 def test_sixty_four_bits_stay_where_they_are_switched_on_and_nothing_else_becomes_so(name, dtype, x64):
-    with jax.enable_x64(x64), jax.numpy_dtype_promotion("strict"):
+    with sixty_four_bits(x64), jax.numpy_dtype_promotion("strict"):
         bits = 64 if x64 and dtype in ("float64", "complex128") else 32
         task = MAKERS[name](RGB.astype(dtype))
         real = f"float{bits}"
@@ -76,7 +77,7 @@ def test_sixty_four_bits_stay_where_they_are_switched_on_and_nothing_else_become
 
 
 def test_a_psf_has_the_precision_of_the_measurement():
-    with jax.enable_x64(True):
+    with sixty_four_bits():
         assert abs(float(problem.deblurring(RGB.astype(float), np.full((3, 2), 0.1)).operator.psf.sum()) - 1) < 1e-15
         chex.assert_type(problem.deblurring(RGB, PSF).operator.psf, jnp.float32)
 
@@ -206,7 +207,7 @@ def test_an_operator_takes_what_else_the_generator_makes_after_the_image():
 
 
 def test_a_tree_of_two_precisions_has_the_larger_one():
-    with jax.enable_x64(True):
+    with sixty_four_bits():
         task = problem.general((RGB, RGB[0].astype(float)), lambda image: (image, image[0]), RGB.shape, truth=RGB, guide=RGB)
         assert [leaf.dtype for leaf in task.measurement] == ["float32", "float64"]
         chex.assert_type([task.truth, task.guide], "float64")
