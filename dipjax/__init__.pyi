@@ -12,7 +12,8 @@ from .large import memory, tiling
 from .operators import problem, psfs, resampling
 from .recipes import paper
 from .tasks.options import Options
-from .tasks.restore import Outcome, Task
+from .tasks.door import Task
+from .tasks.restore import Outcome
 from .tasks.tasks import deblur, dejpeg, denoise, flash, inpaint, super_resolve
 
 __version__: str

@@ -2,6 +2,6 @@
 
 import sys
 
-from dipjax.app.cli import main
+from dipjax.app import main
 
 sys.exit(main())

@@ -1,250 +1,204 @@
 """The restoration commands: from a file to a file.
 
-A task is one function `(pixels, truth, options) -> Task` in the second half of this file. To add one, add it to `_TASKS` and give
-it a parser in `cli`. Everything that can be wrong is found before the long computation; JAX is imported after the files are read.
+Everything that can be wrong is found before the long computation; then the picture is written first, and every other output is tried,
+whatever becomes of the one before it.
 """
 
-import sys
+import dataclasses
+import json
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from dipjax.app import progress, report, startup
-from dipjax.files import images
-from dipjax.files.images import ImageError, OutputError
+from dipjax import files
+from dipjax.app import progress, report, signals, startup
+from dipjax.app.cli import Misused
+from dipjax.app.streams import complain, note, say
+from dipjax.files import ImageError, OutputError
+from dipjax.tasks.door import TASKS, argument_of, solve
+from dipjax.tasks.options import Options
 
-_MOST_PIXELS = 64_000_000  # in a result; as many as `images.load` reads
-
-
-class Diverged(RuntimeError):
-    """Says that no seed is left."""
-
-
-class Task(NamedTuple):
-    """What makes one task differ from another."""
-
-    problem: Any
-    finish: Callable[[np.ndarray], np.ndarray]  # an estimate (H, W, C) -> the result (H', W', C) that is written, in [0, 1]
-    before: np.ndarray  # (H', W', C), the input at the size of the result, for comparison
+_MOST_PIXELS = 64_000_000  # in a picture, and in a result, unless --max-pixels says otherwise
+_REPEATED = ("seeds", "num_iter", "loss", "schedule", "range", "rng", "tile", "tile_overlap")  # what a record sets that runs again
 
 
-def restore(options: Namespace) -> report.Report:
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """What a command has come to."""
+
+    outcome: Any  # `tasks.restore.Outcome`
+    exit_code: int
+
+
+def restore(given: Namespace) -> Finished:
     """Runs one command; what can be wrong raises an `ImageError`, a `ValueError`, an `OutputError` or `Diverged`."""
-    picture = images.load(options.input)
-    for note in picture.notes:
-        _note(f"{options.input}: {note}")
-    factor = options.factor if options.task == "superres" else 1
-    output = Path(options.output or images.default_output(options.input, _word(options)))
-    _check_outputs(output, picture, factor, options)
+    spec = TASKS[given.task]
+    _repeat(given)
+    most = given.max_pixels or _MOST_PIXELS
+    picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None)
+    for sentence in picture.notes:
+        note(f"{given.input}: {sentence}")
+    arguments = _arguments(spec, given, picture, most)
+    factor = arguments.get("factor", 1)
+    output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
+    _check_outputs(output, picture, factor, given, spec)
     height, width, num_channels = picture.pixels.shape
-    if height * width * factor**2 > _MOST_PIXELS:
-        raise ImageError(f"the result would have more than {_MOST_PIXELS:,} pixels; take a smaller factor or picture")
-    if note := startup.use_cache(options.compilation_cache):
-        _note(note)
-    truth = _load_reference(options.reference, (height * factor, width * factor, num_channels))
-    task = _TASKS[options.task](picture.pixels, truth, options)
-    layout = _layout(options)
-    grid = _grid(_recipe(task.problem.shape, options)[0], task, layout, options)
-    # A tile is a picture of its own; what tiles need of memory does not depend on the number of steps.
-    size = grid.tile if grid else task.problem.shape[:2]
-    method, method_name = _recipe((*size, num_channels), options)
-    followed = _follow(method, task, truth, layout, grid, options)
-    snapshot = followed.snapshot
-    if snapshot is None:
-        _note("nothing is written, because not one step was finished")
-        raise KeyboardInterrupt(followed.exit_code)
-    if not snapshot.alive.any():
-        raise Diverged(f"all {options.seeds} seeds diverged, so nothing was written; try another --rng or --recipe")
-    restored, each = task.finish(snapshot.image), task.finish(snapshot.images)
-    result = report.Report(options, output, task.before, restored, each, truth, method, method_name, grid, followed)
-    _write(result, picture)
-    return result
+    if height * width * factor**2 > most:
+        raise ImageError(f"the result would have more than {most:,} pixels; take a smaller factor or picture, or raise --max-pixels")
+    options = _options(given)
+    truth = _load_reference(given.reference, (height * factor, width * factor, num_channels), most)
+    if sentence := startup.use_cache(given.compilation_cache):
+        note(sentence)
+    is_whole = picture.dtype.kind != "f"
+    with signals.watched():
+        outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, follow=progress.follow, note=note)
+        failures = _write(outcome, output, picture, given)
+    return Finished(outcome, outcome.exit_code or (4 if failures else 0))
 
 
-def _recipe(shape, options):
-    """Returns the recipe for a picture or a tile of `shape (H, W, C)`, and the name of the function that made it."""
-    from dipjax.fitting import optimizers
-    from dipjax.generators import registry as named
-    from dipjax.recipes import fast as recipes
-
-    schedules = {"constant": optimizers.constant, "cosine": optimizers.cosine}
-    settings = {"num_steps": options.steps, "schedule": schedules.get(options.schedule)}
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    if options.generator:
-        try:
-            generator = named.make(options.generator, shape[-1], options.option)
-        except ValueError as error:
-            options.parser.error(str(error))
-        return recipes.for_generator(generator, **chosen), f"for_generator({options.generator})"
-    make_recipe = recipes.choose(options.task, options.recipe, factor=getattr(options, "factor", 1))
-    return make_recipe(shape[-1], **(recipes.for_size(make_recipe, *shape[:2]) | chosen)), make_recipe.__name__
-
-
-def _layout(options):
-    import jax
-
-    from dipjax.core import layouts as batching
-
-    return {"auto": None, "vmap": batching.spread(jax.vmap), "map": batching.spread(batching.one_by_one)}[options.batching]
-
-
-def _grid(method, task, layout, options):
-    from dipjax.large import tiling
-
-    settings = {"tile": options.tile, "overlap": options.tile_overlap, "batching": layout}
-    grid, reason = tiling.plan(method, task.problem, options.seeds, **settings)
-    if grid:
-        _note(f"in {grid}{f', because {reason}' if reason else ''}")
-    return grid
-
-
-def _follow(method, task, truth, layout, grid, options):
-    from dipjax.core import loop as train
-    from dipjax.large import tiling
-
-    keys = train.seeds(options.rng, options.seeds)
-    results = tiling.iterate(method, keys, task.problem, grid, batching=layout, budget=options.budget)
-    score = None if truth is None else lambda estimate: report.psnr(task.finish(estimate), truth)
-    num_tiles = len(grid.parts) if grid else 1
-    return progress.follow(results, num_tiles * method.num_steps, budget=options.budget, score=score)
-
-
-def _write(result, picture):
-    options = result.options
+def _repeat(given):
+    """Takes from the record that --recipe names what the command line does not say itself."""
+    recipe = getattr(given, "recipe", None)
+    if not (recipe and recipe.lower().endswith(".json")):
+        return
     try:
-        images.save(result.output, result.restored, picture, force=options.force)
-    except OutputError as error:  # hours of work must not be lost because a disk is full
-        rescue = Path(tempfile.mkdtemp(prefix="dipjax-")) / result.output.name
-        try:
-            images.save(rescue, result.restored, picture)
-        except OutputError:
-            raise error from None
-        raise OutputError(f"{error}; the picture is in {str(rescue)!r} instead") from error
-    print(f"wrote {result.output}", flush=True)
-    for path, make in ((options.json, report.record), (options.curve, report.curve), (options.plot, _figure)):
-        if path:
-            images.write(path, make(result), force=options.force)
-            print(f"wrote {path}", flush=True)
-    for line in report.summary(result):
-        print(line, flush=True)
+        content = json.loads(Path(recipe).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot read {recipe!r}: {getattr(error, 'strerror', None) or 'it is not JSON'}") from error
+    settings = content.get("options", {}) if isinstance(content, dict) else {}
+    for name in _REPEATED:
+        if isinstance(settings, dict) and settings.get(name) is not None and not hasattr(given, name):
+            setattr(given, name, tuple(settings[name]) if isinstance(settings[name], list) else settings[name])
 
 
-def _figure(result):
-    from dipjax.app.figure import figure  # imports matplotlib
-
-    return figure(result)
-
-
-def _check_outputs(output, picture, factor, options):
-    images.check_writable(output, picture, factor=factor, force=options.force)
-    others = [Path(path) for path in (options.json, options.plot, options.curve) if path]
-    for path in others:
-        images.check_free(path, force=options.force)
-    if options.plot and Path(options.plot).suffix.lower() not in report.FIGURE_SUFFIXES:
-        raise OutputError(f"cannot write {options.plot!r}: use one of the suffixes {', '.join(report.FIGURE_SUFFIXES)}")
-    if len({path.resolve() for path in (output, *others)}) <= len(others):
-        raise OutputError("two outputs have the same name; give each its own")
-    inputs = [options.reference, getattr(options, "mask", None), getattr(options, "psf", None), getattr(options, "flash", None)]
-    inputs = {Path(path).resolve() for path in inputs if path}
-    # To replace the input itself by the result is a wish that --force may express, the rest is a slip.
-    if inputs & {output.resolve()} or (inputs | {Path(options.input).resolve()}) & {path.resolve() for path in others}:
-        raise OutputError("an output would replace a file that is read; give it another name")
+def _options(given) -> Options:
+    names = {field.name for field in dataclasses.fields(Options)} - {"truth"}
+    chosen = {name: value for name, value in vars(given).items() if name in names}
+    try:
+        return Options(**chosen | {"option": tuple(chosen.get("option", ()))})
+    except ValueError as error:
+        raise Misused(f"--{str(error).rstrip('.')}") from error
 
 
-def _load_reference(path, shape):
+def _arguments(spec, given, picture, most) -> dict[str, Any]:
+    """Returns what the task asks for beside the picture, read from files where it lies in one."""
+    arguments = {}
+    for name, parameter in spec.parameters.items():
+        kind = argument_of(parameter).read
+        if kind:
+            arguments[name] = _READ[kind](getattr(given, name, None), given, picture, most)
+        elif hasattr(given, name):
+            arguments[name] = getattr(given, name)
+    return arguments
+
+
+def _read_picture(path, given, picture, most):
+    del given
+    pixels = files.load(path, max_pixels=most).pixels
+    if pixels.shape[:2] != picture.pixels.shape[:2]:
+        sizes = [f"{width} x {height}" for height, width in (pixels.shape[:2], picture.pixels.shape[:2])]
+        raise ImageError(f"the picture {path!r} has {sizes[0]} pixels but the one to restore has {sizes[1]}; crop or resize one")
+    return pixels
+
+
+def _read_mask(path, given, picture, most):
+    del most
+    mask, notes = files.load_mask(path, picture.pixels.shape[:2], known=given.mask_known)
+    for sentence in notes:
+        note(f"{path}: {sentence}")
+    if mask.mean() > 0.5:
+        advice = "leave out --mask-known" if given.mask_known else "use --mask-known"
+        note(f"{100 * mask.mean():.0f} % of the picture will be filled in; if the mask means the opposite, {advice}")
+    return mask
+
+
+def _read_psf(path, given, picture, most):
+    del most
+    from dipjax.operators import psfs
+
+    if given.psf:
+        return files.load_psf(given.psf)
+    extent = 8 * given.gaussian if given.gaussian else given.motion[0]
+    if extent > sum(picture.pixels.shape[:2]):  # before an enormous array is made
+        raise ImageError("the blur is wider than the picture")
+    return psfs.gaussian(given.gaussian) if given.gaussian else psfs.motion(*given.motion)
+
+
+_READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf}
+
+
+def _load_reference(path, shape, most):
     if path is None:
         return None
-    truth = images.load(path).pixels
+    truth = files.load(path, max_pixels=most).pixels
     if truth.shape != shape:
         sizes = [f"{width} x {height} pixels with {channels} channels" for height, width, channels in (truth.shape, shape)]
         raise ImageError(f"the reference {path!r} has {sizes[0]} but the result will have {sizes[1]}")
     return truth
 
 
-def _note(sentence):
-    print(f"dipjax: note: {sentence}", file=sys.stderr)
+def _check_outputs(output, picture, factor, given, spec):
+    files.check_writable(output, picture, factor=factor, force=given.force)
+    others = [Path(path) for path in (given.json, given.plot, given.curve) if path]
+    for path in others:
+        files.check_free(path, force=given.force)
+    if given.plot and Path(given.plot).suffix.lower() not in report.FIGURE_SUFFIXES:
+        raise OutputError(f"cannot write {given.plot!r}: use one of the suffixes {', '.join(report.FIGURE_SUFFIXES)}")
+    if len({path.resolve() for path in (output, *others)}) <= len(others):
+        raise OutputError("two outputs have the same name; give each its own")
+    read = [getattr(given, name, None) for name, parameter in spec.parameters.items() if argument_of(parameter).read]
+    recipe = getattr(given, "recipe", "")
+    read += [given.reference, getattr(given, "psf", None), recipe if recipe.lower().endswith(".json") else None]
+    read = {Path(path).resolve() for path in read if path}
+    # To replace the input itself by the result is a wish that --force may express, the rest is a slip.
+    if read & {output.resolve()} or (read | {Path(given.input).resolve()}) & {path.resolve() for path in others}:
+        raise OutputError("an output would replace a file that is read; give it another name")
 
 
-def _word(options):
-    words = {"denoise": "denoised", "inpaint": "inpainted", "deblur": "deblurred", "dejpeg": "cleaned", "flash": "merged"}
-    return words.get(options.task) or f"x{options.factor}"
+def _write(outcome, output, picture, given) -> list[str]:
+    """Writes all outputs, the picture first, and returns what went wrong."""
+    told = report.Report(outcome, given, output)
+    alpha = picture.alpha
+    if alpha is not None and outcome.task.known is not None:  # damage that was erased to transparent is repaired
+        alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
+    others = [(given.json, report.record), (given.curve, report.curve), (given.plot, _figure)]
+    jobs = [(output, lambda: _save(output, outcome.image, picture, alpha, given.force))]
+    jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
+    failures = []
+    for path, job in jobs:
+        try:
+            job()
+        except Exception as error:  # one output must not cost the others
+            failures.append(
+                str(error) if isinstance(error, OutputError) else f"cannot write {str(path)!r}: {type(error).__name__}: {error}"
+            )
+        else:
+            say(f"wrote {path}")
+    for line in report.summary(told):
+        say(line)
+    for failure in failures:
+        complain(failure)
+    return failures
 
 
-def _clip(image):
-    return image.clip(0, 1)
+def _save(output, image, picture, alpha, force):
+    try:
+        files.save(output, image, picture, alpha=alpha, force=force)
+    except OutputError as error:  # hours of work must not be lost because a disk is full
+        rescue = Path(tempfile.mkdtemp(prefix="dipjax-")) / output.name
+        try:
+            files.save(rescue, image, picture, alpha=alpha)
+        except OutputError:
+            raise error from None
+        raise OutputError(f"{error}; the picture is in {str(rescue)!r} instead") from error
 
 
-def _denoise(pixels, truth, options):
-    from dipjax.operators import problem
+def _figure(told):
+    startup.use_no_window()
+    from dipjax.app.figure import figure  # imports matplotlib
 
-    del options
-    return Task(problem.denoising(pixels, truth=truth), _clip, pixels)
-
-
-def _inpaint(pixels, truth, options):
-    from dipjax.operators import problem
-
-    white = images.load_mask(options.mask, pixels.shape[:2])
-    known = white if options.mask_known else ~white
-    if known.all() or not known.any():
-        wrong = "no pixel" if known.all() else "every pixel"
-        raise ImageError(f"the mask {options.mask!r} marks {wrong} to be filled in; is --mask-known right?")
-    if known.mean() < 0.5:
-        advice = "leave out --mask-known" if options.mask_known else "use --mask-known"
-        filled = f"{100 * (1 - known.mean()):.0f} % of the picture will be filled in"
-        _note(f"{filled}; if the mask means the opposite, {advice}")
-    known = known[..., None]
-    task = problem.inpainting(pixels, known, truth=truth)
-    return Task(task, lambda estimate: np.where(known, pixels, estimate.clip(0, 1)), pixels)
-
-
-def _superres(pixels, truth, options):
-    from PIL import Image
-
-    from dipjax.operators import problem, resampling
-
-    kernel = getattr(resampling, options.kernel.upper())
-    height, width, _ = pixels.shape
-    size = (width * options.factor, height * options.factor)
-    channels = [Image.fromarray(channel).resize(size, Image.Resampling.BICUBIC) for channel in np.moveaxis(pixels, -1, 0)]
-    enlarged = np.stack([np.asarray(channel) for channel in channels], -1).clip(0, 1)
-    return Task(problem.super_resolution(pixels, options.factor, kernel=kernel, truth=truth), _clip, enlarged)
-
-
-def _deblur(pixels, truth, options):
-    from dipjax.operators import problem, psfs
-
-    extent = 8 * options.gaussian if options.gaussian else options.motion[0] if options.motion else 0
-    if extent > sum(pixels.shape[:2]):  # before an enormous array is made
-        raise ImageError("the blur is wider than the picture")
-    if options.psf:
-        psf = images.load_psf(options.psf)
-    else:
-        psf = psfs.gaussian(options.gaussian) if options.gaussian else psfs.motion(*options.motion)
-    if psf.shape[0] > pixels.shape[0] or psf.shape[1] > pixels.shape[1]:
-        sizes = [f"{width} x {height}" for height, width in (psf.shape, pixels.shape[:2])]
-        raise ImageError(f"the blur covers {sizes[0]} pixels and the picture has only {sizes[1]}")
-    if options.boundary != "valid":
-        return Task(problem.deblurring(pixels, psf, boundary=options.boundary, truth=truth), _clip, pixels)
-    # Here the estimate is larger than the picture: what is written is the part that was photographed.
-    top, left = (size - 1 - size // 2 for size in psf.shape)
-    rows, columns = slice(top, top + pixels.shape[0]), slice(left, left + pixels.shape[1])
-    task = problem.deblurring(pixels, psf, boundary="valid")
-    return Task(task, lambda estimate: estimate[..., rows, columns, :].clip(0, 1), pixels)
-
-
-def _flash(pixels, truth, options):
-    from dipjax.operators import problem
-
-    guide = images.load(options.flash).pixels
-    if guide.shape[:2] != pixels.shape[:2]:
-        sizes = [f"{width} x {height}" for height, width in (guide.shape[:2], pixels.shape[:2])]
-        raise ImageError(f"the flash picture {options.flash!r} has {sizes[0]} pixels but the picture has {sizes[1]}; crop or resize one")
-    return Task(problem.flash(pixels, guide, truth=truth), _clip, pixels)
-
-
-_TASKS = {"denoise": _denoise, "dejpeg": _denoise, "inpaint": _inpaint, "superres": _superres, "deblur": _deblur, "flash": _flash}
+    return figure(told)

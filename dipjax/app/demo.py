@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dipjax.app import command, report
-from dipjax.files import images
+from dipjax import files
+from dipjax.app import command
+from dipjax.app.streams import say
+from dipjax.tasks.restore import score
 
 _CREDIT = "Chelsea the cat, photograph by Stefan van der Walt, CC0 (no rights reserved), shipped with scikit-image"
 _FACE, _SIZE = (slice(20, 276), slice(96, 352)), 128
@@ -23,67 +25,69 @@ _SIGMA = 25 / 255
 _SETTINGS = ("--recipe", "fast", "--seeds", "2", "--steps", "320", "--budget", "45")
 
 
-def run(folder: Path, parse: Callable[[list[str]], argparse.Namespace]) -> int:
-    """Runs the demonstration, writes into `folder` and returns an exit code; `parse` reads a command line of dipjax."""
-    start = time.perf_counter()
+def run(name: str, parse: Callable[[list[str]], argparse.Namespace]) -> int:
+    """Runs the demonstration, writes into the folder `name` and returns an exit code; `parse` reads a command line of dipjax."""
+    start, folder = time.perf_counter(), Path(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise images.OutputError(f"cannot make the directory {str(folder)!r}: {error.strerror}") from error
+        raise files.OutputError(f"cannot make the directory {name!r}: {error.strerror}") from error
+    paths = {name: folder / f"demo_{name}.png" for name in ("truth", "noisy", "restored", "figure", "std")}
     truth = photograph()
     noise = np.random.default_rng(0).normal(0, _SIGMA, truth.pixels.shape)
-    images.save(folder / "truth.png", truth.pixels, truth, force=True)
-    images.save(folder / "noisy.png", truth.pixels + noise, truth, force=True)
-    print(f"{_CREDIT}; {_SIZE} x {_SIZE} pixels, with noise of sigma 25/255.")
+    # Names that nobody else uses: what lies there is of an earlier demonstration.
+    files.save(paths["truth"], truth.pixels, truth, force=True)
+    files.save(paths["noisy"], truth.pixels + noise, truth, force=True)
+    say(f"{_CREDIT}; {_SIZE} x {_SIZE} pixels, with noise of sigma 25/255.")
 
-    files = {name: str(folder / f"{name}.png") for name in ("noisy", "restored", "truth", "figure", "std")}
-    arguments = ["denoise", files["noisy"], "-o", files["restored"], "--reference", files["truth"]]
-    arguments += ["--plot", files["figure"], "--force", *_SETTINGS]
-    print(f"$ {shlex.join(['dipjax', *arguments])}", flush=True)
-    result = command.restore(parse(arguments))
-    if result.followed.exit_code:
-        return result.followed.exit_code
-    highest = max(float(result.std.max()), 1e-6)
-    images.save(files["std"], result.std / highest, truth, force=True)
-    print(f"wrote {files['std']} (standard deviation over seeds, white is {highest:.3f})\n", flush=True)
-    _print_table(result)
-    if result.followed.ending == "budget":
-        print("\nThis machine could not take all steps in the time: the command above without --budget gives the full result.")
-    print(f"\nAll of this took {time.perf_counter() - start:.0f} s. Next, your own picture, with more seeds and steps:")
-    print("  dipjax denoise YOUR_PICTURE.png")
+    arguments = ["denoise", str(paths["noisy"]), "-o", str(paths["restored"]), "--reference", str(paths["truth"])]
+    arguments += ["--plot", str(paths["figure"]), "--force", *_SETTINGS]
+    say(f"$ {shlex.join(['dipjax', *arguments])}")
+    finished = command.restore(parse(arguments))
+    if finished.exit_code:
+        return finished.exit_code
+    outcome = finished.outcome
+    if outcome.alive.sum() > 1:
+        highest = max(float(outcome.std.max()), 1e-6)
+        files.save(paths["std"], outcome.std / highest, truth, force=True)
+        say(f"wrote {paths['std']} (standard deviation over seeds, white is {highest:.3f})")
+    _print_table(outcome)
+    if outcome.ending == "budget":
+        say("This machine could not take all steps in the time: the command above without --budget gives the full result.")
+    say(f"All of this took {time.perf_counter() - start:.0f} s. Next, your own picture, with more seeds and steps:")
+    say("  dipjax denoise YOUR_PICTURE.png")
     return 0
 
 
-def photograph() -> images.Picture:
+def photograph() -> files.Picture:
     """Returns the cat's face, 128 x 128 pixels."""
     import skimage
     from PIL import Image
 
-    picture = images.load(Path(skimage.__file__).parent / "data" / "chelsea.png")
+    picture = files.load(Path(skimage.__file__).parent / "data" / "chelsea.png")
     channels = [Image.fromarray(channel) for channel in np.moveaxis(picture.pixels[_FACE], -1, 0)]
     small = [np.asarray(channel.resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)) for channel in channels]
     return dataclasses.replace(picture, pixels=np.stack(small, -1).clip(0, 1))
 
 
-def _print_table(result):
+def _print_table(outcome):
     from rich.console import Console
     from rich.table import Table
 
-    snapshot, truth = result.followed.snapshot, result.truth
-    num_seeds = len(snapshot.images)
-    table = Table(title=f"noise of sigma 25/255; compilation, {snapshot.compile_seconds:.1f} s, not counted")
+    result, num_seeds, scores = outcome.result, len(outcome.images), outcome.scores
+    table = Table(title=f"noise of sigma 25/255; compilation, {result.compile_seconds:.1f} s, not counted")
     table.add_column("method")
     for name in ("PSNR (dB)", "SSIM", "seconds"):
         table.add_column(name, justify="right")
-    rows = [("noisy", result.scores["input"], 0.0)]
+    rows = [("noisy", scores["input"], 0.0)]
     for name, method in (("total variation", _total_variation), ("non-local means", _non_local_means)):
         start = time.perf_counter()
-        image = method(result.before).clip(0, 1)
-        rows.append((name, report.score(image, truth), time.perf_counter() - start))
-    rows.append(("dipjax, one seed", result.scores["seeds"][result.single], snapshot.seconds / num_seeds))
-    rows.append((f"dipjax, mean of {num_seeds} seeds", result.scores["ensemble"], snapshot.seconds))
-    for name, scores, seconds in rows:
-        table.add_row(name, f"{scores['psnr']:.2f}", f"{scores['ssim']:.3f}", f"{seconds:.1f}" if seconds else "")
+        image = method(outcome.before).clip(0, 1)
+        rows.append((name, score(outcome.task, image), time.perf_counter() - start))
+    rows.append(("dipjax, one seed", scores["seeds"][int(outcome.alive.argmax())], result.seconds / num_seeds))
+    rows.append((f"dipjax, mean of {num_seeds} seeds", scores["ensemble"], result.seconds))
+    for name, measured, seconds in rows:
+        table.add_row(name, f"{measured['psnr']:.2f}", f"{measured['ssim']:.3f}", f"{seconds:.1f}" if seconds else "")
     console = Console()
     console.width = max(console.width, 72)  # in a file or a pipe rich would not know, and cut
     console.print(table)

@@ -13,7 +13,7 @@ _MOST_SHOWN = 1000  # pixels on a side, more than the figure has room for
 
 def figure(report: Report) -> bytes:
     """Returns the figure as a file of the kind that the suffix of `--plot` names."""
-    height, width, _ = report.restored.shape
+    height, width, _ = report.outcome.image.shape
     picture_height = _PANEL * min(max(height / width, 0.4), 2.0)
     sheet = Figure(figsize=(4 * _PANEL + 0.8, picture_height + 3.6), dpi=150, layout="constrained")
     sheet.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
@@ -21,23 +21,29 @@ def figure(report: Report) -> bytes:
     _draw_pictures(above, report)
     _draw_curves(below, report)
     file = io.BytesIO()
-    sheet.savefig(file, format=report.options.plot.rpartition(".")[2].lower())
+    sheet.savefig(file, format=report.given.plot.rpartition(".")[2].lower())
     return file.getvalue()
 
 
 def _draw_pictures(sheet, report):
-    axes = sheet.subplots(1, 4)
-    num_alive = int(report.followed.snapshot.alive.sum())
-    scores = report.scores or {}
-    enlarged = ", enlarged" if report.options.task == "superres" else ""
+    axes, outcome = sheet.subplots(1, 4), report.outcome
+    num_alive, scores = int(outcome.alive.sum()), outcome.scores or {}
     one = scores["seeds"][report.single] if scores else None
-    _draw_picture(axes[0], report.before, f"input{enlarged}", scores.get("input"))
-    _draw_picture(axes[1], report.each[report.single], "one seed", one)
-    _draw_picture(axes[2], report.restored, f"mean of {num_alive} seed{'s' * (num_alive > 1)}", scores.get("ensemble"))
-    std = _shrunk(report.std).mean(axis=-1)
-    spread = axes[3].imshow(std, cmap="magma", vmin=0, vmax=max(std.max(), 1e-3))  # a single seed has none
-    axes[3].set_title("standard deviation over seeds\n(mean over channels)", fontsize=10)
-    sheet.colorbar(spread, ax=axes[3], shrink=0.8)
+    enlarged = ", enlarged" if outcome.task.problem.measurement.shape[:2] < outcome.task.before.shape[:2] else ""
+    shown = [
+        (outcome.before, f"input{enlarged}", scores.get("input")),
+        (outcome.images[report.single], "one seed", one),
+        (outcome.image, f"mean of {num_alive} seed{'s' * (num_alive > 1)}", scores.get("ensemble")),
+    ]
+    for axis, (image, title, score) in zip(axes, shown, strict=False):
+        _draw_picture(axis, outcome.task.span.scaled(image).clip(0, 1), title, score)
+    if num_alive > 1:
+        std = _shrunk(outcome.std).mean(axis=-1)
+        spread = axes[3].imshow(std, cmap="magma", vmin=0, vmax=max(std.max(), 1e-12))
+        axes[3].set_title("standard deviation over seeds\n(mean over channels)", fontsize=10)
+        sheet.colorbar(spread, ax=axes[3], shrink=0.8)
+    else:
+        axes[3].set_title("no standard deviation:\nonly one seed", fontsize=10)
     for axis in axes:
         axis.set_axis_off()
 
@@ -56,10 +62,9 @@ def _shrunk(image):
 
 
 def _draw_curves(sheet, report):
-    snapshot = report.followed.snapshot
-    loss, psnr, psnr_average = (metric[:, : snapshot.num_steps] for metric in snapshot.metrics)
-    steps = np.arange(1, snapshot.num_steps + 1)
-    has_psnr = bool(np.isfinite(psnr).any())
+    loss, psnr, psnr_average, _ = report.outcome.metrics
+    steps = np.arange(1, loss.shape[1] + 1)
+    has_psnr = psnr is not None
     axes = np.atleast_1d(sheet.subplots(1, 1 + has_psnr))
     marker = "." if len(steps) == 1 else ""  # one step is no line
     for seed in range(len(loss)):
@@ -71,11 +76,11 @@ def _draw_curves(sheet, report):
     axes[0].set_ylabel("loss")
     axes[0].set_title("data fit", fontsize=10)
     if has_psnr:
-        axes[1].axhline(report.scores["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
+        axes[1].axhline(report.outcome.scores["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
         axes[1].set_ylabel("PSNR (dB)")
         axes[1].set_title("running average of the outputs; faint: the outputs themselves", fontsize=10)
     for axis in axes:
-        axis.set_xlabel("step, tile after tile" if report.grid else "step")
+        axis.set_xlabel("step, tile after tile" if report.outcome.grid else "step")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         if len(loss) <= 10:

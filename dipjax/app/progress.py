@@ -1,107 +1,85 @@
 """What a restoration shows while it works, and how it is stopped.
 
-`follow` runs the compiled work in a second thread, so that the first one stays free to show the time, to notice Ctrl-C at once,
-even during compilation, and to end when the time is up. What the threads share are `Snapshot`s: NumPy arrays, which can be read
-without waiting for the computation. A display is a context manager that gives `show(snapshot or None, seconds)`; to add one, add a
-function.
+`follow` runs the compiled work in a second thread, so that its own stays free to show the time, to notice a signal even during
+compilation, and to end when the time is up. What the threads share are `Result`s: NumPy arrays, which can be read without waiting for
+the computation. A display is a context manager that gives `show(result or None, seconds)`; to add one, add a function.
 """
 
 import contextlib
+import os
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-_WORKER = "dipjax-worker"
+from dipjax.app import signals
+from dipjax.core.state import Result
+from dipjax.tasks.restore import Followed
 
-
-class Snapshot(NamedTuple):
-    """The runs of one picture after some steps."""
-
-    images: np.ndarray  # (K, H, W, C), every seed's estimate
-    alive: np.ndarray  # (K,), False where a seed diverged
-    metrics: tuple[np.ndarray, ...]  # loss, psnr, psnr_average as in `train.Metrics`; (K, T), NaN behind num_steps
-    num_steps: int
-    seconds: float
-    compile_seconds: float
-
-    @property
-    def image(self) -> np.ndarray:
-        """The estimate: the mean over the living seeds, (H, W, C)."""
-        return self.images[self.alive].mean(axis=0)
-
-    @property
-    def std(self) -> np.ndarray:
-        """The standard deviation over the living seeds, (H, W, C)."""
-        return self.images[self.alive].std(axis=0)
-
-
-class Followed(NamedTuple):
-    """How the work ended."""
-
-    snapshot: Snapshot | None  # None if it was interrupted before the first step
-    ending: str  # "done", "budget" or "interrupted"
-    exit_code: int
+_WAIT = 0.05  # seconds between two looks at the time and at signals
 
 
 def follow(
-    results: Iterator, num_steps: int, *, budget: float | None = None, score: Callable[[np.ndarray], float] | None = None
+    results: Iterator[Result],
+    num_steps: int,
+    *,
+    budget: float | None = None,
+    callback: Callable[[Result], bool | None] | None = None,
+    score: Callable[[np.ndarray], float] | None = None,
 ) -> Followed:
-    """Takes the results of `train.iterate` while showing what happens on stderr.
+    """Takes the results of `iterate` while showing what happens on stderr.
 
     Args:
         results: the iterator; all its work is done in another thread.
         num_steps: how many steps there will be.
         budget: seconds after which to stop, compilation included; at least one step is taken.
+        callback: told every result; returning True ends the work.
         score: gives the PSNR of an estimate (H, W, C), to be shown.
 
     Returns:
-        The last snapshot and why there are no more. What the work raises is raised here.
+        The last result and why there are no more. What the work raises is raised here.
     """
     inbox, stop = queue.SimpleQueue(), threading.Event()
     # A daemon, because nothing can interrupt a compilation and the program must not wait for it.
-    worker = threading.Thread(target=_work, args=(results, inbox, stop), name=_WORKER, daemon=True)
-    start, latest, ending, exit_code = time.perf_counter(), None, "done", 0
+    worker = threading.Thread(target=_work, args=(results, inbox, stop), daemon=True)
+    start, latest, ending = time.perf_counter(), None, "done"
     try:
         with _display(num_steps, budget, score) as show:
             show(None, 0.0)
             worker.start()
             while True:
                 with contextlib.suppress(queue.Empty):
-                    message = inbox.get(timeout=0.1)
+                    message = inbox.get(timeout=_WAIT)
                     if message is None:
                         break
                     if isinstance(message, BaseException):
                         raise message
                     latest = message
+                    if callback and callback(latest):
+                        ending = "callback"
+                        break
                 elapsed = time.perf_counter() - start
                 show(latest, elapsed)
-                if budget is not None and elapsed >= budget and latest and latest.num_steps:
-                    ending = "budget"
+                if signals.requested():
+                    ending = "interrupted"
                     break
-    except KeyboardInterrupt as interruption:
-        ending, exit_code = "interrupted", interruption.args[0] if interruption.args else 130
+                if budget is not None and elapsed >= budget and latest and latest.num_steps:
+                    ending = "budget" if latest.num_steps < num_steps else "done"
+                    break
+    except KeyboardInterrupt:  # where no handler of ours is installed
+        ending = "interrupted"
     stop.set()
+    exit_code = (signals.requested() or 130) if ending == "interrupted" else 0
     return Followed(latest if latest and latest.num_steps else None, ending, exit_code)
-
-
-def is_working(patience: float) -> bool:
-    """Tells whether a computation is still running after so many seconds."""
-    for thread in threading.enumerate():
-        if thread.name == _WORKER:
-            thread.join(patience)
-    return any(thread.name == _WORKER for thread in threading.enumerate())
 
 
 def _work(results, inbox, stop):
     try:
         for result in results:
-            arrays = (np.asarray(result.images), np.asarray(result.alive), tuple(result.metrics))
-            inbox.put(Snapshot(*arrays, result.num_steps, result.seconds, result.compile_seconds))
+            inbox.put(result)
             if stop.is_set():
                 break
         inbox.put(None)
@@ -109,9 +87,28 @@ def _work(results, inbox, stop):
         inbox.put(error)
 
 
+@contextlib.contextmanager
 def _display(num_steps, budget, score):
-    """Chooses a bar for a terminal and lines for a file or a pipe."""
-    return (_bar if sys.stderr.isatty() else _lines)(num_steps, budget, _describer(score))
+    """Chooses a bar for a terminal and lines for a file or a pipe; one that fails is not shown any more, and the work goes on."""
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    display, works = (_bar if is_terminal else _lines)(num_steps, budget, _describer(score)), False
+    with contextlib.suppress(Exception):
+        inner = display.__enter__()
+        works = True
+
+    def show(result, elapsed):
+        nonlocal works
+        if works:
+            try:
+                inner(result, elapsed)
+            except Exception:
+                works = False
+
+    try:
+        yield show
+    finally:
+        with contextlib.suppress(Exception):
+            display.__exit__(None, None, None)
 
 
 @contextlib.contextmanager
@@ -120,16 +117,17 @@ def _bar(num_steps, budget, describe):
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Without a thread of its own, whose failure nobody would catch.
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
         row = bar.add_task("compiling", total=None, words="")
 
-        def show(snapshot, elapsed):
-            if snapshot is None:
-                bar.update(row, words=duration(elapsed))
+        def show(result, elapsed):
+            if result is None:
+                bar.update(row, words=duration(elapsed), refresh=True)
             else:
-                words = f"{describe(snapshot)}, {_time_left(snapshot, num_steps, budget, elapsed)}"
-                step = f"step {snapshot.num_steps}/{num_steps}"
-                bar.update(row, description=step, total=num_steps, completed=snapshot.num_steps, words=words)
+                words = f"{describe(result)}, {_time_left(result, num_steps, budget, elapsed)}"
+                step = f"step {result.num_steps}/{num_steps}"
+                bar.update(row, description=step, total=num_steps, completed=result.num_steps, words=words, refresh=True)
 
         yield show
 
@@ -138,52 +136,52 @@ def _bar(num_steps, budget, describe):
 def _lines(num_steps, budget, describe, every: float = 5.0):
     last_line, written = -every, None
 
-    def show(snapshot, elapsed):
+    def show(result, elapsed):
         nonlocal last_line, written
-        nothing_new = snapshot is not None and snapshot is written
-        just_compiled = snapshot is not None and written is None
-        done = snapshot is not None and snapshot.num_steps == num_steps
+        nothing_new = result is not None and result is written
+        just_compiled = result is not None and written is None
+        done = result is not None and result.num_steps == num_steps
         if nothing_new or (not just_compiled and not done and elapsed < last_line + every):
             return
-        last_line, written = elapsed, snapshot
-        if snapshot is None:
+        last_line, written = elapsed, result
+        if result is None:
             line = f"compiling, {duration(elapsed)}"
         elif just_compiled:
-            line = f"compiled in {duration(snapshot.compile_seconds)}"
+            line = f"compiled in {duration(result.compile_seconds)}"
         else:
-            left = _time_left(snapshot, num_steps, budget, elapsed)
-            line = f"step {snapshot.num_steps}/{num_steps}, {describe(snapshot)}, {left}"
+            left = _time_left(result, num_steps, budget, elapsed)
+            line = f"step {result.num_steps}/{num_steps}, {describe(result)}, {left}"
         print(line, file=sys.stderr, flush=True)
 
     yield show
 
 
 def _describer(score):
-    """Returns `describe(snapshot)`, which computes the words of one snapshot once."""
+    """Returns `describe(result)`, which computes the words of one result once."""
     described, words = None, ""
 
-    def describe(snapshot):
+    def describe(result):
         nonlocal described, words
-        if snapshot is not described:
-            described, words = snapshot, _words(snapshot, score)
+        if result is not described:
+            described, words = result, _words(result, score)
         return words
 
     return describe
 
 
-def _words(snapshot, score):
-    if not snapshot.num_steps or not snapshot.alive.any():
-        return "starting" if snapshot.alive.any() else "every seed diverged"
-    words = [f"loss {snapshot.metrics[0][snapshot.alive, snapshot.num_steps - 1].mean():.5f}"]
-    words += [f"PSNR {score(snapshot.image):.2f} dB"] if score else []
-    words += [f"{snapshot.num_steps / snapshot.seconds:.3g} steps/s"]
+def _words(result, score):
+    if not result.num_steps or not result.alive.any():
+        return "starting" if result.alive.any() else "every seed diverged"
+    words = [f"loss {result.metrics.loss[result.alive, -1].mean():.5f}"]
+    words += [f"PSNR {score(result.image):.2f} dB"] if score else []
+    words += [f"{result.num_steps / max(result.seconds, 1e-9):.3g} steps/s"]
     return ", ".join(words)
 
 
-def _time_left(snapshot, num_steps, budget, elapsed):
-    if not snapshot.num_steps:
+def _time_left(result, num_steps, budget, elapsed):
+    if not result.num_steps:
         return "time left unknown"
-    left = (num_steps - snapshot.num_steps) * snapshot.seconds / snapshot.num_steps
+    left = (num_steps - result.num_steps) * result.seconds / result.num_steps
     left = left if budget is None else min(left, max(0.0, budget - elapsed))
     return f"{duration(left)} left"
 

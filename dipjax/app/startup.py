@@ -55,6 +55,27 @@ def _huge_pages_wait_to_be_asked_for():
         return False
 
 
+def check_jax() -> None:
+    """Imports JAX and asks for its devices.
+
+    Raises:
+      RuntimeError: that fails, for example because a variable of the environment asks for what is not there.
+    """
+    try:
+        import jax
+
+        jax.devices()
+    except Exception as error:
+        names = [name for name in sorted(os.environ) if name.startswith(("JAX_", "XLA_"))]
+        hint = f"; is it for {', '.join(f'{name}={os.environ[name]}' for name in names)}?" if names else ""
+        raise RuntimeError(f"JAX does not work here: {error}{hint}") from error
+
+
+def use_no_window() -> None:
+    """Has matplotlib draw into files, whatever MPLBACKEND asks for."""
+    os.environ["MPLBACKEND"] = "agg"
+
+
 def use_cache(choice: str) -> str | None:
     """Keeps compiled programs for the next start: "on", "off", or "auto" for on except on CPU. Comes before the first computation.
 

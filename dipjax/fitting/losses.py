@@ -78,8 +78,8 @@ class Maximise:
         return -self.weight * sum(jnp.sum(part) for part in jax.tree.leaves(prediction))
 
 
-REGISTRY = {"mse": MSE, "l1": L1, "huber": Huber, "poisson": Poisson, "maximise": Maximise}
-"""Every loss by its word; a number behind a colon, as in huber:0.1, is its first setting."""
+REGISTRY = {"mse": MSE, "l1": L1, "huber": Huber, "poisson": Poisson}
+"""Every loss for pictures by its word; a number behind a colon, as in huber:0.1, is its first setting."""
 
 
 def make(word: str) -> Any:

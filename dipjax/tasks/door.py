@@ -1,6 +1,7 @@
 """How a task becomes a function for people: NumPy in, NumPy out, with the `Options` as its keywords.
 
 `task` is the decorator of the functions in `tasks`. It keeps a `Spec` of each in `TASKS`, from which the command line makes its commands.
+Nothing here or there imports JAX before there is work to do, so that a wrong command line is refused at once.
 """
 
 import dataclasses
@@ -16,7 +17,25 @@ from dipjax.files import to_pixels
 from dipjax.tasks import ranges
 from dipjax.tasks.options import Argument, Options
 from dipjax.tasks.options import arguments as option_arguments
-from dipjax.tasks.restore import Outcome, Task, restore
+from dipjax.tasks.ranges import Range
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One picture and what is to be done with it; all arrays have the range of the measurement at [0, 1]."""
+
+    problem: Any  # `core.problem.Problem`
+    before: np.ndarray  # (H', W', C), the input at the size of the result, for comparison
+    finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
+    setting: str = "denoise"  # which of the settings in `recipes.choose` suits it
+    takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
+    name: str = ""
+    span: Range = Range(0.0, 1.0)
+    truth: np.ndarray | None = None  # (H', W', C), in the units of the input, as the next one
+    known: np.ndarray | None = None  # (H', W', C), the input where it stays as it is, NaN where it is to be filled in
+    dtype: np.dtype = np.dtype(np.float32)  # of the results
+    is_nominal: bool = True  # whether results are clipped to [0, 1] outside: where the numbers of the input end there
+
 
 TASKS: dict[str, "Spec"] = {}
 """Every task by the name of its command."""
@@ -60,9 +79,9 @@ def task(command: str, *, words: str, done: Callable[..., str] | str, unknown: C
                 if name in given and kind in read:
                     given[name] = read[kind](name, given[name])
             truth = None if options.truth is None else to_pixels(options.truth, channel_axis=options.channel_axis, name="truth")[0]
-            is_whole = np.asarray(image).dtype.kind in "ub"
-            outcome, restored = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole)
-            restored = restore_layout(restored)
+            is_whole = np.asarray(image).dtype.name in {"uint8", "uint16", "bool"}
+            outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole)
+            restored = restore_layout(outcome.image)
             return (restored, outcome) if options.return_result else restored
 
         own = list(inspect.signature(build).parameters.values())[1:]
@@ -71,7 +90,8 @@ def task(command: str, *, words: str, done: Callable[..., str] | str, unknown: C
             inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
             for field in dataclasses.fields(Options)
         ]
-        signature = inspect.Signature([picture, *own, *keywords])
+        plain = [parameter.replace(annotation=get_args(parameter.annotation)[0]) for parameter in own]
+        signature = inspect.Signature([picture, *plain, *keywords])
         function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
         named = done if callable(done) else lambda **arguments: done
         spec = TASKS[command] = Spec(command, words, named, build, unknown, function)
@@ -88,8 +108,9 @@ def solve(
     *,
     truth: np.ndarray | None = None,
     is_whole: bool = True,
-    **how,
-) -> tuple[Outcome, np.ndarray]:
+    follow: Callable | None = None,
+    note: Callable[[str], None] = lambda sentence: None,
+) -> Any:
     """Does one task; both faces call it.
 
     Args:
@@ -99,26 +120,41 @@ def solve(
       options: how.
       truth: `(H', W', C)` in the same units.
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
-      how: `follow` and `note` of `restore`.
+      follow: as for `restore`.
+      note: as for `restore`.
 
     Returns:
-      The outcome, and its picture with what was known pasted in, float32 `(H', W', C)`.
+      The `Outcome`.
     """
-    holes = spec.unknown(pixels, **arguments) if spec.unknown else None
-    measured = pixels if holes is None else np.where(holes[..., None], np.nan, pixels)
-    span = ranges.choose(options.range, measured)
-    made = spec.build(span.inside(measured), **arguments)
-    truth = None if truth is None else span.inside(truth)
+    from dipjax.tasks.restore import restore
+
+    if spec.unknown:
+        pixels = np.where(spec.unknown(pixels, **arguments)[..., None], pixels.dtype.type(np.nan), pixels)
+    span = ranges.choose(options.range, pixels)
+    made = spec.build(span.inside(pixels), **arguments)
     if truth is not None and truth.shape != made.before.shape:
         raise ValueError(f"truth: found shape {truth.shape}, expected {made.before.shape}, that of the result.")
-    problem = made.problem.replace(truth=truth) if truth is not None and truth.shape == made.problem.shape else made.problem
+    problem = made.problem
+    if truth is not None and truth.shape == problem.shape:  # an estimate may be larger than the result
+        problem = problem.replace(truth=span.inside(truth))
     is_nominal = is_whole or (not span.found and options.range in ("auto", "full"))
-    made = dataclasses.replace(made, problem=problem, name=spec.command, span=span, truth=truth, is_nominal=is_nominal)
-    if span.found and "note" in how:
-        how["note"](f"black and white are {span}, what the picture fills; --range full takes all there is")
-    outcome = restore(made, options, **how)
-    restored = outcome.image if holes is None else np.where(holes[..., None], outcome.image, pixels)
-    return outcome, np.asarray(restored, np.float32)
+    known = pixels if spec.unknown else None
+    made = dataclasses.replace(made, problem=problem, name=spec.command, span=span, truth=truth, known=known, dtype=pixels.dtype, is_nominal=is_nominal)
+    if span.found:
+        note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
+    return restore(made, options, follow=follow, note=note)
+
+
+_ENDING = (
+    "",
+    "Returns:",
+    "  The restored picture, float32, in the layout and the units of `image` (whole numbers: divided by their largest);",
+    "  with `return_result` also the `Outcome`.",
+    "",
+    "Raises:",
+    "  ValueError: an argument is not what is said here; the message says what to do.",
+    "  RuntimeError: every seed diverged.",
+)
 
 
 def _documented(text, own):
@@ -126,11 +162,4 @@ def _documented(text, own):
     lines = [inspect.cleandoc(text), "", "Args:", "  image: uint8, uint16 or float, `(H, W)` or with channels; floats in any unit."]
     lines += [f"  {parameter.name}: {argument_of(parameter).help}." for parameter in own]
     lines += [f"  {name}: {argument.help}." for name, argument in option_arguments().items()]
-    lines += [
-        "", "Returns:", "  The restored picture, float32, in the layout and the units of `image` (whole numbers: divided by their largest);"
-        " with `return_result` also the `Outcome`.", "", "Raises:", "  ValueError: an argument is not what is said here; the message says what to do.",
-        "  RuntimeError: every seed diverged.",
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
+    return "\n".join([*lines, *_ENDING])

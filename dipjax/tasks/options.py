@@ -86,7 +86,11 @@ class Options:
         "--steps", parse=whole(1, MOST_STEPS), metavar="N",
     )  # fmt: skip
     budget: float | None = _option(
-        None, "seconds after which to stop, compilation included, but not before the first step", "--budget", parse=positive, metavar="SECONDS"
+        None,
+        "seconds after which to stop, compilation included, but not before the first step",
+        "--budget",
+        parse=positive,
+        metavar="SECONDS",
     )
     recipe: Any = _option(
         None, "fast, a quick small network, paper, the official setting, or the name of a file .json with a recipe or a record; in Python"
@@ -98,7 +102,11 @@ class Options:
         "--generator", metavar="NAME",
     )  # fmt: skip
     option: tuple[str, ...] = _option(
-        (), "NAME=VALUE, an option of the generator of that name; `dipjax generators` lists them", "--option", metavar="NAME=VALUE", many=True
+        (),
+        "NAME=VALUE, an option of the generator of that name; `dipjax generators` lists them",
+        "--option",
+        metavar="NAME=VALUE",
+        many=True,
     )
     loss: Any = _option(
         None, "how the fit is measured: mse, l1, huber[:delta] or poisson[:photons]; in Python also a loss. None takes the recipe's",
@@ -109,7 +117,7 @@ class Options:
         "--schedule", metavar="NAME",
     )  # fmt: skip
     range: Any = _option(
-        "auto", "the values that are black and white: auto finds what the picture fills, full is [0, 1] or all of an integer type, or LOW,HIGH",
+        "auto", "the values that are black and white: auto finds what the picture fills, full is [0, 1] or all of a type, or LOW,HIGH",
         "--range", parse=_range, metavar="auto|full|LOW,HIGH",
     )  # fmt: skip
     rng: Any = _option(
@@ -121,13 +129,15 @@ class Options:
         "--batching", choices=BATCHING,
     )  # fmt: skip
     tile: int | None = _option(
-        None, "restore a large picture in tiles of this side, in pixels, and blend them; 0 never; None where the whole would not fit the memory",
+        None, "restore in tiles of this side, in pixels, and blend them; 0 never; None where the whole would not fit the memory",
         "--tile", parse=whole(0), metavar="PIXELS",
     )  # fmt: skip
     tile_overlap: int | None = _option(
         None, "pixels that neighbouring tiles share; None is an eighth of the tile", "--tile-overlap", parse=whole(1), metavar="PIXELS"
     )
-    truth: Any = _option(None, "the true picture, as large as the result, to compute PSNR and SSIM", "--reference", read="picture", metavar="CLEAN")
+    truth: Any = _option(
+        None, "the true picture, as large as the result, to compute PSNR and SSIM", "--reference", read="picture", metavar="CLEAN"
+    )
     channel_axis: Any = _option(
         "auto", "the axis of the channels of the arrays; auto is none for (H, W), and the last of three where that is plain"
     )

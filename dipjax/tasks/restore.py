@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,18 @@ import numpy as np
 from dipjax import metrics
 from dipjax.core import drive, layouts
 from dipjax.core.layouts import Layout
-from dipjax.core.problem import Problem
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, psnr
 from dipjax.fitting import losses, optimizers
 from dipjax.generators import registry
 from dipjax.large import tiling
 from dipjax.recipes import Setting, choose, for_generator
+from dipjax.tasks.door import Task
 from dipjax.tasks.options import BATCHING, Options
-from dipjax.tasks.ranges import Range
 
 
 class Diverged(RuntimeError):
     """Says that no seed is left."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One picture and what is to be done with it; all arrays have the range of the measurement at [0, 1]."""
-
-    problem: Problem
-    before: np.ndarray  # (H', W', C), the input at the size of the result, for comparison
-    finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
-    setting: str = "denoise"  # which of the settings in `recipes.choose` suits it
-    takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
-    name: str = ""
-    span: Range = Range(0.0, 1.0)
-    truth: np.ndarray | None = None  # (H', W', C)
-    is_nominal: bool = True  # whether what leaves [0, 1] outside, before the range was applied, is clipped: whole numbers end there
 
 
 @dataclass(frozen=True)
@@ -64,6 +49,7 @@ class Outcome:
     setting: Setting
     setting_name: str
     num_steps: int  # of each run in each tile, had it not ended before
+    layout: Layout
     grid: tiling.Grid | None
     result: Result  # of the core: in the range at [0, 1]
     ending: str
@@ -72,17 +58,17 @@ class Outcome:
     @cached_property
     def image(self) -> np.ndarray:
         """The restored picture: the mean over the living seeds."""
-        return self.outside(self.task.finish(self.result.image))
+        return finished(self.task, self.result.image)
 
     @cached_property
     def images(self) -> np.ndarray:
         """Every seed's picture, also of dead ones."""
-        return self.outside(self.task.finish(self.result.images))
+        return finished(self.task, self.result.images)
 
     @cached_property
     def before(self) -> np.ndarray:
         """The input, at the size of the result."""
-        return self.outside(self.task.before)
+        return np.asarray(self.task.span.outside(self.task.before), self.task.dtype)
 
     @property
     def std(self) -> np.ndarray:
@@ -120,19 +106,20 @@ class Outcome:
         """PSNR in dB and SSIM of the input, each seed and the mean, on the range of the measurement; None without a truth."""
         if self.task.truth is None:
             return None
-        images = {"input": self.task.before, "ensemble": self.task.finish(self.result.image)}
-        scores = {name: score(image, self.task.truth) for name, image in images.items()}
-        return scores | {"seeds": [score(image, self.task.truth) for image in self.task.finish(self.result.images)]}
-
-    def outside(self, values: np.ndarray) -> np.ndarray:
-        """Brings pictures from the range at [0, 1] to the units of the input, float32."""
-        values = self.task.span.outside(values)
-        return np.asarray(values.clip(0, 1) if self.task.is_nominal else values, np.float32)
+        scores = {"input": score(self.task, self.before), "ensemble": score(self.task, self.image)}
+        return scores | {"seeds": [score(self.task, image) for image in self.images]}
 
 
-def score(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Returns the PSNR and the SSIM of a picture, clipped to [0, 1]."""
-    image, truth = image.clip(0, 1), truth.clip(0, 1)
+def finished(task: Task, estimates: np.ndarray) -> np.ndarray:
+    """Turns estimates of the core `(..., H, W, C)` into results `(..., H', W', C)` in the units of the input."""
+    values = task.span.outside(task.finish(estimates))
+    values = values.clip(0, 1) if task.is_nominal else values
+    return np.asarray(values if task.known is None else np.where(np.isnan(task.known), values, task.known), task.dtype)
+
+
+def score(task: Task, image: np.ndarray) -> dict[str, float]:
+    """Returns the PSNR in dB and the SSIM of a picture `(H', W', C)`, on the range of the measurement."""
+    image, truth = task.span.scaled(image), task.span.scaled(task.truth)
     return {"psnr": float(psnr(image, truth)), "ssim": metrics.ssim(image, truth)}
 
 
@@ -162,15 +149,20 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
     num_steps = options.num_iter or setting.steps_for(grid.tile if grid else task.problem.shape)
     results = tiling.iterate(setting.recipe, keys, task.problem, grid, num_steps=num_steps, batching=layout, budget=options.budget)
-    truth = task.truth
-    quality = None if truth is None else lambda estimate: float(psnr(task.finish(estimate).clip(0, 1), truth.clip(0, 1)))
+    sides = grid.tile if grid else task.problem.shape[:-1]
+    fitted = (layout or layouts.default(options.seeds * math.prod(sides))).fitted(options.seeds)
+    quality = None if task.truth is None else partial(_quality, task)
     total = num_steps * (len(grid.parts) if grid else 1)
     followed = (follow or directly)(results, total, budget=options.budget, callback=options.callback, score=quality)
     if followed.result is None:
         raise KeyboardInterrupt(followed.exit_code)
     if not followed.result.alive.any():
         raise Diverged(f"all {options.seeds} seeds diverged; try another rng, a smaller learning rate, or another recipe")
-    return Outcome(task, options, setting, name, num_steps, grid, followed.result, followed.ending, followed.exit_code)
+    return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, followed.ending, followed.exit_code)
+
+
+def _quality(task, estimate):
+    return float(psnr(task.span.scaled(finished(task, estimate)), task.span.scaled(task.truth)))
 
 
 def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback=None, score=None) -> Followed:

@@ -9,13 +9,11 @@ from typing import Annotated
 
 import numpy as np
 
-from dipjax.operators import problem, psfs, resampling
 from dipjax.tasks import ranges
-from dipjax.tasks.door import task
+from dipjax.tasks.door import Task, task
 from dipjax.tasks.options import Argument, whole
-from dipjax.tasks.restore import Task
 
-KERNELS = {"lanczos2": resampling.LANCZOS2, "lanczos3": resampling.LANCZOS3, "bicubic": resampling.BICUBIC, "box": resampling.BOX}
+KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 BOUNDARIES = ("reflect", "circular", "valid")
 
 
@@ -26,6 +24,8 @@ def denoise(pixels: np.ndarray) -> Task:
     Example:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
+    from dipjax.operators import problem
+
     return Task(problem.denoising(pixels), pixels)
 
 
@@ -36,6 +36,8 @@ def dejpeg(pixels: np.ndarray) -> Task:
     Example:
       >>> restored = dipjax.dejpeg(snail)  # doctest: +SKIP
     """
+    from dipjax.operators import problem
+
     return Task(problem.denoising(pixels), pixels, setting="dejpeg")
 
 
@@ -72,6 +74,8 @@ def inpaint(
     Example:
       >>> restored = dipjax.inpaint(photo, scratches)  # doctest: +SKIP
     """
+    from dipjax.operators import problem
+
     del mask, grow  # what they mark is NaN
     known = np.isfinite(pixels).all(axis=-1)
     shown = np.where(known[..., None], pixels, 0)
@@ -83,7 +87,10 @@ def super_resolve(
     pixels: np.ndarray,
     factor: Annotated[int, Argument("times longer on each side", "--factor", parse=whole(2), metavar="N")] = 4,
     kernel: Annotated[
-        str, Argument("how it was made small: lanczos2, lanczos3, bicubic or box; in Python also a `resampling.Kernel`", "--kernel", choices=tuple(KERNELS))
+        str,
+        Argument(
+            "how it was made small: lanczos2, lanczos3, bicubic or box; in Python also a `resampling.Kernel`", "--kernel", choices=KERNELS
+        ),
     ] = "lanczos2",
 ) -> Task:
     """Enlarges a picture `factor` times on both sides.
@@ -91,9 +98,12 @@ def super_resolve(
     Example:
       >>> large = dipjax.super_resolve(small, 4)  # doctest: +SKIP
     """
+    from dipjax.operators import problem, resampling
+
     if isinstance(kernel, str) and kernel not in KERNELS:
         raise ValueError(f"kernel: found {kernel!r}, expected one of {', '.join(KERNELS)}.")
-    data = problem.super_resolution(pixels, factor, kernel=KERNELS[kernel] if isinstance(kernel, str) else kernel)
+    kernel = getattr(resampling, kernel.upper()) if isinstance(kernel, str) else kernel
+    data = problem.super_resolution(pixels, factor, kernel=kernel)
     return Task(data, _enlarged(pixels, data.shape), setting="superres" if factor <= 4 else "superres 8")
 
 
@@ -117,6 +127,8 @@ def deblur(
     Example:
       >>> sharp = dipjax.deblur(photo, dipjax.psfs.gaussian(2.0))  # doctest: +SKIP
     """
+    from dipjax.operators import problem, psfs
+
     psf = psfs.normalized(psf)
     if psf.shape[0] > pixels.shape[0] or psf.shape[1] > pixels.shape[1]:
         raise ValueError(f"psf: found shape {psf.shape}, expected one no larger than the picture, {pixels.shape[:2]}.")
@@ -141,5 +153,7 @@ def flash(
     Example:
       >>> restored = dipjax.flash(ambient, flashed)  # doctest: +SKIP
     """
+    from dipjax.operators import problem
+
     guide = ranges.choose("auto", flash_image).inside(flash_image)
     return Task(problem.flash(pixels, guide), pixels, setting="flash", takes_noise=False)
