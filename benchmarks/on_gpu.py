@@ -20,25 +20,24 @@ from pathlib import Path
 def jobs(out, data):
     """Returns {name: arguments of Python}, the most important first."""
 
-    def files(name):
-        return ["--json", str(out / f"{name}.json"), "--markdown", str(out / f"{name}.md")]
+    def job(name, *words):
+        return [*map(str, words), "--json", str(out / f"{name}.json"), "--markdown", str(out / f"{name}.md")]
 
-    layouts = ["-m", "benchmarks.ensemble", "--devices", "1", "--layouts", "map", "vmap", "--rounds", "5"]
-    listed = {
-        "ensemble_256_32": [*layouts, "--doubling", "nearest", "--runs", "1", "8", *files("ensemble_256_32")],
-        "speed_tf32": ["-m", "benchmarks.speed", "--sizes", "256", "512", "1024", *files("speed_tf32")],
-        "ensemble_256_128": [*layouts, "--width", "128", "--runs", "1", "8", *files("ensemble_256_128")],
-        "speed_float32": ["-m", "benchmarks.speed", "--sizes", "256", "512", "--precision", "highest", *files("speed_float32")],
-        "memory": ["-m", "benchmarks.memory", "--sizes", "256", "512", *files("memory")],
-        "ensemble_512_32": [*layouts, "--size", "512", "--doubling", "nearest", "--runs", "1", "8", *files("ensemble_512_32")],
+    layouts = ("-m", "benchmarks.speed", "seeds", "--devices", 1, "--layouts", "map", "vmap", "--runs", 1, 8)
+    steps = ("-m", "benchmarks.speed", "step", "--sizes", 256, 512)
+    words = {
+        "seeds_256_fast": (*layouts,),
+        "step_tf32": (*steps, 1024),
+        "seeds_256_paper": (*layouts, "--recipe", "paper"),
+        "step_float32": (*steps, "--precision", "highest"),
+        "memory": ("-m", "benchmarks.speed", "memory", "--sizes", 256, 512),
+        "seeds_512_fast": (*layouts, "--size", 512),
     }
     if data:
         for table in ("denoising", "superres", "inpainting"):
             for recipe in ("fast", "paper"):
-                name = f"{table}_{recipe}"
-                tables = ["-m", "benchmarks.paper", table, "--data", str(data), "--recipe", recipe, "--seeds", "8"]
-                listed[name] = [*tables, *files(name)]
-    return listed
+                words[f"{table}_{recipe}"] = ("-m", "benchmarks.paper", table, "--data", data, "--recipe", recipe, "--seeds", 8)
+    return {name: job(name, *one) for name, one in words.items()}
 
 
 def run(arguments, out, seconds):

@@ -7,27 +7,27 @@ error. Per operator: of the results. Per training: of the final pictures, and th
 The tests import the comparisons from here. To add a network, add a row to `NETWORKS`.
 """
 
-import argparse
+import sys
 from collections.abc import Callable
-from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import torch
 
+from benchmarks import common
 from benchmarks.torch_reference import train as mirror
 from benchmarks.torch_reference.downsampler import Downsampler
 from benchmarks.torch_reference.resnet import resnet
 from benchmarks.torch_reference.skip import skip
 from benchmarks.torch_reference.unet import UNet as MirrorUNet
 from dipjax import interop, operators
-from dipjax.core import loop as train
+from dipjax.core import loop
+from dipjax.core.recipe import Recipe
+from dipjax.core.state import State
+from dipjax.fitting.optimizers import Adam
 from dipjax.generators import blocks
 from dipjax.generators.resnet import ResNet
 from dipjax.generators.skip import Skip
@@ -186,12 +186,12 @@ def train_both(
     In the precision of z: float32 lets both drift apart, as a network of PyTorch does from itself in float64, because Adam divides
     gradients that are zero but for rounding by their own size. In float64, for which JAX must be told `jax_enable_x64`, they agree.
     """
-    recipe, state = start(generator, z, task, num_steps, jit)
+    task = jax.tree.map(lambda leaf: jnp.asarray(leaf, z.dtype), task)
+    recipe, state = start(generator, z, task, jit)
     params = jax.tree.map(lambda leaf: leaf.astype(z.dtype), interop.from_torch(generator, net.state_dict(), depth=z.shape[-1]))
-    opt_state = recipe.optimizer.init(params)
-    state = state._replace(z=jnp.asarray(z), params=params, opt_state=opt_state, average=state.average.astype(z.dtype))
+    state = state._replace(params=params, opt_state=recipe.transformation(0.0).init(params))
     noises = [jax.random.normal(jax.random.fold_in(state.key, step), z.shape, z.dtype) for step in range(num_steps)]
-    step, losses = jit(partial(train.train_step, recipe)), []
+    step, losses = jit(partial(loop.train_step, recipe)), []
     for _ in range(num_steps):
         state, metrics = step(state, task)
         losses.append(float(metrics.loss))
@@ -225,17 +225,17 @@ def trained_in_torch(net, generator, z, task, *, num_steps=200, jit=jax.jit) -> 
 
 def trained_in_dipjax(net, generator, z, task, *, num_steps=200, jit=jax.jit) -> float:
     """Trains dipjax to denoise, converts that, and returns the largest difference of the pictures."""
-    recipe, state = start(generator, z, task, num_steps, jit)
-    state, _ = jit(partial(train.run, recipe))(state, task, num_steps)
+    recipe, state = start(generator, z, task, jit)
+    state, _ = jit(partial(loop.chunk, recipe))(state, task, num_steps, num_steps)
     net.load_state_dict(interop.to_torch(generator, state.params), strict=True)
     return furthest(picture_of(generator, state.params, z, jit), to_hwc(net(to_nchw(z))))
 
 
-def start(generator, z, task, num_steps, jit) -> tuple[train.Recipe, train.State]:
+def start(generator, z, task, jit) -> tuple[Recipe, State]:
     """Returns the official method in full precision, with z as its input, and its first state."""
-    z = jnp.asarray(z, jnp.float32)
-    recipe = train.Recipe(generator, lambda key, task: z, num_steps, optax.adam(0.01), input_noise=JITTER, precision="highest")
-    return recipe, jit(partial(train.init, recipe))(jax.random.key(0), task)
+    z = jnp.asarray(z)
+    recipe = Recipe(generator, lambda key, task: z, Adam(0.01), input_noise=JITTER, precision="highest")
+    return recipe, jit(partial(loop.init, recipe))(jax.random.key(0), task)
 
 
 def picture_of(generator, params, z, jit) -> jax.Array:
@@ -294,28 +294,16 @@ def rows():
         yield f"200 steps in {name}", *shared, f"{function(skip(), Skip(), z, task):.1e}", "", ""
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--markdown", type=Path)
-    arguments = parser.parse_args()
-
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    options = common.parser(__doc__).parse_args(argv)
     titles = ("largest difference", "picture", "parameters", "output", "gradients", "loss of a step, relative")
-    lines = []
-
-    def add(line):
-        lines.append(line)
-        print(line, flush=True)
-
-    add(f"| {' | '.join(titles)} |")
-    add("|---" * len(titles) + "|")
+    found = []
     for row in rows():
-        add(f"| {' | '.join(row)} |")
-    add("")
-    command = "python -m benchmarks.parity" + (f" --markdown {arguments.markdown}" if arguments.markdown else "")
-    versions = f"JAX {jax.__version__}, Flax {flax.__version__}, PyTorch {torch.__version__}"
-    add(f"`{command}`, {versions}, float32 where not said otherwise, {jax.devices()[0].device_kind}, {date.today()}")
-    if arguments.markdown:
-        arguments.markdown.write_text("\n".join(lines) + "\n")
+        found.append(row)
+        print(*row, file=sys.stderr, flush=True)
+    made = f"`{common.command('parity', argv)}`, float32 where not said otherwise; {common.made()}."
+    common.publish([*common.table(titles, found), "", made], options.markdown)
 
 
 if __name__ == "__main__":

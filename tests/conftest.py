@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
-from dipjax.generators.skip import Skip
+from dipjax.fitting.optimizers import Adam
 
-ADAM = optax.adam(0.01)
+ADAM = Adam(0.01)
 TINY = {"down": (4, 4), "up": (4, 4), "skip": (2, 2)}
 
 
@@ -25,12 +24,13 @@ def _forget_programs():
 
 @dataclass(frozen=True)
 class Mixer:
-    """Mixes the channels of z pixel by pixel: no flax, two arrays, and it compiles fast."""
+    """Mixes the channels of z pixel by pixel: no flax, two arrays, any number of axes of space, and it compiles fast."""
 
     channels: int = 1
 
     def init(self, key, z):
-        return {"weight": jax.random.normal(key, (z.shape[-1], self.channels)), "bias": jnp.zeros(self.channels)}
+        weight = jax.random.normal(key, (z.shape[-1], self.channels), z.dtype)
+        return {"weight": weight, "bias": jnp.zeros(self.channels, z.dtype)}
 
     def apply(self, params, z):
         return jax.nn.sigmoid(z @ params["weight"] + params["bias"])
@@ -46,6 +46,8 @@ def mixer_recipe(channels=1, **options):
 
 
 def skip_recipe(channels=1):
+    from dipjax.generators.skip import Skip
+
     return Recipe(Skip(channels, **TINY), inputs.Noise(4), ADAM, input_noise=0.03)
 
 

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     worker.start()
     while worker.is_alive():
         worker.join(_WAIT)
-        if (wanted := signals.requested()) and not signals.is_watched():
+        if (wanted := signals.requested()) and not signals.is_taken_over():
             streams.complain("interrupted; nothing is written, because not one step was finished")
             _leave(wanted)
     return _leave(signals.requested() or codes[0])

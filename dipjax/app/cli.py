@@ -10,6 +10,7 @@ diverged, 130 interrupted (129 by SIGHUP, 143 by SIGTERM).
 
 import argparse
 import math
+import os
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -76,6 +77,8 @@ def _explain(error):
         return _OUTPUT, sentence
     if isinstance(error, ValueError):  # ImageError, and what tasks and options refuse
         return _INPUT, sentence
+    if isinstance(error, startup.Unusable):
+        return 1, sentence
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
         return 1, "not enough memory; take a smaller picture, fewer --seeds, --batching map, or a --tile"
     return 1, f"{type(error).__name__}: {sentence} (--debug shows where)"
@@ -88,7 +91,9 @@ def _parser():
     for spec in TASKS.values():
         _add_task(commands, spec)
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
-    demo.add_argument("-o", "--output", type=file_name, default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)")
+    demo.add_argument(
+        "-o", "--output", type=_typed(text), default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)"
+    )
     doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")
     listing = commands.add_parser("generators", help="list the networks for --generator, and their options")
     for command, action in ((demo, _demo), (doctor, _doctor), (listing, _generators)):
@@ -182,7 +187,13 @@ def text(word: str) -> str:
     return word
 
 
-file_name = _typed(text)
+def _file_name(word):
+    if text(word).endswith(("/", os.sep)):
+        raise ValueError(f"found {word!r}, the name of a folder, expected that of a file")
+    return word
+
+
+file_name = _typed(_file_name)
 
 
 class _Motion(argparse.Action):

@@ -54,9 +54,9 @@ def restore(given: Namespace) -> Finished:
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = picture.dtype.kind != "f"
-    with signals.watched():
-        outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, follow=progress.follow, note=note)
-        failures = _write(outcome, output, picture, given)
+    signals.take_over()
+    outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, follow=progress.follow, note=note)
+    failures = _write(outcome, output, picture, given)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
 
 

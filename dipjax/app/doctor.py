@@ -7,6 +7,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from dipjax.app.streams import say
+
 _SAFE_PILLOW = (12, 3)  # earlier ones have known holes in their decoders
 _PLUGINS = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt", "libtpu", "jax-metal")
 
@@ -14,18 +16,18 @@ _PLUGINS = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cu
 def run() -> int:
     """Prints the findings; returns 0, or 1 if JAX cannot compute."""
     versions = {name: _version(name) for name in ("dipjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", *_PLUGINS)}
-    print(f"python    {platform.python_version()} on {platform.platform()}")
+    say(f"python    {platform.python_version()} on {platform.platform()}")
     for name, version in versions.items():
         if version or name not in _PLUGINS:
-            print(f"{name:9} {version or 'not installed'}")
+            say(f"{name:9} {version or 'not installed'}")
     folder, free = Path.cwd(), shutil.disk_usage(Path.cwd()).free
-    print(f"folder    {folder}, {'writable' if os.access(folder, os.W_OK) else 'NOT writable'}, {free / 2**30:.1f} GiB free")
+    say(f"folder    {folder}, {'writable' if os.access(folder, os.W_OK) else 'NOT writable'}, {free / 2**30:.1f} GiB free")
     for name in sorted(os.environ):
         if name.startswith(("JAX_", "XLA_")):
-            print(f"variable  {name}={os.environ[name]}")
+            say(f"variable  {name}={os.environ[name]}")
     error = _compute()
     for warning in [*_warnings(versions), *([f"the test computation failed: {error}"] if error else [])]:
-        print(f"WARNING   {warning}")
+        say(f"WARNING   {warning}")
     return 1 if error else 0
 
 
@@ -74,22 +76,22 @@ def _compute():
         import numpy as np
 
         from dipjax.app import startup
-        from dipjax.core import layouts as batching
-        from dipjax.recipes import fast as recipes
+        from dipjax.core import layouts
+        from dipjax.recipes import choose
 
         for device in jax.devices():
-            print(f"device    {device.id}: {device.device_kind} ({device.platform})")
+            say(f"device    {device.id}: {device.device_kind} ({device.platform})")
         if jax.default_backend() == "cpu":
-            print(f"cores     {startup.num_cores()}{_advice(jax.local_device_count(), startup.num_cores())}")
-        print(f"cache     {_cache(jax, startup)}")
-        print(f"defaults  recipe {recipes.choose('denoise').__name__}, batching {batching.default().__name__}")
+            say(f"cores     {startup.num_cores()}{_advice(jax.local_device_count(), startup.num_cores())}")
+        say(f"cache     {_cache(jax, startup)}")
+        say(f"defaults  recipe {choose('denoise').__module__.rpartition('.')[2]}, {layouts.default()}")
         matrix = np.random.default_rng(0).random((64, 64), np.float32)
         start = time.perf_counter()
         with jax.default_matmul_precision("highest"):
             gradient = jax.jit(jax.grad(lambda x: ((matrix @ x) ** 2).sum()))(matrix)
         if not np.allclose(gradient, 2 * matrix.T @ (matrix @ matrix), rtol=1e-3):
             return "a gradient has the wrong value"
-        print(f"test      a gradient is right, compiled and computed in {time.perf_counter() - start:.2f} s")
+        say(f"test      a gradient is right, compiled and computed in {time.perf_counter() - start:.2f} s")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None

@@ -1,6 +1,7 @@
 """The figure of a restoration: the pictures above, the curves below."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ def figure(report: Report) -> bytes:
     _draw_pictures(above, report)
     _draw_curves(below, report)
     file = io.BytesIO()
-    sheet.savefig(file, format=report.given.plot.rpartition(".")[2].lower())
+    sheet.savefig(file, format=Path(report.given.plot).suffix[1:].lower())
     return file.getvalue()
 
 

@@ -4,13 +4,12 @@ A handler only takes a note. Whoever works looks at it; nothing is torn apart by
 second Ctrl-C leaves at once: files are put in place in one step, so none is half written.
 """
 
-import contextlib
 import os
 import signal
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _noted: list[int] = []
-_watchers: list[str] = []
+_takers: list[bool] = []
 
 
 def install() -> None:
@@ -32,16 +31,11 @@ def requested() -> int | None:
     return 128 + _noted[0] if _noted else None
 
 
-@contextlib.contextmanager
-def watched():
-    """Marks work that looks at `requested` itself and brings what it has to an end; other work is left at once."""
-    _watchers.append("")
-    try:
-        yield
-    finally:
-        _watchers.pop()
+def take_over() -> None:
+    """Says that whoever calls looks at `requested` itself from now on, and brings what it has to an end; other work is left at once."""
+    _takers.append(True)
 
 
-def is_watched() -> bool:
-    """Says whether some work looks at `requested` itself."""
-    return bool(_watchers)
+def is_taken_over() -> bool:
+    """Says whether `take_over` was called."""
+    return bool(_takers)

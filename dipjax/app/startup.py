@@ -14,6 +14,10 @@ _LEAST_SECONDS = 0.5  # a program that compiled faster is not kept
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
+class Unusable(RuntimeError):
+    """Says why JAX cannot compute here."""
+
+
 def num_cores() -> int:
     """Returns how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
@@ -59,7 +63,7 @@ def check_jax() -> None:
     """Imports JAX and asks for its devices.
 
     Raises:
-      RuntimeError: that fails, for example because a variable of the environment asks for what is not there.
+      Unusable: that fails, for example because a variable of the environment asks for what is not there.
     """
     try:
         import jax
@@ -68,7 +72,7 @@ def check_jax() -> None:
     except Exception as error:
         names = [name for name in sorted(os.environ) if name.startswith(("JAX_", "XLA_"))]
         hint = f"; is it for {', '.join(f'{name}={os.environ[name]}' for name in names)}?" if names else ""
-        raise RuntimeError(f"JAX does not work here: {error}{hint}") from error
+        raise Unusable(f"JAX does not work here: {error}{hint}") from error
 
 
 def use_no_window() -> None:

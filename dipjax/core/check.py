@@ -27,7 +27,9 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
             " noise, without which an undone step would be the same again."
         )
     leaves, structure = jax.tree.flatten(problem)
-    one = [jax.ShapeDtypeStruct(jnp.shape(x)[1:] if flag else jnp.shape(x), x.dtype) for x, flag in zip(leaves, flags, strict=True)]
+    if others := [leaf for leaf in leaves if not isinstance(leaf, (Array, np.ndarray, np.generic, int, float, complex))]:
+        raise ValueError(f"problem: found {others[0]!r} among its arrays; `problem.general` makes a function an operator.")
+    one = [jax.ShapeDtypeStruct(jnp.shape(x)[flag:], jnp.result_type(x)) for x, flag in zip(leaves, flags, strict=True)]
     problem = jax.tree.unflatten(structure, one)
     if not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(problem.measurement)):
         raise ValueError("measurement: found whole numbers, expected real or complex ones; convert it, for pictures to [0, 1].")
@@ -70,10 +72,10 @@ def start(keys: Array | State, problem: Problem, flags: list[bool]) -> tuple[int
     keys = keys.key if isinstance(keys, State) else keys
     if not (isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)):
         raise ValueError(f"key: found {type(keys).__name__}, expected typed keys from `jax.random.key` or `seeds`, or a State.")
-    lengths = {np.shape(leaf)[0] for leaf, flag in zip(jax.tree.leaves(problem), flags, strict=True) if flag}
-    if len(lengths) > 1:
-        raise ValueError(f"problem: found first axes of {sorted(lengths)} entries, expected one for each problem of the batch.")
-    first = tuple(lengths)
+    firsts = {np.shape(leaf)[:1] for leaf, flag in zip(jax.tree.leaves(problem), flags, strict=True) if flag}
+    if len(firsts) > 1 or () in firsts:
+        raise ValueError(f"problem: found first axes of {sorted(firsts)} entries, expected one entry for each problem of the batch.")
+    first = next(iter(firsts), ())
     if keys.size == 0 or keys.shape[: len(first)] != first or keys.ndim > len(first) + 1:
         expected = f"({first[0]},) or ({first[0]}, K) for {first[0]} problems" if first else "() or (K,)"
         raise ValueError(f"key: found shape {keys.shape}, expected {expected}.")

@@ -94,7 +94,7 @@ def iterate(
     shared = [leaf for leaf, flag in zip(leaves, flags, strict=True) if not flag]
     batch = [np.asarray(leaf) for leaf, flag in zip(leaves, flags, strict=True) if flag]
     own = [[leaf[group // runs_of_problem] for leaf in batch] for group in groups]
-    for program in (_advance, loop.chunk):
+    for program in (_advance, loop.chunk, loop.initialiser()):
         if program._cache_size() >= _MOST_PROGRAMS:
             program.clear_cache()
 
@@ -102,7 +102,7 @@ def iterate(
         data = make_problem([leaf[run // runs_of_problem] for leaf in batch], shared)
         if not isinstance(start, State):
             return loop.init(recipe, start.reshape(-1)[run], data)
-        return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], start), data)
+        return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], _on_host(start)), data)
 
     def advance(states, own, num_steps):
         if layout.width > 1:
@@ -113,9 +113,9 @@ def iterate(
     total, clock = np.int32(num_steps), time.perf_counter()
     states = [_join([first_state(run) for run in group], layout) for group in groups]
     # No step at all: this compiles the program that all chunks share.
-    states = [jax.block_until_ready(advance(states[0], own[0], 0))[0], *states[1:]]
+    states[0], nothing = jax.block_until_ready(advance(states[0], own[0], 0))
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
-    taken, num_left, size, history = 0, num_steps - start_step, 1, _History(num_runs)
+    taken, num_left, size, history = 0, num_steps - start_step, 1, _History(num_runs, nothing)
 
     def result():
         average, alive = (_gather([getattr(state, name) for state in states], layout, num_runs) for name in ("average", "alive"))
@@ -131,7 +131,7 @@ def iterate(
         clock = time.perf_counter()
         states, metrics = zip(*jax.block_until_ready([advance(state, part, size) for state, part in zip(states, own, strict=True)]))
         elapsed = time.perf_counter() - clock
-        history.add([jax.tree.map(lambda curve: np.asarray(curve)[:, :size], now) for now in metrics], num_runs)
+        history.add(metrics, size)
         taken, seconds = taken + size, seconds + elapsed
         size = max(1, round(chunk_seconds * size / max(elapsed, 1e-6)))
         yield result()
@@ -177,7 +177,10 @@ def restore(
 
 def _fitted(recipe, state, problem):
     """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
-    new = jax.eval_shape(partial(loop.init, recipe), state.key, problem)
+    new = loop.initialiser().eval_shape(recipe, state.key, problem)
+    for name in ("params", "average", "unknowns"):
+        if not check.alike(getattr(new, name), getattr(state, name)):
+            raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
     if check.alike(new.opt_state, state.opt_state) and check.alike(new.kept, state.kept):
         return state
     transformation = recipe.transformation(0.0)
@@ -189,31 +192,24 @@ def _fitted(recipe, state, problem):
 
 
 class _History:
-    """The curves of all runs, in arrays that grow with the steps that are taken."""
+    """The curves of all runs, in arrays that grow with the steps that are taken; what was given out is never written to again."""
 
-    def __init__(self, num_runs):
-        self.num_runs, self.length, self.arrays, self.structure = num_runs, 0, [], None
+    def __init__(self, num_runs, metrics):
+        leaves, self.structure = jax.tree.flatten(metrics)
+        self.length, self.arrays = 0, [np.empty((num_runs, loop.LONGEST_CHUNK), leaf.dtype) for leaf in leaves]
 
-    def add(self, groups, num_runs):
-        """Appends one chunk: the metrics (W, t) of every group."""
-        leaves, self.structure = zip(*map(jax.tree.flatten, groups), strict=True)
-        joined = [np.concatenate(parts)[:num_runs] for parts in zip(*leaves, strict=True)]
-        length = self.length + joined[0].shape[1]
-        if not self.arrays or length > self.arrays[0].shape[1]:
-            larger = [np.empty((num_runs, max(1024, 2 * length)), curve.dtype) for curve in joined]
-            for new, old in zip(larger, self.arrays, strict=False):
-                new[:, : self.length] = old[:, : self.length]
-            self.arrays = larger
-        for array, curve in zip(self.arrays, joined, strict=True):
-            array[:, self.length : length] = curve
-        self.length = length
+    def add(self, groups, num_steps):
+        """Appends one chunk: the metrics `(W, LONGEST_CHUNK)` of every group, of which `num_steps` are filled."""
+        num_runs, room = self.arrays[0].shape
+        start, self.length = self.length, self.length + num_steps
+        if self.length > room:
+            self.arrays = [np.concatenate([array, np.empty((num_runs, self.length), array.dtype)], 1) for array in self.arrays]
+        for array, *curves in zip(self.arrays, *map(jax.tree.leaves, groups), strict=True):
+            array[:, start : self.length] = np.concatenate([np.asarray(curve)[:, :num_steps] for curve in curves])[:num_runs]
 
     def curves(self, shape):
         """Returns the metrics `(*shape, T)`."""
-        if not self.arrays:
-            return Metrics(np.empty((*shape, 0), np.float32), None, None)
-        curves = [array[:, : self.length].reshape(*shape, self.length) for array in self.arrays]
-        return jax.tree.unflatten(self.structure[0], curves)
+        return jax.tree.unflatten(self.structure, [array[:, : self.length].reshape(*shape, self.length) for array in self.arrays])
 
 
 def _join(states, layout):
@@ -222,8 +218,16 @@ def _join(states, layout):
 
 
 def _stack(leaves):
-    is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
-    return jnp.stack(leaves) if is_key else np.stack([np.asarray(leaf) for leaf in leaves])
+    return jnp.stack(leaves) if _is_key(leaves[0]) else np.stack([np.asarray(leaf) for leaf in leaves])
+
+
+def _on_host(state):
+    """Returns the state with arrays of NumPy, of which a part can be taken without a program for every shape."""
+    return jax.tree.map(lambda leaf: leaf if _is_key(leaf) else np.asarray(jnp.asarray(leaf)), state)
+
+
+def _is_key(leaf):
+    return isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _gather(leaves, layout, num_runs):
@@ -235,7 +239,7 @@ def _whole(states, layout, num_runs, shape):
     """Returns the state of all runs as one tree of host arrays."""
 
     def whole(*leaves):
-        if not jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+        if not _is_key(leaves[0]):
             gathered = _gather(leaves, layout, num_runs)
             return gathered.reshape((*shape, *gathered.shape[1:]))
         data = _gather([jax.random.key_data(leaf) for leaf in leaves], layout, num_runs)

@@ -23,8 +23,15 @@ class Layout:
     at_once: int | None = 1  # None: all of them
     num_devices: int | None = None  # None: all local devices
 
+    def __post_init__(self):
+        for name, number in (("at_once", self.at_once), ("num_devices", self.num_devices)):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1):
+                raise ValueError(f"{name}: found {number!r}, expected a whole number from 1, or None.")
+
     def fitted(self, num_runs: int) -> "Layout":
         """Returns the layout for so many runs: none of its devices idle, its groups as equal as can be."""
+        if (self.num_devices or 1) > jax.local_device_count():
+            raise ValueError(f"num_devices: found {self.num_devices}, expected at most {jax.local_device_count()}, those of this process.")
         num_devices = min(self.num_devices or jax.local_device_count(), num_runs)
         share = -(-num_runs // num_devices)
         num_groups = -(-share // min(self.at_once or share, share))

@@ -6,6 +6,7 @@ operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the
 
 import contextlib
 import inspect
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -31,13 +32,13 @@ def init(recipe: Recipe, key: Array, problem: Problem) -> State:
     """Draws the input and the parameters of one run: jitted, and the one program that does so, whoever asks."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, problem))):
         return _init(recipe, key, problem)
-    # It runs once: on a CPU, code that is not optimised is ready in half of the time.
-    return _initialiser(quick=jax.default_backend() == "cpu")(recipe, key, problem)
+    return initialiser()(recipe, key, problem)
 
 
 @cache
-def _initialiser(*, quick):
-    options = {"xla_backend_optimization_level": 0} if quick else None
+def initialiser() -> Callable:
+    """Returns the compiled part of `init`. It runs once: on a CPU, code that is not optimised is ready in half of the time."""
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return jax.jit(_init, static_argnames="recipe", compiler_options=options)
 
 
@@ -92,10 +93,11 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     with jax.default_matmul_precision(recipe.precision) if recipe.precision else contextlib.nullcontext():
         (value, (loss, output, prediction)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     # What optimizers ask for that draw noise, search along lines or choose their step; the others ignore it.
-    extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
-    extra["key"] = jax.random.fold_in(state.key, state.step)
-    updates, opt_state = recipe.transformation(progress).update(grads, state.opt_state, state.params, **extra)
-    params = optax.apply_updates(state.params, updates)
+    extra = {"value": value, "grad": grads, "key": jax.random.fold_in(state.key, state.step)}
+    extra["value_fn"] = lambda params, key=None: objective(params)[0]  # who searches along lines hands it what else is in `extra`
+    with jax.numpy_dtype_promotion("standard"):  # which optax counts on
+        updates, opt_state = recipe.transformation(progress).update(grads, state.opt_state, state.params, **extra)
+        params = optax.apply_updates(state.params, updates)
     # The window of the average grows to 1 / (1 - smoothing) steps, so that a short run is not dominated by its first outputs.
     weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step.astype(z.dtype) + _FIRST_STEPS))
     average = optax.incremental_update(output, (state.average, state.unknowns), weight)
@@ -117,12 +119,12 @@ def generate(recipe: Recipe, params: Any, z: Array, problem: Problem) -> tuple:
 
 
 def penalty(recipe: Recipe, image: Array, problem: Problem, progress: Array) -> Array | float:
-    """Returns the penalty of an image, which is told as much as it has arguments for."""
+    """Returns the penalty of an image, which is told as much as it has arguments without a default for."""
     if recipe.penalty is None:
         return 0.0
-    kinds = [parameter.kind for parameter in inspect.signature(recipe.penalty).parameters.values()]
-    num_taken = sum(kind in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD} for kind in kinds)
-    return recipe.penalty(*(image, problem, progress)[: max(num_taken, 1)])
+    parameters = inspect.signature(recipe.penalty).parameters.values()
+    asks = [p for p in parameters if p.default is p.empty and p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    return recipe.penalty(*(image, problem, progress)[: max(len(asks), 1)])
 
 
 def _undone_if_bad(recipe, state, problem, prediction, new):
@@ -167,11 +169,12 @@ def chunk(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int
     """
     shapes = jax.eval_shape(partial(train_step, recipe), state, problem, jnp.zeros((), problem.dtype))[1]
     history = jax.tree.map(lambda value: jnp.zeros(LONGEST_CHUNK, value.dtype), shapes)
-    total = jnp.asarray(total, jnp.int32).astype(problem.dtype)
+    total = jnp.asarray(total, jnp.int32).astype(jnp.float32)
 
     def step(i, carry):
         state, history = carry
-        state, now = train_step(recipe, state, problem, jnp.minimum(state.step.astype(problem.dtype) / total, 1))
+        progress = jnp.minimum(state.step.astype(jnp.float32) / total, 1)  # half precision cannot count so far
+        state, now = train_step(recipe, state, problem, progress.astype(problem.dtype))
         return state, jax.tree.map(lambda all_steps, value: all_steps.at[i].set(value), history, now)
 
     return lax.fori_loop(0, num_steps, step, (state, history))

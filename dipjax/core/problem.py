@@ -29,7 +29,7 @@ class Problem:
     @property
     def dtype(self) -> jnp.dtype:
         """The type of the image and of all that is computed: that of the measurement's real numbers."""
-        return jnp.finfo(jnp.result_type(*jax.tree.leaves(self.measurement))).dtype
+        return max((jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(self.measurement)), key=lambda dtype: dtype.itemsize)
 
 
 def stack(problems: list[Problem]) -> Problem:

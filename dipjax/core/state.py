@@ -69,8 +69,8 @@ class Result:
     def std(self) -> np.ndarray:
         """The standard deviation over the living seeds (unbiased), per pixel and channel; NaN, undefined, for fewer than two."""
         if not self.over_seeds:
-            return np.full_like(self.images, np.nan)
-        spread = (self.images - np.expand_dims(self.image, self.alive.ndim - 1)) ** 2
+            return np.full_like(self.images.real, np.nan)
+        spread = np.abs(self.images - np.expand_dims(self.image, self.alive.ndim - 1)) ** 2
         return np.sqrt(_over_seeds(spread, self.alive, 1))
 
 

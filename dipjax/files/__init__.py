@@ -1,0 +1,26 @@
+"""Pictures, masks and kernels in files and in arrays of the caller: the only code that knows uint8, colour modes and the disk."""
+
+from dipjax.files.arrays import to_pixels
+from dipjax.files.decode import load
+from dipjax.files.encode import check_writable, save
+from dipjax.files.kernels import load_psf
+from dipjax.files.masks import load_mask
+from dipjax.files.paths import check_free, default_output, sweep, write
+from dipjax.files.picture import ImageError, OutputError, Picture, printable
+
+__all__ = [
+    "ImageError",
+    "OutputError",
+    "Picture",
+    "check_free",
+    "check_writable",
+    "default_output",
+    "load",
+    "load_mask",
+    "load_psf",
+    "printable",
+    "save",
+    "sweep",
+    "to_pixels",
+    "write",
+]

@@ -1,6 +1,7 @@
 """The layers that generators share: convolution, normalisation, activations, changes of size.
 
-Everything maps one image `(H, W, C)` and keeps no state. Initialisation is PyTorch's default, which the method was tuned with.
+Everything maps one image `(H, W, C)` and keeps no state; `Conv`, `Norm` and the activations do so with signals `(W, C)` and volumes
+`(D, H, W, C)` too. Parameters have the dtype of what comes in. Initialisation is PyTorch's default, which the method was tuned with.
 """
 
 import math
@@ -13,7 +14,16 @@ from flax import linen as nn
 from jax import Array
 
 from dipjax.generators import conv as convolution
+from dipjax.generators import doubling
 from dipjax.operators import resampling
+
+
+def check_axes(name: str, z: Array, allowed: tuple[int, ...] = (2,)) -> None:
+    """Raises a ValueError if z has another number of axes, beside its channels, than the generator can take."""
+    if z.ndim - 1 not in allowed:
+        kinds = {1: "a signal (W, D)", 2: "an image (H, W, D)", 3: "a volume (depth, H, W, D)"}
+        others = "" if len(allowed) > 1 else "; signals and volumes are for Plain and Siren"
+        raise ValueError(f"{name}: found a z of shape {z.shape}, expected {' or '.join(kinds[n] for n in allowed)}{others}.")
 
 
 def uniform_fan_in(fan_in: int) -> Callable:
@@ -38,13 +48,14 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
-        """Maps `(H, W, C)` to `(ceil(H / stride), ceil(W / stride), channels)`."""
-        size, fan_in = self.kernel_size, self.kernel_size**2 * image.shape[-1]
-        kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, image.shape[-1], self.channels))
+        """Maps `(H, W, C)` to `(ceil(H / stride), ceil(W / stride), channels)`; with one or three axes likewise."""
+        size, num_axes, num_in = self.kernel_size, image.ndim - 1, image.shape[-1]
+        fan_in = size**num_axes * num_in
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (*(size,) * num_axes, num_in, self.channels), image.dtype)
         border = (size - 1) // 2
         image = convolution.pad(image, border, border, self.padding) if border else image
         image = convolution.conv(image, kernel, self.stride)
-        return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,)) if self.use_bias else image
+        return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,), image.dtype) if self.use_bias else image
 
 
 class Deconv(nn.Module):
@@ -57,13 +68,13 @@ class Deconv(nn.Module):
     def __call__(self, image: Array) -> Array:
         """Maps `(H, W, C)` to `(2 H, 2 W, channels)`."""
         fan_in = 16 * self.channels  # PyTorch takes the number of outputs for that of inputs
-        kernel = self.param("kernel", uniform_fan_in(fan_in), (4, 4, image.shape[-1], self.channels))
-        image = convolution.conv_transpose(image, kernel)
-        return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,)) if self.use_bias else image
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (4, 4, image.shape[-1], self.channels), image.dtype)
+        image = doubling.conv_transpose(image, kernel)
+        return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,), image.dtype) if self.use_bias else image
 
 
 class Norm(nn.Module):
-    """Normalises each channel over space, then scales and shifts it.
+    """Normalises each channel over all other axes, then scales and shifts it.
 
     This is batch normalisation in training mode on a batch of one, as the official code always uses it: no running statistics,
     biased variance, epsilon 1e-5.
@@ -77,37 +88,39 @@ class Norm(nn.Module):
         """Maps `(H, W, C)` to the same shape."""
         channels = image.shape[-1:]
         if not self.affine:
-            return normalize(image, jnp.ones(channels), jnp.zeros(channels))
-        scale = self.param("scale", self.scale_init, channels, jnp.float32)
-        return normalize(image, scale, self.param("bias", nn.initializers.zeros, channels, jnp.float32))
+            return normalize(image, jnp.ones(channels, image.dtype), jnp.zeros(channels, image.dtype))
+        scale = self.param("scale", self.scale_init, channels, image.dtype)
+        return normalize(image, scale, self.param("bias", nn.initializers.zeros, channels, image.dtype))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
 def normalize(image: Array, scale: Array, bias: Array, weigh: Callable[[Array], Array] | None = None) -> Array:
     """Returns `scale * (image - mean) / sqrt(variance + 1e-5) + bias`, all per channel.
 
     The variance is the mean of `centred * weigh(centred)`: with `weigh`, a symmetric linear map that keeps constants, it is that of a
-    resized image. The gradient is written out, which makes fewer kernels to compile.
+    resized image. The derivative is written out, so that its transpose, the gradient, makes few kernels to compile.
     """
-    return _normalize_forward(image, scale, bias, weigh)[0]
+    centred, factor = _centred_and_factor(image, weigh)
+    return centred * (scale * factor) + bias
 
 
-def _normalize_forward(image, scale, bias, weigh):
-    mean = image.mean((0, 1))
-    centred = image - mean
-    factor = jax.lax.rsqrt(jnp.mean(centred * _weighed(centred, weigh), (0, 1)) + 1e-5)
-    return centred * (scale * factor) + bias, (image, scale, mean, factor)
+@normalize.defjvp
+def _(weigh, primals, tangents):
+    image, scale, bias = primals
+    image_tangent, scale_tangent, bias_tangent = tangents
+    axes = tuple(range(image.ndim - 1))
+    centred, factor = _centred_and_factor(image, weigh)
+    standard = centred * factor
+    # Every mean is made before it meets a whole image: backwards, two sums are all that the gradients need.
+    bias_tangent -= scale * (factor * image_tangent.mean(axes))
+    scale_tangent -= scale * (factor * (_weighed(standard, weigh) * image_tangent).mean(axes))
+    return centred * (scale * factor) + bias, (scale * factor) * image_tangent + standard * scale_tangent + bias_tangent
 
 
-def _normalize_backward(weigh, saved, cotangent):
-    image, scale, mean, factor = saved
-    standard = (image - mean) * factor
-    bias_gradient, scale_gradient = cotangent.sum((0, 1)), (cotangent * standard).sum((0, 1))
-    share = (bias_gradient + _weighed(standard, weigh) * scale_gradient) / (image.shape[0] * image.shape[1])
-    return scale * factor * (cotangent - share), scale_gradient, bias_gradient
-
-
-normalize.defvjp(_normalize_forward, _normalize_backward)
+def _centred_and_factor(image, weigh):
+    axes = tuple(range(image.ndim - 1))
+    centred = image - image.mean(axes)
+    return centred, jax.lax.rsqrt(jnp.mean(centred * _weighed(centred, weigh), axes) + 1e-5)
 
 
 def _weighed(image, weigh):
@@ -160,9 +173,9 @@ class UpConvNorm(nn.Module):
         """Maps skip `(H, W, S)` and deep `(H / 2, W / 2, D)`, rounded up, to `(H, W, channels)`; S may be 0."""
         size, num_skip, num_in = self.kernel_size, skip.shape[-1], skip.shape[-1] + deep.shape[-1]
         fan_in = size**2 * num_in
-        scale = self.param("join_scale", self.scale_init, (num_in,), jnp.float32)
-        shift = self.param("join_bias", nn.initializers.zeros, (num_in,), jnp.float32)
-        kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, num_in, self.channels))
+        scale = self.param("join_scale", self.scale_init, (num_in,), deep.dtype)
+        shift = self.param("join_bias", nn.initializers.zeros, (num_in,), deep.dtype)
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (size, size, num_in, self.channels), deep.dtype)
         foldable = size == 3 and min(deep.shape[:2]) >= _FOLDED_FROM and skip.shape[:2] == (2 * deep.shape[0], 2 * deep.shape[1])
         folded = _FOLDED.get(self.upsample) if foldable else None
         if folded:
@@ -179,7 +192,7 @@ class UpConvNorm(nn.Module):
             image = convolution.pad(normalize(image, scale, shift), border, border, self.padding)
             image = convolution.conv(image, kernel)
         if self.use_bias:
-            image += self.param("bias", uniform_fan_in(fan_in), (self.channels,))
+            image += self.param("bias", uniform_fan_in(fan_in), (self.channels,), image.dtype)
         return self.activation(Norm(self.scale_init, name="norm")(image))
 
 
@@ -228,7 +241,7 @@ def _weigh_doubled(image):
 
 # The doublings that a convolution can take in, with what makes the variance of the small image that of the doubled one. The mean is the
 # same for both, and repetition does not change the variance either.
-_FOLDED = {nearest: (convolution.conv_of_nearest, None), bilinear: (convolution.conv_of_bilinear, _weigh_doubled)}
+_FOLDED = {nearest: (doubling.conv_of_nearest, None), bilinear: (doubling.conv_of_bilinear, _weigh_doubled)}
 _FOLDED_FROM = 16  # pixels of the shorter side; in a smaller image the border and the four kernels cost more than is saved (on a CPU)
 
 
@@ -236,8 +249,8 @@ def bilinear_aligned(image: Array) -> Array:
     """Doubles both sides by linear interpolation between the corner pixels (align_corners=True), as PyTorch before 0.4 did."""
     for axis in (0, 1):
         size = image.shape[axis]
-        positions = jnp.linspace(0, size - 1, 2 * size)
-        weights = jnp.maximum(0, 1 - jnp.abs(positions[:, None] - jnp.arange(size)))
+        positions = jnp.linspace(0, size - 1, 2 * size, dtype=image.dtype)
+        weights = jnp.maximum(0, 1 - jnp.abs(positions[:, None] - jnp.arange(size, dtype=image.dtype)))
         image = jnp.moveaxis(jnp.tensordot(weights, image, (1, axis), precision="highest"), 0, axis)
     return image
 

@@ -36,6 +36,7 @@ class ConvDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps z `(h, w, D)` to an image `(stride h, stride w, channels)`."""
+        blocks.check_axes("ConvDecoder", z)
         if self.num_layers < 2:
             raise ValueError(f"ConvDecoder: found {self.num_layers} layers, expected at least 2.")
         x = z

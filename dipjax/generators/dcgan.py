@@ -40,10 +40,11 @@ class DCGAN(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps z `(h, w, D)` to an image `(stride h, stride w, channels)`."""
+        blocks.check_axes("DCGAN", z)
         if self.num_doublings < 1:
             raise ValueError(f"DCGAN: found {self.num_doublings} doublings, expected at least 1.")
         # PyTorch's fan-in of a transposed convolution counts its outputs.
-        kernel = self.param("first", blocks.uniform_fan_in(9 * self.width), (3, 3, z.shape[-1], self.width))
+        kernel = self.param("first", blocks.uniform_fan_in(9 * self.width), (3, 3, z.shape[-1], self.width), z.dtype)
         x = convolution.conv(jnp.pad(z, ((2, 2), (2, 2), (0, 0))), kernel[::-1, ::-1])
         for i in range(self.num_doublings):
             x = self.activation(blocks.Norm(name=f"norm{i}")(x))

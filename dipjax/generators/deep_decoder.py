@@ -36,6 +36,7 @@ class DeepDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps z `(h, w, D)` to an image `(stride h, stride w, channels)`."""
+        blocks.check_axes("DeepDecoder", z)
         x = z
         for i in range(self.num_doublings + 1):
             x = blocks.Conv(self.width, 1, use_bias=False, name=f"mix{i}")(x)

@@ -11,7 +11,7 @@ class Pixels(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        """Returns the image `(H, W, channels)`; z has that shape, or more channels."""
+        """Returns the image `(H, W, channels)`, or any other `(..., channels)`; z has that shape, or more channels."""
         if z.shape[-1] < self.channels:
             raise ValueError(f"Pixels: found a z of {z.shape[-1]} channels, expected at least {self.channels}, those of the image.")
         return self.param("image", lambda key: z[..., : self.channels])

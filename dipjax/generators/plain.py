@@ -12,7 +12,7 @@ class Plain(nn.Module):
     """`num_layers` convolutions of equal width; all but the last with normalisation and activation.
 
     Nothing but the size of its kernels makes such a network prefer smooth images, so it is the weakest prior here and the baseline
-    that the others have to beat: 5 layers are a shallow one, 15 a deep one. Any image size from 1 x 1 up works.
+    that the others have to beat: 5 layers are a shallow one, 15 a deep one. Any size from 1 pixel up works, of signals, images and volumes.
     """
 
     channels: int = 3
@@ -26,7 +26,8 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        """Maps z `(H, W, D)` to an image `(H, W, channels)`."""
+        """Maps z `(H, W, D)` to an image `(H, W, channels)`, or a signal or a volume to another."""
+        blocks.check_axes("Plain", z, (1, 2, 3))
         if self.num_layers < 1 or self.kernel_size % 2 == 0:
             raise ValueError(
                 f"Plain: found {self.num_layers} layers with kernels of {self.kernel_size}, expected at least one layer and an odd kernel."

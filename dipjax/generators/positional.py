@@ -33,12 +33,9 @@ class Positional(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps coordinates z `(H, W, 2)` from 0 to 1 to an image `(H, W, channels)`."""
-
-        def initial(key=None):
-            del key
-            return jnp.geomspace(1.0, self.max_frequency, self.num_frequencies, dtype=jnp.float32)
-
-        frequencies = self.param("frequencies", initial) if self.trainable else initial()
+        blocks.check_axes("Positional", z)
+        initial = jnp.geomspace(1.0, self.max_frequency, self.num_frequencies, dtype=z.dtype)
+        frequencies = self.param("frequencies", lambda key: initial) if self.trainable else initial
         angles = (z[..., None] * frequencies).reshape(*z.shape[:2], -1)
         features = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
         network = Skip(

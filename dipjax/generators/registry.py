@@ -1,40 +1,80 @@
-"""Generators by name, with their options as text: what the command line's `--generator` and `--option` mean.
+"""Generators by name: how each is made, its options as text, and the setting that suits it.
 
-To offer one more generator, add a line to `GENERATORS`; to offer one more function as an option, a line to `_FUNCTIONS`.
+What the command line's `--generator` and `--option` mean, and where `recipes.for_generator` looks. To offer one more generator, add a
+row to `GENERATORS`; to offer one more function as an option, a line to `_FUNCTIONS`.
 """
 
-import dataclasses
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from dipjax import generators
+from dipjax.fitting import inputs
 from dipjax.generators import blocks, siren
 
-# Each takes the channels of the image, and its options as keywords.
-GENERATORS = {
-    "skip": generators.Skip,
-    "encoder-decoder": partial(
-        generators.Skip,
-        down=(16, 32, 64),
-        up=(16, 32, 64),
-        skip=(0, 0, 0),
-        kernel_down=5,
-        kernel_up=5,
-        upsample=blocks.nearest,
-        use_1x1=False,
+
+class Row(NamedTuple):
+    """One network, with the setting for noisy pictures that suits it (benchmarks/results/generators.md)."""
+
+    make: Callable[..., Any]  # its class or a `partial` of it, called with the channels of the image, and the options as keywords
+    input: Callable[[Any], Callable]  # of the generator: the z that it wants
+    learning_rate: float = 0.01  # of Adam
+    input_noise: float = 1 / 30  # see `Recipe.input_noise`
+    num_steps: int = 1800  # for 256 x 256 pixels
+
+
+def _noise(generator):
+    return inputs.Noise(32, stride=getattr(generator, "stride", 1))
+
+
+def _coordinates(generator):
+    del generator
+    return inputs.Meshgrid()
+
+
+# Where nothing else was found to be needed, the setting is that of `paper.denoising`; those of the Deep Decoder and of the positional
+# encoding are their authors', that of the ConvDecoder is deepinv's.
+GENERATORS: dict[str, Row] = {
+    "skip": Row(generators.Skip, _noise),
+    "encoder-decoder": Row(
+        partial(
+            generators.Skip,
+            down=(16, 32, 64),
+            up=(16, 32, 64),
+            skip=(0, 0, 0),
+            kernel_down=5,
+            kernel_up=5,
+            upsample=blocks.nearest,
+            use_1x1=False,
+        ),
+        _noise,
     ),
-    "unet": generators.UNet,
-    "resnet": generators.ResNet,
-    "texture-net": generators.TextureNet,
-    "dcgan": generators.DCGAN,
-    "plain": generators.Plain,
-    "deep-decoder": generators.DeepDecoder,
-    "conv-decoder": generators.ConvDecoder,
-    "positional": generators.Positional,
-    "siren": generators.Siren,
+    # As in inpainting.ipynb: its decoder has no normalisation, and where the learning rate is higher its units die.
+    "unet": Row(generators.UNet, _noise, learning_rate=0.001),
+    # Networks without scales see little of z around a pixel, so its jitter hides the image; without any they fit noise at once.
+    "resnet": Row(generators.ResNet, _noise, input_noise=0.01, num_steps=600),
+    "texture-net": Row(generators.TextureNet, _noise),
+    # Jitter of a z so small would drown it: one pixel of it makes many of the image.
+    "dcgan": Row(generators.DCGAN, _noise, input_noise=0.0, num_steps=500),
+    "plain": Row(generators.Plain, _noise, input_noise=0.02, num_steps=1000),
+    "deep-decoder": Row(
+        generators.DeepDecoder,
+        lambda generator: inputs.Noise(generator.width, stride=generator.stride),
+        input_noise=0.0,
+        num_steps=1900,
+    ),
+    "conv-decoder": Row(
+        generators.ConvDecoder,
+        lambda generator: inputs.Normal(generator.width, scale=1.0, stride=generator.stride),
+        input_noise=0.0,
+        num_steps=2500,
+    ),
+    "positional": Row(generators.Positional, _coordinates, input_noise=0.0),
+    # Ten times the authors' learning rate and few steps: it fits noise soon.
+    "siren": Row(generators.Siren, _coordinates, learning_rate=0.001, input_noise=0.0, num_steps=120),
 }
 
 _DEPTHS = {"num_doublings", "num_levels", "more_layers"}  # each of which halves or doubles the image
@@ -63,6 +103,15 @@ _FUNCTIONS = {
 }
 
 
+def row_of(generator: Any) -> Row:
+    """Returns the row of a generator's kind: the first of its class; of what a wrapper holds; that of `Skip` if there is none."""
+    kinds = {getattr(row.make, "func", row.make): row for row in reversed(GENERATORS.values())}
+    if type(generator) not in kinds and hasattr(generator, "generator"):
+        inner = row_of(generator.generator)
+        return inner._replace(input=lambda wrapper: inner.input(wrapper.generator))
+    return kinds.get(type(generator), GENERATORS["skip"])
+
+
 def make(name: str, channels: int, options: Sequence[str] = ()) -> Any:
     """Returns a generator.
 
@@ -72,25 +121,24 @@ def make(name: str, channels: int, options: Sequence[str] = ()) -> Any:
       options: each "NAME=VALUE"; several values, one per level, are separated by commas.
 
     Raises:
-      ValueError: an option does not exist or its value cannot be read.
+      ValueError: there is no such generator, it has no such option, or the value cannot be read.
 
     Example:
-      >>> dipjax.named.make("skip", 3, ["down=16,32,64", "up=16,32,64", "skip=4,4,4", "upsample=nearest"])  # doctest: +SKIP
+      >>> registry.make("skip", 3, ["down=16,32,64", "up=16,32,64", "skip=4,4,4", "upsample=nearest"])  # doctest: +SKIP
     """
-    defaults, chosen = option_defaults(name), {}
+    parameters, chosen = _parameters(name), {}
     for option in options:
         key, separator, text = option.partition("=")
-        if not separator or key not in defaults:
+        if not separator or key not in parameters:
             known = ", ".join(f"{key}={value}" for key, value in described(name).items())
             raise ValueError(f"option of {name}: found {option!r}, expected NAME=VALUE with one of these (and their defaults): {known}")
-        chosen[key] = _read(name, key, text, defaults[key])
-    return GENERATORS[name](channels, **chosen)
+        chosen[key] = _read(name, parameters[key], text)
+    return GENERATORS[name].make(channels, **chosen)
 
 
 def option_defaults(name: str) -> dict[str, Any]:
     """Returns the options of a generator and their values if nothing is said."""
-    instance = GENERATORS[name](3)
-    return {key: getattr(instance, key) for key in _fields(instance)}
+    return {key: parameter.default for key, parameter in _parameters(name).items()}
 
 
 def described(name: str) -> dict[str, str]:
@@ -98,14 +146,18 @@ def described(name: str) -> dict[str, str]:
     return {key: _write(key, value) for key, value in option_defaults(name).items()}
 
 
-def _fields(generator):
-    """Returns the fields that are options: all but the channels, and what Flax adds."""
-    return {field.name: field for field in dataclasses.fields(generator) if field.name not in {"channels", "parent", "name"}}
+def _parameters(name):
+    """Returns the parameters that are options: all but the first, the channels, and what Flax adds."""
+    if name not in GENERATORS:
+        raise ValueError(f"generator: found {name!r}, expected one of {', '.join(GENERATORS)}.")
+    _, *parameters = inspect.signature(GENERATORS[name].make).parameters.values()
+    return {parameter.name: parameter for parameter in parameters if parameter.name not in {"parent", "name"}}
 
 
-def _read(name, key, text, default):
+def _read(name, parameter, text):
+    key, default = parameter.name, parameter.default
     items = [item.strip() for item in text.split(",")]
-    if len(items) > 1 and "tuple" not in str(_fields(GENERATORS[name](3))[key].type):
+    if len(items) > 1 and "tuple" not in str(parameter.annotation):
         raise ValueError(f"option {key} of {name}: found {text!r}, expected a single value")
     per_level = isinstance(default, tuple)
     values = tuple(_read_one(name, key, item, default[0] if per_level else default) for item in items)
@@ -113,15 +165,17 @@ def _read(name, key, text, default):
 
 
 def _read_one(name, key, text, default):
-    functions = _FUNCTIONS.get(key)
-    if functions and default is not None:  # None stands for something only where it is the default
-        functions = {word: function for word, function in functions.items() if function is not None}
-    if functions is None and isinstance(default, bool):
-        functions = {"true": True, "false": False}
-    if functions is not None:
-        if text not in functions:
-            raise ValueError(f"option {key} of {name}: found {text!r}, expected one of {', '.join(functions)}")
-        return functions[text]
+    words = _FUNCTIONS.get(key)
+    if words and default is not None:  # None stands for something only where it is the default
+        words = {word: function for word, function in words.items() if function is not None}
+    if words is None and isinstance(default, bool):
+        words = {"true": True, "false": False}
+    if words is not None:
+        if text not in words:
+            raise ValueError(f"option {key} of {name}: found {text!r}, expected one of {', '.join(words)}")
+        return words[text]
+    if not isinstance(default, (int, float)):
+        raise ValueError(f"option {key} of {name}: found {text!r}, expected nothing: it can only be given from Python")
     try:
         value = type(default)(text)
     except ValueError:
@@ -137,4 +191,5 @@ def _write(key, value):
         return ",".join(_write(key, item) for item in value)
     if isinstance(value, bool):
         return str(value).lower()
-    return next((name for name, function in _FUNCTIONS.get(key, {}).items() if function is value), None) or f"{value:g}"
+    word = next((word for word, function in _FUNCTIONS.get(key, {}).items() if function is value), None)
+    return word or (f"{value:g}" if isinstance(value, (int, float)) else str(value))

@@ -33,6 +33,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps z `(H, W, D)` to an image `(H, W, channels)`."""
+        blocks.check_axes("ResNet", z)
         x = self.activation(blocks.Conv(self.width, 3, 1, self.padding, name="first")(z))
         for j in range(self.num_blocks):
             body = self.activation(self._conv_norm(f"block{j}a")(x))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax import Array
 
@@ -38,7 +37,7 @@ class Siren(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        """Maps coordinates z `(H, W, 2)` from 0 to 1 to an image `(H, W, channels)`."""
+        """Maps coordinates z `(..., D)` from 0 to 1, of D = 2 axes for an image, to `(..., channels)`."""
         x = 2 * z - 1
         for i in range(self.num_layers + 1):
             bound = math.sqrt(6 / x.shape[-1]) / self.frequency if i else 1 / x.shape[-1]
@@ -46,16 +45,18 @@ class Siren(nn.Module):
         return self.output(self._linear("head", self.channels, math.sqrt(6 / x.shape[-1]) / self.frequency, x))
 
     def _linear(self, name, width, bound, x):
-        kernel = self.param(f"{name}_kernel", blocks.uniform_fan_in(bound**-2), (x.shape[-1], width))
-        return x @ kernel + self.param(f"{name}_bias", blocks.uniform_fan_in(x.shape[-1]), (width,))
+        kernel = self.param(f"{name}_kernel", blocks.uniform_fan_in(bound**-2), (x.shape[-1], width), x.dtype)
+        return x @ kernel + self.param(f"{name}_bias", blocks.uniform_fan_in(x.shape[-1]), (width,), x.dtype)
 
 
 @jax.custom_jvp
 def _sin(x):
-    """The sine of |x| < 1e4 within 1e-6; XLA's own, good for any argument, takes five times as long on a CPU."""
-    half_turns = jnp.round(x * np.float32(1 / np.pi))
+    """The sine; in 32 bits of |x| < 1e4 within 1e-6, because XLA's own, good for any argument, takes five times as long on a CPU."""
+    if x.dtype != jnp.float32:
+        return jnp.sin(x)
+    half_turns = jnp.round(x * (1 / math.pi))
     # Pi in two parts, of which the first has few enough digits for an exact product.
-    rest = x - half_turns * np.float32(3.140625) - half_turns * np.float32(np.pi - 3.140625)
+    rest = x - half_turns * 3.140625 - half_turns * (math.pi - 3.140625)
     square = rest * rest
     series = 1 + square * (-1 / 6 + square * (1 / 120 + square * (-1 / 5040 + square * (1 / 362880 - square / 39916800))))
     sign = 1 - 2 * (half_turns - 2 * jnp.floor(0.5 * half_turns))
@@ -64,4 +65,4 @@ def _sin(x):
 
 @_sin.defjvp
 def _(primals, tangents):
-    return _sin(primals[0]), _sin(primals[0] + np.float32(np.pi / 2)) * tangents[0]
+    return _sin(primals[0]), _sin(primals[0] + math.pi / 2) * tangents[0]

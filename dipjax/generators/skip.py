@@ -48,6 +48,7 @@ class Skip(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps z `(H, W, D)` to an image `(H, W, channels)`."""
+        blocks.check_axes("Skip", z)
         if not len(self.down) == len(self.up) == len(self.skip) > 0:
             raise ValueError(
                 f"Skip: found {len(self.down)} down, {len(self.up)} up and {len(self.skip)} skip channels,"

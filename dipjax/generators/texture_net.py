@@ -36,6 +36,7 @@ class TextureNet(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps z `(H, W, D)` to an image `(H, W, channels)`."""
+        blocks.check_axes("TextureNet", z)
         if self.num_levels < 1:
             raise ValueError(f"TextureNet: found {self.num_levels} levels, expected at least 1.")
         pyramid = [z]

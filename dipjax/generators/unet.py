@@ -40,6 +40,7 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """Maps z `(H, W, D)` to an image `(H, W, channels)`."""
+        blocks.check_axes("UNet", z)
         widths = [64 // self.feature_scale * 2**stage for stage in range(5)] + [1024 // self.feature_scale] * self.more_layers
         if widths[0] <= (z.shape[-1] if self.concat_z else 0):
             raise ValueError(

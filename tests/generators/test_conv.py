@@ -7,39 +7,37 @@ import numpy as np
 import pytest
 from jax import lax
 
-from dipjax.generators import blocks
 from dipjax.generators import conv as convolution
+from dipjax.generators import conv_forms
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-# (height, width), (k, l), stride, input and output channels
+# Sides, those of the kernel, stride, input and output channels: images, and then signals and volumes.
 SHAPES = [
     ((5, 4), (1, 1), 1, (3, 2)),
     ((9, 7), (1, 1), 2, (2, 3)),
     ((8, 11), (2, 2), 1, (2, 2)),
-    ((7, 8), (2, 2), 2, (2, 2)),
     ((20, 9), (3, 3), 1, (1, 4)),
     ((11, 12), (3, 3), 2, (3, 2)),
-    ((12, 11), (3, 3), 3, (2, 2)),
-    ((9, 9), (4, 4), 1, (2, 1)),
     ((13, 10), (4, 4), 3, (1, 2)),
     ((37, 9), (5, 5), 1, (2, 2)),
-    ((14, 13), (5, 5), 2, (2, 2)),
-    ((10, 9), (6, 6), 1, (2, 2)),
     ((17, 12), (7, 7), 1, (2, 2)),
-    ((15, 16), (7, 7), 3, (2, 2)),
     ((10, 9), (3, 5), 1, (2, 3)),
     ((10, 9), (2, 3), 2, (2, 3)),
-    ((3, 3), (3, 3), 1, (2, 2)),
     ((3, 4), (3, 3), 2, (2, 2)),
     ((1, 1), (1, 1), 2, (2, 2)),
+    ((2055,), (3,), 1, (2, 2)),
+    ((9,), (4,), 2, (2, 3)),
+    ((5,), (1,), 1, (2, 3)),
+    ((7, 5, 6), (3, 3, 3), 1, (2, 3)),
+    ((6, 7, 5), (2, 3, 2), 2, (2, 1)),
+    ((2, 3, 4), (1, 1, 1), 1, (3, 2)),
 ]
+RUNS = {"one": (), "many": ((True, True),), "one image": ((False, True),), "one kernel": ((True, False),)}
 
 
 def reference(image, kernel, stride):
-    return lax.conv_general_dilated(
-        image[None], kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
-    )[0]
+    return conv_forms.xla(image, kernel, stride)
 
 
 def arrays(*shapes):
@@ -63,14 +61,65 @@ def case(size, kernel_size, stride, num_channels, runs=()):
     return arrays((*runs, *size, channels), (*runs, *kernel_size, channels, num_out), (*runs, *out, num_out))
 
 
+def and_its_tangent(function):
+    """Returns a compiled function to what `function` returns, and its derivative along some direction."""
+    return jax.jit(lambda *inputs: jax.jvp(function, inputs, tuple(map(jnp.cos, inputs))))
+
+
 @pytest.mark.parametrize(("size", "kernel_size", "stride", "num_channels"), SHAPES)
-def test_every_form_of_conv_and_its_gradients_are_those_of_xla(size, kernel_size, stride, num_channels):
-    # `_patches` serves other machines, but its numbers can be checked on this one.
-    forms = [partial(form, stride=stride) for form in (convolution.conv, convolution._patches, reference)]
-    both = [value_and_gradients(form) for form in forms]
-    here, patches, expected = jax.jit(lambda *inputs: [each(*inputs) for each in both])(*case(size, kernel_size, stride, num_channels))
-    chex.assert_trees_all_close(here, expected, rtol=1e-4, atol=1e-4)
-    chex.assert_trees_all_close(patches, expected, rtol=1e-4, atol=1e-4)
+def test_conv_and_its_derivatives_of_second_order_are_those_of_xla(size, kernel_size, stride, num_channels):
+    inputs = case(size, kernel_size, stride, num_channels)
+    forms = [partial(form, stride=stride) for form in (convolution.conv, reference)]
+    found, expected = (and_its_tangent(value_and_gradients(form))(*inputs) for form in forms)
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("runs", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("made", ["output", "image", "kernel"])
+@pytest.mark.parametrize(("size", "kernel_size", "stride", "num_channels"), [SHAPES[i] for i in (3, 9)])
+def test_the_forms_for_other_devices_make_the_same_numbers(size, kernel_size, stride, num_channels, made, runs):
+    parts = dict(zip(("image", "kernel", "output"), case(size, kernel_size, stride, num_channels), strict=True))
+    shape = parts.pop(made).shape
+    operands = [jnp.stack([part, -0.5 * part]) if runs and runs[0][i] else part for i, part in enumerate(parts.values())]
+    settings = {"made": made, "shape": shape, "runs": runs, "stride": stride, "precision": None}
+    found, expected = (
+        jax.jit(partial(convolution._compute, forms, **settings))(*operands) for forms in (conv_forms.on_accelerator, conv_forms.on_cpu)
+    )
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_other_devices_take_one_product_for_all_runs_and_the_convolution_for_one(platform):
+    def kinds(function, *runs):
+        text = jax.jit(function).trace(*case((9, 8), (3, 3), 1, (2, 3), runs)).lower(lowering_platforms=(platform,)).as_text()
+        return text.count("stablehlo.convolution"), text.count("stablehlo.dot_general")
+
+    function = value_and_gradients(convolution.conv)
+    assert kinds(function) == (3, 0)
+    assert kinds(jax.vmap(function), 3) == (0, 3)
+
+
+@pytest.mark.parametrize("in_axes", [(0, 0), (0, None), (None, 0)])
+def test_the_gradient_of_conv_under_vmap_sums_what_the_runs_share(in_axes):
+    image, kernel, cotangent = case((9, 8), (3, 3), 1, (2, 3), runs=(2,))
+    arguments = [array if axis == 0 else array[0] for array, axis in zip((image, kernel), in_axes, strict=True)]
+
+    def gradients(form):
+        batched = jax.vmap(partial(form, stride=1), in_axes)
+        return and_its_tangent(lambda *arguments: jax.vjp(batched, *arguments)[1](cotangent))(*arguments)
+
+    chex.assert_trees_all_close(gradients(convolution.conv), gradients(reference), rtol=1e-4, atol=1e-4)
+
+
+def test_the_precision_is_that_of_where_conv_is_called_and_holds_for_its_gradients():
+    def precise(image, kernel, cotangent):
+        with jax.default_matmul_precision("highest"):
+            result = convolution.conv(image, kernel)
+        return jnp.sum(result * cotangent)
+
+    text = jax.jit(jax.grad(precise, (0, 1))).lower(*case((9, 8), (3, 3), 1, (2, 3))).as_text()
+    assert "HIGHEST" in text
+    assert "DEFAULT" not in text
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [((3, 3), 1), ((3, 3), 2), ((4, 4), 1), ((1, 1), 1)])
@@ -100,37 +149,10 @@ def test_conv_inside_a_scan_equals_conv_outside():
 
 
 @pytest.mark.parametrize("mode", ["reflect", "edge", "zero"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 2), (7, 9)])
+@pytest.mark.parametrize("size", [(3,), (1, 1), (1, 5), (3, 2), (7, 9), (2, 1, 4)])
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (3, 2), (0, 4)])
 def test_pad_is_that_of_numpy_even_for_sides_shorter_than_the_border(mode, size, before, after):
     (image,) = arrays((*size, 2))
-    expected = np.pad(image, [(before, after)] * 2 + [(0, 0)], mode="constant" if mode == "zero" else mode)
+    expected = np.pad(image, [(before, after)] * len(size) + [(0, 0)], mode="constant" if mode == "zero" else mode)
     found = convolution.pad(image, before, after, mode)
     chex.assert_trees_all_equal(found, jnp.asarray(expected))
-
-
-@pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (4, 3)])
-@pytest.mark.parametrize("doubling", ["nearest", "bilinear"])
-def test_conv_of_a_doubling_is_the_convolution_of_the_doubled_image(doubling, padding, size):
-    folded, double = getattr(convolution, f"conv_of_{doubling}"), getattr(blocks, doubling)
-    image, kernel, cotangent = arrays((*size, 2), (3, 3, 2, 4), (2 * size[0], 2 * size[1], 4))
-
-    def doubled(image, kernel):
-        return reference(convolution.pad(double(image), 1, 1, padding), kernel, 1)
-
-    found = value_and_gradients(partial(folded, padding=padding))(image, kernel, cotangent)
-    chex.assert_trees_all_close(found, value_and_gradients(doubled)(image, kernel, cotangent), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (4, 3)])
-def test_conv_transpose_and_its_gradients_are_the_convolution_of_the_image_with_zeros_between_its_pixels(size):
-    image, kernel, cotangent = arrays((*size, 2), (4, 4, 2, 3), (2 * size[0], 2 * size[1], 3))
-
-    def expected(image, kernel):
-        # Each pixel adds the kernel to the output: a correlation with the flipped kernel.
-        options = {"lhs_dilation": (2, 2), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-        return lax.conv_general_dilated(image[None], kernel[::-1, ::-1], (1, 1), ((2, 2), (2, 2)), **options)[0]
-
-    both = [value_and_gradients(function)(image, kernel, cotangent) for function in (convolution.conv_transpose, expected)]
-    chex.assert_trees_all_close(*both, rtol=1e-4, atol=1e-4)

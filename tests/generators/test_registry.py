@@ -1,32 +1,31 @@
-"""Generators by name: every one exists on the command line and in the recipes, and its options are read from text and written back."""
+"""Generators by name: their options are read from text and written back, and each has the setting that suits it."""
 
 import dataclasses
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from dipjax import generators
-from dipjax.app import cli
-from dipjax.core import loop as train
-from dipjax.generators import blocks
-from dipjax.generators import registry as named
-from dipjax.operators import problem as problems
-from dipjax.recipes import fast as recipes
+from dipjax.fitting import inputs
+from dipjax.generators import blocks, registry
 
 
-def test_the_command_line_offers_all_of_them_and_all_classes_have_a_name():
-    assert list(cli.GENERATORS) == list(named.GENERATORS)
-    offered = {type(named.make(name, 3)).__name__ for name in named.GENERATORS}
-    assert offered == set(generators.__all__) - {"Pixels"}  # which is no network
+def test_all_networks_have_a_name():
+    offered = {type(registry.make(name, 3)).__name__ for name in registry.GENERATORS}
+    assert offered == set(generators.__all__) - {"Pixels", "Perturbed"}  # which are no networks
 
 
-@pytest.mark.parametrize("name", named.GENERATORS)
+@pytest.mark.parametrize("name", registry.GENERATORS)
 def test_the_options_written_out_make_the_default_again(name):
-    options = [f"{key}={value}" for key, value in named.described(name).items()]
+    options = [f"{key}={value}" for key, value in registry.described(name).items()]
     assert options
-    assert named.make(name, 2, options) == named.make(name, 2)
-    assert named.make(name, 2).channels == 2
+    assert registry.make(name, 2, options) == registry.make(name, 2)
+    assert registry.make(name, 2).channels == 2
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_the_options_written_out_make_the_default_again(name):
     ],
 )
 def test_an_option_is_read_from_text(name, option, value):
-    assert getattr(named.make(name, 3, [option]), option.partition("=")[0]) == value
+    assert getattr(registry.make(name, 3, [option]), option.partition("=")[0]) == value
 
 
 @pytest.mark.parametrize(
@@ -72,36 +71,87 @@ def test_an_option_is_read_from_text(name, option, value):
 )
 def test_an_option_that_cannot_be_read_is_refused_in_a_sentence_that_says_what_is_expected(name, option):
     with pytest.raises(ValueError, match=f"{name}: found .*expected"):
-        named.make(name, 3, [option])
+        registry.make(name, 3, [option])
 
 
-@pytest.mark.parametrize("name", named.GENERATORS)
-@pytest.mark.parametrize("size", [(24, 20), (33, 47)])
-def test_the_setting_of_every_generator_fits_a_picture_of_any_size(name, size):
-    recipe = recipes.for_generator(named.make(name, 3))
-    train.check(recipe, problems.denoising(np.zeros((*size, 3), np.float32)))
-    assert recipes.for_generator(named.make(name, 3)) is recipe
-    assert recipes.for_generator(named.make(name, 3), num_steps=5).num_steps == 5
+@pytest.mark.parametrize("function", [registry.make, lambda name, channels: registry.described(name)])
+def test_a_name_that_does_not_exist_is_refused_with_those_that_do(function):
+    with pytest.raises(ValueError, match="^generator: found 'vae', expected one of skip, .*siren"):
+        function("vae", 3)
 
 
-def test_a_z_that_is_not_smaller_by_the_stride_of_the_generator_is_refused():
-    recipe = recipes.for_generator(named.make("deep-decoder", 1))
-    plain = recipes.for_generator(named.make("plain", 1))
-    task = problems.denoising(np.zeros((40, 40, 1), np.float32))
-    for generator, make_input in ((recipe.generator, plain.input), (plain.generator, recipe.input)):
-        wrong = train.Recipe(generator, make_input, 1, recipe.optimizer)
-        with pytest.raises(ValueError, match="stride"):
-            train.check(wrong, task)
+@pytest.mark.parametrize("name", registry.GENERATORS)
+def test_the_input_of_every_generator_fits_a_picture_of_any_size(name):
+    size = (33, 47)
+    generator = registry.make(name, 3)
+    problem = SimpleNamespace(shape=(*size, 3), dtype=np.float32)
+
+    def start(key):
+        z = registry.row_of(generator).input(generator)(key, problem)
+        return z, generator.init_with_output(key, z)[0]
+
+    z, image = jax.eval_shape(start, jax.random.key(0))
+    stride = getattr(generator, "stride", 1)
+    assert z.shape[:2] == tuple(-(-side // stride) for side in size)
+    assert image.shape == (*(side * stride for side in z.shape[:2]), 3)
 
 
-def test_what_exceeds_the_image_is_cropped_and_does_not_count():
-    generator = generators.DCGAN(1, num_doublings=1, width=2)
-    recipe = recipes.for_generator(generator, num_steps=2)
-    task = problems.denoising(np.random.default_rng(0).random((5, 7, 1), np.float32))
-    state = train.init(recipe, jax.random.key(0), task)
-    assert state.z.shape == (3, 4, 32)
-    whole = generator.apply(state.params, state.z)
-    assert whole.shape == (6, 8, 1)
-    _, metrics = train.train_step(dataclasses.replace(recipe, input_noise=0.0), state, task)
-    np.testing.assert_allclose(metrics.loss, np.mean((np.asarray(whole)[:5, :7] - task.measurement) ** 2), rtol=1e-5)
-    assert train.restore(recipe, train.seeds(0, 2), task).image.shape == (5, 7, 1)
+@pytest.mark.parametrize(
+    ("generator", "name"),
+    [
+        (generators.UNet(1), "unet"),
+        (generators.Skip(1), "skip"),
+        (generators.Pixels(1), "skip"),
+        (SimpleNamespace(channels=1), "skip"),
+        (generators.Siren(1, width=3), "siren"),
+    ],
+)
+def test_a_generator_has_the_row_of_its_class_or_that_of_skip(generator, name):
+    assert registry.row_of(generator) is registry.GENERATORS[name]
+
+
+def test_a_wrapped_generator_has_the_setting_of_what_is_in_it():
+    generator = generators.Perturbed(generators.Perturbed(generators.DeepDecoder(1, width=7, num_doublings=2)))
+    row = registry.row_of(generator)
+    assert row[2:] == registry.GENERATORS["deep-decoder"][2:]
+    assert row.input(generator) == inputs.Noise(7, stride=4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat:
+    """One colour for all pixels: a generator as a stranger would add it."""
+
+    channels: int
+    width: int = 2
+    output: Callable = blocks.identity
+    table: dict | None = None
+    levels: int | tuple[int, ...] = (1, 2)
+    mode: str = "fast"
+
+    def init(self, key, z):
+        return {"colour": jax.random.normal(key, (self.channels,))}
+
+    def apply(self, params, z):
+        return z[..., :1] * 0 + params["colour"]
+
+
+def test_a_row_is_all_that_a_new_generator_needs(monkeypatch):
+    row = registry.Row(partial(Flat, width=5), lambda generator: inputs.Noise(generator.width), num_steps=7)
+    monkeypatch.setitem(registry.GENERATORS, "flat", row)
+    assert registry.make("flat", 2, ["output=sigmoid", "levels=3"]) == Flat(2, 5, jax.nn.sigmoid, levels=(3,))
+    assert registry.described("flat") == {"width": "5", "output": "none", "table": "None", "levels": "1,2", "mode": "fast"}
+    assert registry.row_of(Flat(1)) is row
+    for option in ("table=3", "mode=slow"):
+        with pytest.raises(ValueError, match="flat: found .*from Python"):
+            registry.make("flat", 2, [option])
+
+
+def test_options_are_read_without_making_a_generator(monkeypatch):
+    def never(*arguments, **options):
+        raise AssertionError
+
+    never.__signature__ = inspect.signature(Flat)
+    monkeypatch.setitem(registry.GENERATORS, "never", registry.Row(never, inputs.Noise))
+    assert registry.option_defaults("never")["width"] == 2
+    with pytest.raises(ValueError, match="never: found"):
+        registry.make("never", 2, ["width=0"])

@@ -1,0 +1,85 @@
+"""Reading a picture: bytes that nobody vouches for become a `Picture`, or one `ImageError` of a sentence.
+
+The first bytes decide the format, five formats are parsed and no others. What reading may cost is bounded before a decoder starts:
+
+* at most `max_pixels` pixels, 64 million unless the caller says more, and in a TIFF four numbers for each;
+* at most 10 bytes of file for each pixel and 64 MiB besides; of a TIFF only what its first page needs is read;
+* at most 32 scans of a JPEG, 200,000 chunks of a PNG, 200,000 strips or tiles and 100,000 counted pages of a TIFF;
+* at most 16 MiB of colour profile and 1 MiB of any text after unpacking.
+
+So a file takes at most about 32 bytes of memory for each pixel announced in its header (float32 pixels: 12 for RGB), and no more than about
+a second for 10 million pixels. Data that end early and wrong checksums are refused; libraries would fill in black or gray.
+To add a format, add its suffixes and first bytes in `opening.py`, a row to `_DECODERS`, and what it can hold in `encode.py`.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from dipjax.files.opening import MAX_PIXELS, SUFFIXES, reading, sniff
+from dipjax.files.picture import ROTATED, ImageError, Picture, Raw, printable, working_dtype
+from dipjax.files.raster import decode_bmp, decode_jpeg, decode_png, decode_webp
+from dipjax.files.tiff import decode_tiff
+
+_DECODERS = {"PNG": decode_png, "JPEG": decode_jpeg, "WEBP": decode_webp, "BMP": decode_bmp}
+
+
+def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bool = False) -> Picture:
+    """Reads the first picture of a PNG, JPEG, WebP, BMP or TIFF file.
+
+    Args:
+        path: the file; its content decides the format, not its suffix.
+        max_pixels: a larger picture is refused from its header, before anything is decoded.
+        allow_nan: whether a TIFF may have values that are not numbers, or that GDAL's tag says are no data, because they will be filled
+            in: they and infinite ones become NaN. Without it they are an error.
+
+    Returns:
+        A `Picture` with pixels (H, W, C), turned upright, transparency apart. uint8 and uint16 are divided by their largest value; floats,
+        and integers of other types, are read as they are. Raises `ImageError` for whatever keeps the file from being read.
+
+    Example:
+        >>> picture = load("photo.jpg")
+        >>> picture.pixels.shape
+        (480, 640, 3)
+    """
+    with reading(path) as file:
+        file_format = sniff(file)
+        if file_format is None:
+            raise ImageError("it is not a PNG, JPEG, WebP, BMP or TIFF picture" if file.read(1) else "it is empty")
+        tiff = file_format == "TIFF"
+        picture = _developed(decode_tiff(file, max_pixels, allow_nan) if tiff else _DECODERS[file_format](file, max_pixels))
+    suffix = Path(os.fsdecode(path)).suffix
+    if SUFFIXES.get(suffix.lower(), file_format) != file_format:
+        note = f"named {printable(suffix)} but its content is {file_format}"
+        picture = dataclasses.replace(picture, notes=(*picture.notes, note))
+    return picture
+
+
+def _developed(raw: Raw) -> Picture:
+    """Divides the arrays of a file by what is white in them and turns them upright."""
+    if raw.samples.size == 0:
+        raise ImageError("it has no colours")
+    pixels, extra = (_divided(array, raw.white, raw) for array in (raw.samples, raw.extra))
+    alpha = _divided(raw.alpha, raw.opaque, raw)
+    notes = (*raw.notes, ROTATED) if raw.orientation in range(2, 9) else raw.notes
+    icc_profile = raw.icc_profile if isinstance(raw.icc_profile, bytes) and raw.icc_profile else None
+    dtype = (raw.dtype or raw.samples.dtype).newbyteorder("=")
+    return Picture(pixels, alpha, dtype, raw.file_format, icc_profile, notes, extra, raw.alpha_named)
+
+
+def _divided(array: np.ndarray | None, white: int, raw: Raw) -> np.ndarray | None:
+    if array is None:
+        return None
+    array, dtype = _upright(array, raw.orientation), working_dtype(raw.dtype or raw.samples.dtype)
+    return np.divide(array, dtype(white), out=np.empty(array.shape, dtype))  # in one pass: a large picture fits into memory only once
+
+
+def _upright(array: np.ndarray, orientation: int | None) -> np.ndarray:
+    """Undoes the eight EXIF orientations of (H, W) or (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array[::-1] if orientation in (3, 4, 7, 8) else array

@@ -1,0 +1,158 @@
+"""Writing a picture in the manner of the one it was made from. Nothing else in dipjax rounds or clips.
+
+To add a format, add a row to `_DTYPES` and a case to `_encode`.
+"""
+
+import io
+import math
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dipjax.files import paths
+from dipjax.files.opening import SUFFIXES, named
+from dipjax.files.picture import DATA_TYPES, OutputError, Picture, opaque, white, words
+from dipjax.files.png import chunk
+
+_DTYPES = {"PNG": ("uint8", "uint16"), "TIFF": DATA_TYPES}  # of the others: uint8
+_LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # limits of libjpeg and libwebp
+_UNSPECIFIED, _UNASSOCIATED_ALPHA = 0, 2  # names of samples in the TIFF 6.0 tables
+
+
+def check_writable(path: str | os.PathLike, like: Picture, *, factor: int = 1, force: bool = False) -> None:
+    """Raises what `save` would raise, before the long computation and without touching the disk.
+
+    Args:
+        path: the output file.
+        like: the input picture.
+        factor: how many times longer than in the input each side of the result will be.
+        force: whether an existing file may be replaced.
+    """
+    height, width, num_channels = like.pixels.shape
+    shape = (math.ceil(factor * height), math.ceil(factor * width), num_channels)
+    _check_output(named(path, OutputError), like, shape, like.alpha is not None, force)
+
+
+def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: np.ndarray | None = None, force: bool = False) -> None:
+    """Writes a result in the manner of the picture it was made from, complete or not at all.
+
+    Bit depth, gray or colour, transparency and colour profile are those of `like`; the suffix names the format. uint8 and uint16 are
+    clipped to [0, 1] and rounded to the nearest level. Integers of other types are rounded and clipped to what their type holds, floats
+    are written as they are. JPEG has quality 95 and full colour resolution; WebP is lossless and stores gray as RGB. EXIF tags are not
+    written.
+
+    Args:
+        path: the output file; its suffix is .png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff.
+        pixels: the result (H', W', C), which may be larger than `like.pixels` (H, W, C).
+        like: the input picture.
+        alpha: the transparency (H, W) to write, that of `like` if None; resized by Lanczos where the size differs.
+        force: whether an existing file may be replaced; its permissions stay.
+
+    Returns:
+        Nothing. Raises `OutputError` if the file exists, cannot be created, or cannot hold such a picture.
+
+    Example:
+        >>> save("photo.denoised.png", result, like=picture)
+    """
+    path = named(path, OutputError)
+    dtype = np.float64 if like.pixels.dtype == np.float64 else np.float32
+    pixels = np.asarray(pixels, dtype)
+    if pixels.ndim != 3 or pixels.shape[-1] != like.pixels.shape[-1] or pixels.size == 0:
+        raise ValueError(f"pixels has shape {pixels.shape}, expected (H, W, {like.pixels.shape[-1]}) as in the input")
+    alpha = like.alpha if alpha is None else np.asarray(alpha, dtype)
+    _check_output(path, like, pixels.shape, alpha is not None, force)
+    if not (np.isfinite(pixels).all() and (alpha is None or np.isfinite(alpha).all())):
+        raise OutputError(f"cannot write {str(path)!r}: the result has NaN or infinite values")
+    size = pixels.shape[:2]
+    layers = [_samples(pixels, like.dtype, white(like.dtype))]
+    if alpha is not None:
+        layers.append(_samples(_resized(alpha[..., None], size), like.dtype, opaque(like.dtype)))
+    if like.extra is not None:
+        layers.append(_samples(_resized(like.extra, size), like.dtype, white(like.dtype)))
+    unnamed = not like.alpha_named and pixels.shape[-1] == 3  # behind gray that would make it one of two channels
+    names = [_UNSPECIFIED if unnamed else _UNASSOCIATED_ALPHA] * (alpha is not None)
+    names += [_UNSPECIFIED] * (0 if like.extra is None else like.extra.shape[-1])
+    try:
+        samples = layers[0] if len(layers) == 1 else np.concatenate(layers, axis=-1)
+        data = _encode(SUFFIXES[path.suffix.lower()], samples, names, like.icc_profile)
+    except Exception as error:
+        raise OutputError(f"cannot write {str(path)!r}: {words(error)}") from error
+    paths.write(path, data, force=force)
+
+
+def _samples(pixels: np.ndarray, dtype: np.dtype, largest: int) -> np.ndarray:
+    """Turns pixels into the samples of a file whose `largest` is 1."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return np.clip(pixels, limits.min, limits.max).astype(dtype)
+    low, high = (0, 1) if largest > 1 else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return np.rint(np.clip(pixels, low, high) * pixels.dtype.type(largest)).astype(dtype)
+
+
+def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns (H, W, C) in another size by Lanczos."""
+    if array.shape[:2] == size:
+        return array
+    layers = np.moveaxis(array.astype(np.float32), -1, 0)
+    return np.stack([np.asarray(Image.fromarray(layer).resize(size[::-1], Image.Resampling.LANCZOS)) for layer in layers], axis=-1)
+
+
+def _obstacle(file_format: str, like: Picture, shape: tuple[int, int, int], has_alpha: bool) -> str | None:
+    """Names what of a picture the format cannot hold."""
+    longest = _LONGEST_SIDE.get(file_format, math.inf)
+    obstacles = {
+        f"{shape[-1]} channels": shape[-1] not in (1, 3) and file_format != "TIFF",
+        f"{like.dtype} samples": like.dtype.name not in _DTYPES.get(file_format, ("uint8",)),
+        "samples besides the colours": like.extra is not None and file_format != "TIFF",
+        "transparency": has_alpha and file_format in ("JPEG", "BMP"),
+        "a colour profile": like.icc_profile is not None and file_format == "BMP",
+        f"a side longer than {longest} pixels": max(shape[:2]) > longest,
+    }
+    return next((obstacle for obstacle, applies in obstacles.items() if applies), None)
+
+
+def _check_output(path: Path, like: Picture, shape: tuple[int, int, int], has_alpha: bool, force: bool) -> None:
+    """Raises the OutputErrors that can be known before anything is written."""
+    file_format = SUFFIXES.get(path.suffix.lower())
+    if file_format is None:
+        problem = f"its suffix names no format; use one of {', '.join(SUFFIXES)}"
+    elif obstacle := _obstacle(file_format, like, shape, has_alpha):
+        able = [suffix for suffix in (".png", ".tif") if not _obstacle(SUFFIXES[suffix], like, shape, has_alpha)]
+        problem = f"{file_format} cannot hold {obstacle}; use the suffix {' or '.join(able)}"
+    else:
+        paths.check_free(path, force=force)
+        return
+    raise OutputError(f"cannot write {str(path)!r}: {problem}")
+
+
+def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile: bytes | None) -> bytes:
+    """Returns the bytes of a file with these samples (H, W, S), of which `names` tells what the last ones are that are no colours."""
+    num_colours = samples.shape[-1] - len(names)
+    samples = samples[..., 0] if samples.shape[-1] == 1 else samples
+    if file_format == "PNG":
+        from imagecodecs import png_encode
+
+        data = png_encode(samples)
+        profile = chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)) if icc_profile else b""
+        return data[:33] + profile + data[33:]  # behind the signature and the header
+    buffer = io.BytesIO()
+    if file_format == "TIFF":
+        import tifffile
+
+        tifffile.imwrite(
+            buffer,
+            samples,
+            photometric="rgb" if num_colours == 3 else "minisblack",
+            planarconfig="contig" if samples.ndim == 3 else None,
+            extrasamples=[_UNSPECIFIED] * (0 if num_colours == 3 else num_colours - 1) + names,
+            compression="zlib",
+            iccprofile=icc_profile,
+            metadata=None,
+        )
+    else:
+        options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}
+        Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options[file_format])
+    return buffer.getvalue()

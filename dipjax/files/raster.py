@@ -1,0 +1,94 @@
+"""PNG, JPEG, WebP and BMP, and what of TIFF is a matter of colours: what Pillow converts and tifffile would give as raw numbers."""
+
+import dataclasses
+import io
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from dipjax.files.containers import check_bmp, check_jpeg, check_webp
+from dipjax.files.opening import check_size
+from dipjax.files.picture import ImageError, Raw, opaque, white
+from dipjax.files.png import check_png
+
+ORIENTATION = 274  # tag of EXIF and of TIFF
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_TO_GRAY, _TO_RGB = "black and white converted to 8-bit gray", "palette converted to RGB"
+_CONVERSIONS = {"1": _TO_GRAY, "P": _TO_RGB, "PA": _TO_RGB, "CMYK": "CMYK converted to RGB"}
+_INDEXED = 3  # colour type of PNG: a palette has 8 bits at any depth
+
+
+def decode_png(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of a PNG file."""
+    checked = check_png(file, max_pixels)
+    image = _opened(io.BytesIO(checked.data), "PNG")
+    if checked.depth != 8 and checked.colour != _INDEXED:  # Pillow would halve 16-bit colours in silence
+        from imagecodecs import png_decode
+
+        raw = _split(png_decode(checked.data), "PNG")
+        notes = (_TO_GRAY,) if checked.depth == 1 else ()
+        raw = dataclasses.replace(raw, orientation=image.getexif().get(ORIENTATION), notes=notes)
+    else:
+        raw = _converted(image, "PNG")
+    return dataclasses.replace(raw, icc_profile=checked.icc_profile, notes=(*raw.notes, *_frames(checked.num_frames), *checked.notes))
+
+
+def decode_jpeg(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of a JPEG file."""
+    data, padded = check_jpeg(file, max_pixels)
+    image = _opened(io.BytesIO(data), "JPEG")
+    check_size(*image.size, max_pixels)
+    image.load()
+    if padded and image.tobytes() != _opened(io.BytesIO(padded), "JPEG").tobytes():
+        raise ImageError("it is truncated, damaged or cut short: its coded data end before the picture does")
+    return _converted(image, "JPEG")
+
+
+def decode_webp(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of a WebP file."""
+    return _converted(_opened(io.BytesIO(check_webp(file, max_pixels)), "WEBP"), "WEBP")
+
+
+def decode_bmp(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of a BMP file."""
+    return _converted(_opened(io.BytesIO(check_bmp(file, max_pixels)), "BMP"), "BMP")
+
+
+def decode_colours_of_tiff(file: BinaryIO) -> Raw:
+    """Returns the arrays of the first page of a TIFF file with a palette, inks, or coded colours, already turned upright."""
+    return _converted(_opened(file, "TIFF"), "TIFF")
+
+
+def _opened(file: BinaryIO, file_format: str) -> Image.Image:
+    """Opens a file as one format and no other, without the limit on pixels that Pillow has for the whole program."""
+    Image.init()
+    return Image.OPEN[file_format][0](file, "")
+
+
+def _frames(number: int) -> tuple[str, ...]:
+    return (f"first of {number} frames",) if number > 1 else ()
+
+
+def _converted(image: Image.Image, file_format: str) -> Raw:
+    """Brings the colours of an opened file to gray or RGB of 8 bits."""
+    image.load()
+    orientation = image.getexif().get(ORIENTATION)  # after load, which turns a TIFF itself and drops its tag
+    mode = image.mode
+    if mode not in _MODES:
+        raise ImageError(f"its colours are stored as {mode}; convert it to RGB or gray")
+    notes = (_CONVERSIONS[mode],) if mode in _CONVERSIONS else ()
+    if file_format != "TIFF":  # whose pages are counted elsewhere
+        notes = (*notes, *_frames(getattr(image, "n_frames", 1)))
+    wanted = ("L" if mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
+    image = image if mode == wanted else image.convert(wanted)
+    profile = None if mode == "CMYK" else image.info.get("icc_profile")  # that of CMYK describes inks
+    return dataclasses.replace(_split(np.asarray(image), file_format), orientation=orientation, icc_profile=profile, notes=notes)
+
+
+def _split(samples: np.ndarray, file_format: str) -> Raw:
+    """Tells the transparency from the colours of (H, W), or (H, W, C) with C from 1 to 4."""
+    samples = samples.reshape(*samples.shape[:2], -1)
+    has_alpha = samples.shape[-1] in (2, 4)
+    colours, alpha = (samples[..., :-1], samples[..., -1]) if has_alpha else (samples, None)
+    return Raw(colours, alpha, file_format, white(samples.dtype), opaque(samples.dtype))
