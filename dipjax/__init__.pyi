@@ -11,8 +11,8 @@ from .fitting import inputs, losses, optimizers, penalties
 from .large import memory, tiling
 from .operators import problem, psfs, resampling
 from .recipes import paper
-from .tasks.options import Options
 from .tasks.door import Task
+from .tasks.options import Options
 from .tasks.restore import Outcome
 from .tasks.tasks import deblur, dejpeg, denoise, flash, inpaint, super_resolve
 

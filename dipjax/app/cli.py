@@ -69,19 +69,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _explain(error):
     sentence = " ".join(str(error).split())
-    if isinstance(error, Misused):
-        return _USAGE, sentence
-    if type(error).__name__ == "Diverged":
+    if type(error).__name__ == "Diverged":  # its class would import JAX
         return _DIVERGED, f"{sentence}; nothing was written"
-    if isinstance(error, OutputError):
-        return _OUTPUT, sentence
-    if isinstance(error, ValueError):  # ImageError, and what tasks and options refuse
-        return _INPUT, sentence
-    if isinstance(error, startup.Unusable):
-        return 1, sentence
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
         return 1, "not enough memory; take a smaller picture, fewer --seeds, --batching map, or a --tile"
-    return 1, f"{type(error).__name__}: {sentence} (--debug shows where)"
+    # ValueError: ImageError, and what tasks and options refuse.
+    codes = {Misused: _USAGE, OutputError: _OUTPUT, ValueError: _INPUT, startup.Unusable: 1}
+    code = next((code for kind, code in codes.items() if isinstance(error, kind)), None)
+    return (1, f"{type(error).__name__}: {sentence} (--debug shows where)") if code is None else (code, sentence)
 
 
 def _parser():

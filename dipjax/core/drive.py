@@ -18,7 +18,7 @@ from dipjax.core import check, layouts, loop
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe
-from dipjax.core.state import Metrics, Result, State
+from dipjax.core.state import Result, State
 
 # Every program keeps about 1,650 memory maps, of which Linux allows a process 65,530, and some 17 MiB.
 _MOST_PROGRAMS = 12
@@ -129,7 +129,8 @@ def iterate(
     while taken < num_left and any(np.asarray(state.alive).any() for state in states):
         size = min(size, num_left - taken, loop.LONGEST_CHUNK)
         clock = time.perf_counter()
-        states, metrics = zip(*jax.block_until_ready([advance(state, part, size) for state, part in zip(states, own, strict=True)]))
+        done = [advance(state, part, size) for state, part in zip(states, own, strict=True)]
+        states, metrics = zip(*jax.block_until_ready(done), strict=True)
         elapsed = time.perf_counter() - clock
         history.add(metrics, size)
         taken, seconds = taken + size, seconds + elapsed

@@ -24,6 +24,7 @@ class Layout:
     num_devices: int | None = None  # None: all local devices
 
     def __post_init__(self):
+        """Checks the settings."""
         for name, number in (("at_once", self.at_once), ("num_devices", self.num_devices)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1):
                 raise ValueError(f"{name}: found {number!r}, expected a whole number from 1, or None.")

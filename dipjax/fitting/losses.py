@@ -33,6 +33,7 @@ class Huber:
     delta: float = 0.1
 
     def __post_init__(self):
+        """Checks the setting."""
         _check_positive("delta", self.delta)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
@@ -52,6 +53,7 @@ class Poisson:
     epsilon: float = 1e-3
 
     def __post_init__(self):
+        """Checks the settings."""
         _check_positive("photons", self.photons)
         _check_positive("epsilon", self.epsilon)
 

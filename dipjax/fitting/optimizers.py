@@ -46,6 +46,7 @@ class Adam:
     schedule: Callable = Constant()
 
     def __post_init__(self):
+        """Checks the settings."""
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate: found {self.learning_rate!r}, expected a positive number.")
 

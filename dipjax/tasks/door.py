@@ -139,7 +139,8 @@ def solve(
         problem = problem.replace(truth=span.inside(truth))
     is_nominal = is_whole or (not span.found and options.range in ("auto", "full"))
     known = pixels if spec.unknown else None
-    made = dataclasses.replace(made, problem=problem, name=spec.command, span=span, truth=truth, known=known, dtype=pixels.dtype, is_nominal=is_nominal)
+    about = {"name": spec.command, "span": span, "truth": truth, "known": known, "dtype": pixels.dtype, "is_nominal": is_nominal}
+    made = dataclasses.replace(made, problem=problem, **about)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
     return restore(made, options, follow=follow, note=note)

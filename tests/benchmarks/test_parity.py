@@ -53,63 +53,56 @@ class Row(NamedTuple):
     size: tuple[int, int] = (16, 24)  # of z
 
 
-def same(size=(16, 24), **options):
-    """Options that both call alike."""
-    return Row(options, options, size)
-
-
 def levels(down, up, skips, *, size=(16, 24)):
     return Row({"channels_down": down, "channels_up": up, "channels_skip": skips}, {"down": down, "up": up, "skip": skips}, size)
 
 
 # No two numbers of channels are alike: whatever is mixed up shows.
 ONE, TWO, BARE = levels((6,), (5,), (2,)), levels((6, 4), (5, 8), (2, 3)), levels((6, 4), (5, 8), (0, 0))
+SECOND = levels((6, 4), (5, 8), (0, 3))
 
 
 def two_levels(official, ours, *, size=(16, 24), like=TWO):
     return Row({**like.official, **official}, {**like.ours, **ours}, size)
 
 
-# Options of `ONE` but for those that every level has.
+# Options of `ONE` but for those that every level has; what is independent shares a row, because a row costs seconds of compilation.
 SKIPS = {
-    "one level": ONE,
-    "two levels": TWO,
     "three levels": levels((6, 4, 7), (5, 8, 6), (2, 3, 1), size=(32, 32)),
-    "no skips": BARE,
-    "a skip at the second level alone": levels((6, 4), (5, 8), (0, 3)),
-    "kernels of 5 down": Row({"filter_size_down": 5}, {"kernel_down": 5}),
-    "kernels of 1 down": Row({"filter_size_down": 1}, {"kernel_down": 1}),
-    "kernels per level down": two_levels({"filter_size_down": (7, 5)}, {"kernel_down": (7, 5)}, size=(24, 32)),
-    "kernels of 5 up": Row({"filter_size_up": 5}, {"kernel_up": 5}),
-    "kernels per level up": two_levels({"filter_size_up": (3, 5)}, {"kernel_up": (3, 5)}),
-    "kernels of 3 in the skips": Row({"filter_skip_size": 3}, {"kernel_skip": 3}),
-    "nearest": Row({"upsample_mode": "nearest"}, {"upsample": blocks.nearest}),
-    "nearest, zero padding": Row({"upsample_mode": "nearest", "pad": "zero"}, {"upsample": blocks.nearest, "padding": "zero"}),
-    "nearest, kernels of 5 up": Row({"upsample_mode": "nearest", "filter_size_up": 5}, {"upsample": blocks.nearest, "kernel_up": 5}),
-    "nearest, odd sizes": two_levels({"upsample_mode": "nearest"}, {"upsample": blocks.nearest}, size=(17, 23)),
-    "corners aligned": Row({"align_corners": True}, {"upsample": blocks.bilinear_aligned}),
-    "corners aligned, odd sizes": Row({"align_corners": True}, {"upsample": blocks.bilinear_aligned}, (19, 14)),
-    "doubling per level": two_levels({"upsample_mode": ("nearest", "bilinear")}, {"upsample": (blocks.nearest, blocks.bilinear)}),
-    "average pooling": Row({"downsample_mode": "avg"}, {"pool": blocks.average_pool}),
-    "maximum pooling": Row({"downsample_mode": "max"}, {"pool": blocks.max_pool}),
-    "Lanczos 2 pooling": Row({"downsample_mode": "lanczos2"}, {"pool": blocks.lanczos2_pool}, (32, 48)),
-    "Lanczos 3 pooling": Row({"downsample_mode": "lanczos3"}, {"pool": blocks.lanczos3_pool}, (32, 48)),
+    "no skips, odd sizes": two_levels({}, {}, size=(17, 23), like=BARE),
+    "a skip at the second level alone, kernels per level": Row(
+        {**SECOND.official, "filter_size_down": (7, 5), "filter_size_up": (3, 5), "filter_skip_size": 3},
+        {**SECOND.ours, "kernel_down": (7, 5), "kernel_up": (3, 5), "kernel_skip": 3},
+        (24, 32),
+    ),
+    "nearest, zero padding, one channel": Row(
+        {"upsample_mode": "nearest", "pad": "zero", "out_channels": 1}, {"upsample": blocks.nearest, "padding": "zero", "channels": 1}
+    ),
+    "nearest, odd sizes, kernels of 5 up, four channels": two_levels(
+        {"upsample_mode": "nearest", "filter_size_up": 5, "out_channels": 4},
+        {"upsample": blocks.nearest, "kernel_up": 5, "channels": 4},
+        size=(17, 23),
+    ),
+    "corners aligned, odd sizes, Swish": Row(
+        {"align_corners": True, "act_fun": "Swish"}, {"upsample": blocks.bilinear_aligned, "activation": nn.silu}, (19, 14)
+    ),
+    "pooling and doubling per level, ELU": two_levels(
+        {"downsample_mode": ("max", "stride"), "upsample_mode": ("nearest", "bilinear"), "act_fun": "ELU"},
+        {"pool": (blocks.max_pool, None), "upsample": (blocks.nearest, blocks.bilinear), "activation": nn.elu},
+    ),
+    "average pooling, no activation, no bias": Row(
+        {"downsample_mode": "avg", "act_fun": "none", "need_bias": False},
+        {"pool": blocks.average_pool, "activation": blocks.identity, "use_bias": False},
+    ),
+    "Lanczos 3 pooling, no sigmoid": Row(
+        {"downsample_mode": "lanczos3", "need_sigmoid": False}, {"pool": blocks.lanczos3_pool, "output": blocks.identity}, (32, 48)
+    ),
     "Lanczos 2 pooling, zero padding": Row(
         {"downsample_mode": "lanczos2", "pad": "zero"}, {"pool": blocks.lanczos2_pool, "padding": "zero"}, (32, 48)
     ),
-    "pooling per level": two_levels({"downsample_mode": ("max", "stride")}, {"pool": (blocks.max_pool, None)}),
-    "zero padding": Row({"pad": "zero"}, {"padding": "zero"}),
-    "Swish": Row({"act_fun": "Swish"}, {"activation": nn.silu}),
-    "ELU": Row({"act_fun": "ELU"}, {"activation": nn.elu}),
-    "no activation": Row({"act_fun": "none"}, {"activation": blocks.identity}),
-    "a module class for the activation": Row({"act_fun": torch.nn.Tanh}, {"activation": jnp.tanh}),
-    "no 1x1": Row({"need1x1_up": False}, {"use_1x1": False}),
-    "no bias": Row({"need_bias": False}, {"use_bias": False}),
-    "no sigmoid": Row({"need_sigmoid": False}, {"output": blocks.identity}),
-    "one channel": Row({"out_channels": 1}, {"channels": 1}),
-    "four channels": Row({"out_channels": 4}, {"channels": 4}),
-    "odd sizes": two_levels({}, {}, size=(17, 23)),
-    "a narrow picture": same((4, 61)),
+    "a narrow picture, kernels of 1 down, a module class for the activation": Row(
+        {"filter_size_down": 1, "act_fun": torch.nn.Tanh}, {"kernel_down": 1, "activation": jnp.tanh}, (4, 61)
+    ),
     "the library": two_levels(
         {"filter_size_down": 5, "need1x1_up": False, "upsample_mode": "nearest"},
         {"kernel_down": 5, "use_1x1": False, "upsample": blocks.nearest},
@@ -123,38 +116,34 @@ SKIPS = {
 
 BATCH = torch.nn.BatchNorm2d
 UNETS = {
-    "transposed convolutions, instance norm": Row({}, {}, (32, 48)),
+    "transposed convolutions, instance norm, no sigmoid, twice the channels": Row(
+        {"need_sigmoid": False, "feature_scale": 8}, {"output": blocks.identity, "feature_scale": 8}, (32, 48)
+    ),
     "nearest, reflection, batch norm": Row(
         {"upsample_mode": "nearest", "pad": "reflection", "norm": BATCH},
         {"upsample": blocks.nearest, "padding": "reflect", "affine": True},
         (32, 48),
     ),
     "bilinear, no norm": Row({"upsample_mode": "bilinear", "norm": None}, {"upsample": blocks.bilinear, "use_norm": False}, (16, 80)),
-    "corners aligned, no sigmoid, twice the channels": Row(
-        {"upsample_mode": "bilinear", "align_corners": True, "need_sigmoid": False, "feature_scale": 8},
-        {"upsample": blocks.bilinear_aligned, "output": blocks.identity, "feature_scale": 8},
-        (32, 48),
+    "two more layers, corners aligned": Row(
+        {"more_layers": 2, "upsample_mode": "bilinear", "align_corners": True},
+        {"more_layers": 2, "upsample": blocks.bilinear_aligned},
+        (128, 128),
     ),
-    "one more layer, no bias": Row({"more_layers": 1, "need_bias": False}, {"more_layers": 1, "use_bias": False}, (64, 64)),
-    "two more layers, batch norm": Row({"more_layers": 2, "norm": BATCH}, {"more_layers": 2, "affine": True}, (128, 128)),
-    "z at every scale": Row({"concat_x": True}, {"concat_z": True}, (32, 48)),
-    "z at every scale, one more layer, bilinear, reflection, no bias": Row(
-        {"concat_x": True, "more_layers": 1, "upsample_mode": "bilinear", "pad": "reflection", "need_bias": False},
-        {"concat_z": True, "more_layers": 1, "upsample": blocks.bilinear, "padding": "reflect", "use_bias": False},
-        (64, 64),
+    "z at every scale, one more layer, no bias": Row(
+        {"concat_x": True, "more_layers": 1, "need_bias": False}, {"concat_z": True, "more_layers": 1, "use_bias": False}, (64, 64)
     ),
 }
 
 RESNETS = {
     "the default": Row({}, {}),
-    "no sums": Row({"need_residual": False}, {"use_residual": False}),
-    "zero padding": Row({"pad": "zero"}, {"padding": "zero"}),
-    "no sigmoid": Row({"need_sigmoid": False}, {"output": blocks.identity}),
-    "Swish": Row({"act_fun": "Swish"}, {"activation": nn.silu}),
-    "ELU": Row({"act_fun": "ELU"}, {"activation": nn.elu}),
+    "no sums, zero padding, Swish": Row(
+        {"need_residual": False, "pad": "zero", "act_fun": "Swish"}, {"use_residual": False, "padding": "zero", "activation": nn.silu}
+    ),
+    "odd sizes, no sigmoid, ELU": Row(
+        {"need_sigmoid": False, "act_fun": "ELU"}, {"output": blocks.identity, "activation": nn.elu}, (17, 9)
+    ),
     "no activation": Row({"act_fun": "none"}, {"activation": blocks.identity}),
-    "a module class for the activation": Row({"act_fun": torch.nn.Tanh}, {"activation": jnp.tanh}),
-    "odd sizes": same((17, 9)),
 }
 
 
@@ -213,8 +202,8 @@ def test_parity_the_resnet_and_its_gradients_are_those_of_the_mirror(name, jit):
 
 def test_parity_the_official_default_net_and_its_gradients_are_those_of_the_mirror(jit):
     build, generator, depth, _ = parity.NETWORKS["skip, official default"]
-    # At 64 x 64 a gradient of the mirror in float32 is 3e-4 from its own in float64: the last level has four pixels.
-    check(build(), generator, partial(interop.from_torch, generator, depth=depth), parity.noise(96, 96, depth), jit)
+    # At 64 x 64 a gradient of the mirror in float32 is 3e-4 from its own in float64, at 96 x 96 1.2e-4: the last level has few pixels.
+    check(build(), generator, partial(interop.from_torch, generator, depth=depth), parity.noise(128, 128, depth), jit)
 
 
 # The networks that `interop` does not know are converted by the order of their parameters.
@@ -275,13 +264,6 @@ def conv_decoder_leaves(num_layers, *, bias=True):
 
 # Name: the mirror, the same in dipjax, the names of its parameters, z, the frame that the mirror has more.
 OTHERS = {
-    "texture net": (
-        lambda: texture_nets(DEPTH, ratios=(4, 2, 1), num_channels=4),
-        TextureNet(num_levels=3, width=4, output=blocks.identity),
-        texture_leaves(3),
-        (16, 24, DEPTH),
-        0,
-    ),
     "texture net, bilinear, reflection, sigmoid": (
         lambda: texture_nets(DEPTH, ratios=(2, 1), num_channels=4, pad="reflection", upsample_mode="bilinear", need_sigmoid=True),
         TextureNet(num_levels=2, width=4, padding="reflect", upsample=blocks.bilinear),
@@ -297,13 +279,6 @@ OTHERS = {
         0,
     ),
     "DCGAN": (lambda: dcgan(DEPTH, num_filters=6), DCGAN(width=6), dcgan_leaves(2), (6, 7, DEPTH), 4),
-    "DCGAN, official slope, one doubling more": (
-        lambda: dcgan(DEPTH, num_filters=6, num_ups=5, negative_slope=1.0),
-        DCGAN(width=6, num_doublings=3, activation=blocks.identity),
-        dcgan_leaves(3),
-        (6, 7, DEPTH),
-        8,
-    ),
     "DCGAN, bilinear, no sigmoid": (
         lambda: dcgan(DEPTH, num_filters=6, need_convT=False, need_sigmoid=False),
         DCGAN(width=6, upsample=blocks.bilinear, output=blocks.identity),
@@ -311,25 +286,11 @@ OTHERS = {
         (6, 7, DEPTH),
         4,
     ),
-    "Deep Decoder": (
-        lambda: deep_decoder(num_channels=6, num_doublings=3),
-        DeepDecoder(width=6, num_doublings=3),
-        decoder_leaves(3),
-        (4, 5, 6),
-        0,
-    ),
     "Deep Decoder, corners aligned, no sigmoid": (
         lambda: deep_decoder(num_channels=6, num_doublings=2, align_corners=True, need_sigmoid=False),
         DeepDecoder(width=6, num_doublings=2, upsample=blocks.bilinear_aligned, output=blocks.identity),
         decoder_leaves(2),
         (4, 5, 6),
-        0,
-    ),
-    "ConvDecoder": (
-        lambda: conv_decoder((3, 32, 32), num_layers=4, num_channels=6),
-        ConvDecoder(num_layers=4, width=6, stride=8, output=blocks.identity),
-        conv_decoder_leaves(4),
-        (4, 4, 6),
         0,
     ),
     "ConvDecoder, ratio not 2": (
