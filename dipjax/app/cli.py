@@ -74,7 +74,7 @@ def _explain(error):
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
         return 1, "not enough memory; take a smaller picture, fewer --seeds, --batching map, or a --tile"
     # ValueError: ImageError, and what tasks and options refuse.
-    codes = {Misused: _USAGE, OutputError: _OUTPUT, ValueError: _INPUT, startup.Unusable: 1}
+    codes = {Misused: _USAGE, OutputError: _OUTPUT, ValueError: _INPUT, startup.JaxError: 1}
     code = next((code for kind, code in codes.items() if isinstance(error, kind)), None)
     return (1, f"{type(error).__name__}: {sentence} (--debug shows where)") if code is None else (code, sentence)
 
@@ -206,16 +206,14 @@ class _Motion(argparse.Action):
 
 
 def _restore(options):
-    startup.use_cores(getattr(options, "seeds", asked.Options.seeds))
-    startup.check_jax()
+    startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
     from dipjax.app import command
 
     return command.restore(options).exit_code
 
 
 def _demo(options):
-    startup.use_cores(_DEMO_SEEDS)
-    startup.check_jax()
+    startup.start_jax(_DEMO_SEEDS)
     from dipjax.app import demo  # imports JAX
 
     return demo.run(options.output, parse)
@@ -223,7 +221,7 @@ def _demo(options):
 
 def _generators(options):
     del options
-    startup.check_jax()
+    startup.start_jax(1)
     from dipjax.generators import registry
 
     for name in registry.GENERATORS:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dipjax import files
-from dipjax.app import progress, report, signals, startup
+from dipjax.app import progress, report, startup
 from dipjax.app.cli import Misused
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
@@ -54,7 +54,6 @@ def restore(given: Namespace) -> Finished:
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = picture.dtype.kind != "f"
-    signals.take_over()
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, follow=progress.follow, note=note)
     failures = _write(outcome, output, picture, given)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
@@ -198,7 +197,7 @@ def _save(output, image, picture, alpha, force):
 
 
 def _figure(told):
-    startup.use_no_window()
+    startup.use_no_screen()
     from dipjax.app.figure import figure  # imports matplotlib
 
     return figure(told)

@@ -1,13 +1,12 @@
 """What a restoration shows while it works, and how it is stopped.
 
-`follow` runs the compiled work in a second thread, so that its own stays free to show the time, to notice a signal even during
-compilation, and to end when the time is up. What the threads share are `Result`s: NumPy arrays, which can be read without waiting for
-the computation. A display is a context manager that gives `show(result or None, seconds)`; to add one, add a function.
+`follow` has the work done in a second thread and its state shown by a third, so that it is itself never kept waiting: neither by a
+compilation, nor by a terminal that was halted, nor by a pipe that nobody reads. A display is a context manager that gives
+`show(result or None, seconds)`; to add one, add a function.
 """
 
 import contextlib
 import os
-import queue
 import sys
 import threading
 import time
@@ -15,11 +14,22 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from dipjax.app import signals
+from dipjax.app import signals, streams
 from dipjax.core.state import Result
 from dipjax.tasks.restore import Followed
 
-_WAIT = 0.05  # seconds between two looks at the time and at signals
+_GLANCE = 0.1  # seconds between two looks at what the others did
+_LAST_LOOK = 2.0  # seconds that a display has to end
+_DUMB = {"dumb", "unknown"}  # terminals without a movable cursor
+
+
+class _Board:
+    """What the threads share. Each attribute has one thread that sets it, always as a whole."""
+
+    def __init__(self):
+        self.latest = self.error = None  # by the worker
+        self.ended = threading.Event()  # by the worker: no more results will come
+        self.closed = threading.Event()  # by `follow`: no more results are wanted
 
 
 def follow(
@@ -27,88 +37,80 @@ def follow(
     num_steps: int,
     *,
     budget: float | None = None,
-    callback: Callable[[Result], bool | None] | None = None,
+    callback: None = None,
     score: Callable[[np.ndarray], float] | None = None,
 ) -> Followed:
-    """Takes the results of `iterate` while showing what happens on stderr.
+    """Takes results while they come and shows on stderr what happens: the `follow` of the command line for `tasks.restore`.
 
     Args:
         results: the iterator; all its work is done in another thread.
         num_steps: how many steps there will be.
         budget: seconds after which to stop, compilation included; at least one step is taken.
-        callback: told every result; returning True ends the work.
+        callback: of no use here; it is for Python.
         score: gives the PSNR of an estimate (H, W, C), to be shown.
 
     Returns:
         The last result and why there are no more. What the work raises is raised here.
     """
-    inbox, stop = queue.SimpleQueue(), threading.Event()
-    # A daemon, because nothing can interrupt a compilation and the program must not wait for it.
-    worker = threading.Thread(target=_work, args=(results, inbox, stop), daemon=True)
-    start, latest, ending = time.perf_counter(), None, "done"
+    del callback
+    signals.protect()
+    board, start, ending, exit_code = _Board(), time.perf_counter(), "done", 0
+    _start(_work, results, board)
+    display = _start(_show, board, start, num_steps, budget, score)
     try:
-        with _display(num_steps, budget, score) as show:
-            show(None, 0.0)
-            worker.start()
-            while True:
-                with contextlib.suppress(queue.Empty):
-                    message = inbox.get(timeout=_WAIT)
-                    if message is None:
-                        break
-                    if isinstance(message, BaseException):
-                        raise message
-                    latest = message
-                    if callback and callback(latest):
-                        ending = "callback"
-                        break
-                elapsed = time.perf_counter() - start
-                show(latest, elapsed)
-                if signals.requested():
-                    ending = "interrupted"
-                    break
-                if budget is not None and elapsed >= budget and latest and latest.num_steps:
-                    ending = "budget" if latest.num_steps < num_steps else "done"
-                    break
-    except KeyboardInterrupt:  # where no handler of ours is installed
-        ending = "interrupted"
-    stop.set()
-    exit_code = (signals.requested() or 130) if ending == "interrupted" else 0
-    return Followed(latest if latest and latest.num_steps else None, ending, exit_code)
+        while not board.ended.wait(_GLANCE):
+            if signals.requested():
+                ending, exit_code = "interrupted", signals.exit_code()
+                break
+            if budget is not None and time.perf_counter() >= start + budget and _has_steps(board.latest):
+                ending = "budget" if board.latest.num_steps < num_steps else "done"
+                break
+    finally:
+        board.closed.set()
+        display.join(_LAST_LOOK)
+    if board.error and ending == "done":
+        raise board.error
+    return Followed(board.latest if _has_steps(board.latest) else None, ending, exit_code)
 
 
-def _work(results, inbox, stop):
+def _start(target, *arguments):
+    # Daemons, because nothing can interrupt a compilation or a halted terminal, and the program must not wait for them.
+    thread = threading.Thread(target=target, args=arguments, name=f"dipjax{target.__name__}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _work(results, board):
     try:
         for result in results:
-            inbox.put(result)
-            if stop.is_set():
+            board.latest = result
+            if board.closed.is_set():
                 break
-        inbox.put(None)
     except BaseException as error:
-        inbox.put(error)
+        board.error = error
+    board.ended.set()
 
 
-@contextlib.contextmanager
-def _display(num_steps, budget, score):
-    """Chooses a bar for a terminal and lines for a file or a pipe; one that fails is not shown any more, and the work goes on."""
-    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    display, works = (_bar if is_terminal else _lines)(num_steps, budget, _describer(score)), False
-    with contextlib.suppress(Exception):
-        inner = display.__enter__()
-        works = True
+def _has_steps(result):
+    return result is not None and result.num_steps > 0
 
-    def show(result, elapsed):
-        nonlocal works
-        if works:
-            try:
-                inner(result, elapsed)
-            except Exception:
-                works = False
 
-    try:
-        yield show
-    finally:
-        with contextlib.suppress(Exception):
-            display.__exit__(None, None, None)
+def _show(board, start, num_steps, budget, score):
+    with contextlib.suppress(Exception):  # whatever becomes of the display, the work goes on
+        with _display(num_steps, budget, _describer(score)) as show:
+            closed = False
+            while not closed:
+                show(board.latest, time.perf_counter() - start)
+                closed = board.closed.wait(_GLANCE)
+            show(board.latest, time.perf_counter() - start)
+        if signals.requested() and _has_steps(board.latest):
+            streams.tell("dipjax: interrupted; what there is will be written, Ctrl-C again leaves at once")
+
+
+def _display(num_steps, budget, describe):
+    """Chooses a bar for a terminal and lines for a file or a pipe."""
+    movable = sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in _DUMB
+    return (_bar if movable else _lines)(num_steps, budget, describe)
 
 
 @contextlib.contextmanager
@@ -116,42 +118,46 @@ def _bar(num_steps, budget, describe):
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
-    # Without a thread of its own, whose failure nobody would catch.
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+    console = Console(file=sys.stderr)
+    spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
+    columns = (spinner, TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    # It draws when told to and leaves the streams alone: no further thread, and nothing to be undone if this one hangs.
+    options = {"transient": True, "auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
+    with Progress(*columns, console=console, **options) as bar:
         row = bar.add_task("compiling", total=None, words="")
 
         def show(result, elapsed):
             if result is None:
-                bar.update(row, words=duration(elapsed), refresh=True)
+                bar.update(row, words=duration(elapsed))
             else:
                 words = f"{describe(result)}, {_time_left(result, num_steps, budget, elapsed)}"
                 step = f"step {result.num_steps}/{num_steps}"
-                bar.update(row, description=step, total=num_steps, completed=result.num_steps, words=words, refresh=True)
+                bar.update(row, description=step, total=num_steps, completed=result.num_steps, words=words)
+            bar.refresh()
 
         yield show
 
 
 @contextlib.contextmanager
 def _lines(num_steps, budget, describe, every: float = 5.0):
-    last_line, written = -every, None
+    next_line, compiled, told = 0.0, False, None
 
     def show(result, elapsed):
-        nonlocal last_line, written
-        nothing_new = result is not None and result is written
-        just_compiled = result is not None and written is None
-        done = result is not None and result.num_steps == num_steps
-        if nothing_new or (not just_compiled and not done and elapsed < last_line + every):
-            return
-        last_line, written = elapsed, result
+        nonlocal next_line, compiled, told
+        lines, due = [], elapsed >= next_line
         if result is None:
-            line = f"compiling, {duration(elapsed)}"
-        elif just_compiled:
-            line = f"compiled in {duration(result.compile_seconds)}"
-        else:
+            lines += [f"compiling, {duration(elapsed)}"] if due else []
+        elif not compiled:
+            compiled = True
+            lines += [f"compiled in {duration(result.compile_seconds)}"]
+            due = False
+        if _has_steps(result) and result is not told and (due or result.num_steps == num_steps):
+            told = result
             left = _time_left(result, num_steps, budget, elapsed)
-            line = f"step {result.num_steps}/{num_steps}, {describe(result)}, {left}"
-        print(line, file=sys.stderr, flush=True)
+            lines += [f"step {result.num_steps}/{num_steps}, {describe(result)}, {left}"]
+        for line in lines:
+            next_line = elapsed + every
+            streams.tell(line)
 
     yield show
 
@@ -172,7 +178,7 @@ def _describer(score):
 def _words(result, score):
     if not result.num_steps or not result.alive.any():
         return "starting" if result.alive.any() else "every seed diverged"
-    words = [f"loss {result.metrics.loss[result.alive, -1].mean():.5f}"]
+    words = [f"loss {result.metrics.loss[result.alive, result.num_steps - 1].mean():.5f}"]
     words += [f"PSNR {score(result.image):.2f} dB"] if score else []
     words += [f"{result.num_steps / max(result.seconds, 1e-9):.3g} steps/s"]
     return ", ".join(words)
@@ -187,8 +193,10 @@ def _time_left(result, num_steps, budget, elapsed):
 
 
 def duration(seconds: float) -> str:
-    """Writes a time for people: '7.3 s', '2 min 05 s', '3 h 20 min'."""
+    """Writes a time for people: '7.3 s', '2 min 05 s', '3 h 20 min', '12 days'."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"

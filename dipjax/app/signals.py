@@ -1,41 +1,77 @@
-"""Signals that ask for an end: Ctrl-C (INT), TERM, and HUP where the terminal is gone.
+"""Signals that ask the program to end: the handlers only set a flag, and whoever works looks at it.
 
-A handler only takes a note. Whoever works looks at it; nothing is torn apart by an exception at a place that does not expect one. The
-second Ctrl-C leaves at once: files are put in place in one step, so none is half written.
+INT (Ctrl-C), TERM and HUP (the terminal is gone) ask alike: save what there is, then end with 128 and the number of the signal. A
+handler that raised would do so anywhere: inside a C extension that is being loaded, or where an exception is swallowed.
+
+At first nothing is worth saving, and the program's main thread leaves at once, see `program`. From `protect` on it waits for the work,
+which looks at `requested`, saves, and ends by itself. What the process was told to ignore stays ignored: `nohup`, jobs of scripts.
 """
 
+import contextlib
 import os
 import signal
+import time
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_noted: list[int] = []
-_takers: list[bool] = []
+_NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_ONE_PRESS = 0.5  # seconds; `timeout`, `npm` and others pass on a Ctrl-C that the terminal has sent as well
+
+
+class _State:
+    """One for the process, as signals are."""
+
+    requested: int | None = None  # the first signal
+    since = 0.0
+    protected = False
 
 
 def install() -> None:
-    """Takes note of signals from now on, but for those that whoever started the program has it ignore (nohup)."""
-    for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _note)
-
-
-def _note(number, frame):
-    del frame
-    if number == signal.SIGINT and _noted:
-        os._exit(128 + number)
-    _noted.append(number)
+    """Installs the handlers; in the main thread, before anything that takes time is imported."""
+    for number in _NUMBERS:
+        if signal.getsignal(number) not in {signal.SIG_IGN, None}:
+            signal.signal(number, _request)
+    _let_in()
 
 
 def requested() -> int | None:
-    """Returns the exit code that the first signal asks for, 128 and its number, None if none has come."""
-    return 128 + _noted[0] if _noted else None
+    """Returns the first signal that asked the program to end, or None."""
+    return _State.requested
 
 
-def take_over() -> None:
-    """Says that whoever calls looks at `requested` itself from now on, and brings what it has to an end; other work is left at once."""
-    _takers.append(True)
+def exit_code() -> int:
+    """Returns 128 and the number of that signal, as a shell does, or 0."""
+    return 128 + _State.requested if _State.requested else 0
 
 
-def is_taken_over() -> bool:
-    """Says whether `take_over` was called."""
-    return bool(_takers)
+def protect() -> None:
+    """Says that from now on the work looks at `requested` itself and saves what there is."""
+    _State.protected = True
+
+
+def protected() -> bool:
+    """Returns whether the work ends by itself."""
+    return _State.protected
+
+
+@contextlib.contextmanager
+def held():
+    """Makes signals wait, also for a program that takes the place of this one, until its `install`."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    try:
+        yield
+    finally:
+        _let_in()
+
+
+def _let_in():
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+
+
+def _request(number, frame):
+    del frame
+    now = time.monotonic()
+    if _State.requested is None:
+        _State.requested, _State.since = number, now
+    elif number == signal.SIGINT and now > _State.since + _ONE_PRESS:
+        os._exit(128 + number)  # whenever that is: files appear complete or not at all

@@ -1,4 +1,5 @@
-"""What the command line sets before JAX starts: the number of CPU devices, huge pages, and where compiled programs are kept.
+"""What the command line sets before JAX starts: the number of CPU devices, huge pages, and where compiled programs are kept; and how it
+starts JAX.
 
 Only a program may do this; the library leaves JAX as it finds it, and what the user has set counts for both. To add a setting, add a
 function that changes nothing where the user has decided.
@@ -6,16 +7,59 @@ function that changes nothing where the user has decided.
 
 import contextlib
 import os
+import re
 import stat
 import sys
+import textwrap
 from pathlib import Path
+
+from dipjax.app import signals
 
 _LEAST_SECONDS = 0.5  # a program that compiled faster is not kept
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_PREFIXES = ("JAX_", "XLA_", "CUDA_", "TPU_")  # of the variables that JAX and what is under it read
 
 
-class Unusable(RuntimeError):
-    """Says why JAX cannot compute here."""
+class JaxError(RuntimeError):
+    """Says in one sentence why JAX cannot be used."""
+
+
+def start_jax(num_runs: int) -> None:
+    """Imports JAX with as many CPU devices as suit so many runs, and finds its devices; raises a `JaxError` if that fails."""
+    theirs = variables()
+    use_cores(num_runs)
+    try:
+        import jax
+
+        jax.devices()
+    except Exception as error:
+        raise JaxError(explain_jax(error, theirs)) from error
+
+
+def variables() -> dict[str, str]:
+    """Returns the variables of the environment that JAX reads."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIXES)}
+
+
+def explain_jax(error: Exception, variables: dict[str, str]) -> str:
+    """Returns one sentence on why JAX did not start; it names the variable that is wrong, or all that may be."""
+    words = textwrap.shorten(str(error), 300) or type(error).__name__
+    named = [name for name, value in variables.items() if name.lower() in words.lower() or _mentions(words, value)]
+    if suspects := named or list(variables):
+        settings = " and ".join(f"{name}={variables[name]}" for name in suspects)
+        return f"JAX cannot be started: {words}; is {settings} in the environment right?"
+    if isinstance(error, ImportError):
+        return f"JAX cannot be imported: {words}; install it anew with: pip install -U jax"
+    return f"JAX cannot be started: {words}"
+
+
+def _mentions(words, value):
+    return bool(value) and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", words) is not None
+
+
+def use_no_screen() -> None:
+    """Has matplotlib draw into files only: it cannot even be imported where the variable names a backend that it does not know."""
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def num_cores() -> int:
@@ -39,14 +83,15 @@ def use_huge_pages() -> None:
     """Starts this program again with memory in huge pages, where Linux offers them to programs that ask and nobody has decided.
 
     A step works through hundreds of megabytes that are mapped anew in every call. In pages of 4 KiB that costs a fifth of its time
-    (benchmarks/PERFORMANCE.md). glibc reads the switch only when a process starts, so it comes before any other work.
+    (benchmarks/PERFORMANCE.md). glibc reads the switch only when a process starts, so this comes before any other work.
     """
     if "GLIBC_TUNABLES" in os.environ or not sys.executable or not _huge_pages_wait_to_be_asked_for():
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    with contextlib.suppress(OSError):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | HUGE_PAGES)
+    with signals.held(), contextlib.suppress(OSError):
+        if not signals.requested():  # which would be forgotten
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | HUGE_PAGES)
 
 
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # from glibc 2.35 on, which older ones ignore
@@ -57,27 +102,6 @@ def _huge_pages_wait_to_be_asked_for():
         return "[madvise]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
     except OSError:
         return False
-
-
-def check_jax() -> None:
-    """Imports JAX and asks for its devices.
-
-    Raises:
-      Unusable: that fails, for example because a variable of the environment asks for what is not there.
-    """
-    try:
-        import jax
-
-        jax.devices()
-    except Exception as error:
-        names = [name for name in sorted(os.environ) if name.startswith(("JAX_", "XLA_"))]
-        hint = f"; is it for {', '.join(f'{name}={os.environ[name]}' for name in names)}?" if names else ""
-        raise Unusable(f"JAX does not work here: {error}{hint}") from error
-
-
-def use_no_window() -> None:
-    """Has matplotlib draw into files, whatever MPLBACKEND asks for."""
-    os.environ["MPLBACKEND"] = "agg"
 
 
 def use_cache(choice: str) -> str | None:

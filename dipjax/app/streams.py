@@ -1,97 +1,97 @@
-"""What is said on the screen, and streams that cannot fail: a terminal, a pipe or a full disk must never cost a picture."""
+"""What the program says, on stdout and stderr, which may break at any time: no word is worth a restoration.
+
+A pipe loses its reader, a terminal closes, a log fills the disk, a descriptor was never open, an encoding lacks a letter: the
+`Guarded` streams go on as if nothing were the matter. Every line goes through `say`, `note` or `complain`, which escape what a file's
+name might do to a terminal.
+"""
 
 import contextlib
-import io
 import os
 import sys
-from typing import Any
 
 
-class Guarded(io.TextIOBase):
-    """A text stream that gives up in silence where the one behind it breaks, and writes what its encoding lacks in escapes."""
+class Guarded:
+    """A text stream whose `write` and `flush` never raise; once it has failed it is silent."""
 
-    def __init__(self, stream: Any):
-        """Guards `stream`, which may be None."""
-        self._stream = stream  # None once it is broken
+    def __init__(self, stream):
+        """Guards a stream, or None where there is none."""
+        self._stream, self.failure = stream, None
 
     def write(self, text: str) -> int:
-        """Writes what can be written."""
-        if self._stream is not None:
-            try:
-                try:
-                    self._stream.write(text)
-                except UnicodeEncodeError:
-                    encoding = self.encoding or "ascii"
-                    self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            except (OSError, ValueError):  # ValueError: it is closed
-                self._stream = None
+        """Writes what can be written, and returns the length of the text."""
+        self._try("write", text)
         return len(text)
 
     def flush(self) -> None:
-        """Writes what waits."""
-        if self._stream is not None:
-            try:
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._stream = None
+        """Passes on what is buffered, if that can be."""
+        self._try("flush")
 
     def isatty(self) -> bool:
-        """Says whether it is a terminal that still listens."""
-        with contextlib.suppress(OSError, ValueError):
-            return self._stream is not None and self._stream.isatty()
-        return False
+        """Returns whether this is a terminal, as far as is known still there."""
+        return bool(self._try("isatty"))
 
-    def fileno(self) -> int:
-        """Returns its descriptor."""
-        if self._stream is None:
-            raise io.UnsupportedOperation("fileno")
-        return self._stream.fileno()
+    def __getattr__(self, name):
+        """Gives all else as the stream itself has it: encoding, fileno, buffer."""
+        return getattr(self._stream, name)
 
-    def writable(self) -> bool:
-        """Returns True."""
-        return True
-
-    @property
-    def encoding(self) -> str | None:
-        """That of the stream behind it."""
-        return getattr(self._stream, "encoding", None) or "utf-8"
-
-    @property
-    def errors(self) -> str:
-        """What becomes of letters that the encoding lacks."""
-        return "backslashreplace"
+    def _try(self, method, *arguments):
+        if self._stream is None or self.failure:
+            return None
+        try:
+            return getattr(self._stream, method)(*arguments)
+        except BlockingIOError:  # another program has set the descriptor not to wait: this text is lost, the next may fit
+            return None
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self.failure = error
+            _send_nowhere(self._stream)
+            return None
 
 
-def open_closed() -> None:
-    """Opens those of the three standard descriptors that are closed: else the next file would take their place, and be written into."""
-    for descriptor in (0, 1, 2):
+def install() -> None:
+    """Guards stdout and stderr, and sees to it that no file which is opened later takes the place of one that is closed."""
+    for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free, which is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free, this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, Guarded(stream))
 
 
-def guard() -> None:
-    """Puts a `Guarded` in front of standard output and standard error."""
-    sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
+def say(text: str = "") -> None:
+    """Writes a line of the result to stdout."""
+    _write(sys.stdout, text)
 
 
-def say(sentence: str) -> None:
-    """Says a result on standard output."""
-    _print(sentence, sys.stdout)
+def tell(text: str) -> None:
+    """Writes a line about the progress to stderr."""
+    _write(sys.stderr, text)
 
 
 def note(sentence: str) -> None:
-    """Says on standard error what one should know."""
-    _print(f"dipjax: note: {sentence}", sys.stderr)
+    """Writes to stderr what the user should know."""
+    tell(f"dipjax: note: {sentence}")
 
 
 def complain(sentence: str) -> None:
-    """Says on standard error what went wrong."""
-    _print(f"dipjax: error: {sentence}", sys.stderr)
+    """Writes to stderr what is wrong."""
+    tell(f"dipjax: error: {sentence}")
 
 
-def _print(sentence, stream):
-    from dipjax.files import printable
+def _write(stream, text):
+    if not text.isprintable():
+        from dipjax.files import printable  # late: NumPy and Pillow come with it
 
-    print(printable(sentence), file=stream, flush=True)
+        text = printable(text)
+    print(f"{text}\n", end="", file=stream, flush=True)  # in one piece: other threads write too
+
+
+def _send_nowhere(stream):
+    """Points a broken descriptor at the null device, or what is still buffered would raise once more when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, stream.fileno())
+        os.close(null)

@@ -11,8 +11,8 @@ import pytest
 
 from dipjax.app import cli, demo, doctor, startup
 
-ROOT = Path(__file__).parents[1]
-COUNT = "import sys; from dipjax import startup; startup.use_cores(int(sys.argv[1])); import jax; print(jax.local_device_count())"
+ROOT = Path(__file__).parents[2]
+COUNT = "import sys; from dipjax.app import startup; startup.use_cores(int(sys.argv[1])); import jax; print(jax.local_device_count())"
 
 
 @pytest.fixture
@@ -150,3 +150,62 @@ def test_a_program_goes_on_where_it_cannot_start_again(started_again, monkeypatc
     monkeypatch.setattr(startup.os, "execve", refuse)
     startup.use_huge_pages()
     assert not started_again
+
+
+START = """
+import os, sys
+from dipjax.app import startup
+{before}
+try:
+    startup.start_jax(2)
+except startup.JaxError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JAX_NUM_CPU_DEVICES", "abc"), ("JAX_PLATFORMS", "foo"), ("JAX_ENABLE_X64", "maybe"), ("JAX_DEFAULT_MATMUL_PRECISION", "high er")],
+)
+def test_a_variable_that_keeps_jax_from_starting_is_named(name, value):
+    sentence = " ".join(python(START.format(before=""), **{name: value}))
+    assert sentence.startswith("JAX cannot be started: ")
+    assert sentence.endswith(f"; is {name}={value} in the environment right?")
+
+
+def test_a_part_of_jax_that_is_missing_is_named():
+    before = "sys.modules['jaxlib'] = None; del os.environ['JAX_PLATFORMS']"
+    assert "jaxlib" in " ".join(python(START.format(before=before)))
+
+
+def test_a_command_says_in_one_sentence_that_jax_cannot_start():
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment = clean | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "abc"}
+    for command in (["denoise", "photo.png"], ["demo"], ["generators"]):
+        done = subprocess.run([sys.executable, "-m", "dipjax", *command], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("dipjax: error: JAX cannot be started")
+
+
+def test_an_unknown_backend_does_not_keep_matplotlib_from_drawing_into_files():
+    code = "from dipjax.app import startup; startup.use_no_screen(); import matplotlib.figure; print('imported')"
+    assert python(code, MPLBACKEND="nonsense") == ["imported"]
+
+
+def test_doctor_goes_on_in_a_folder_that_is_gone_and_with_a_jax_that_does_not_start(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    def fail():
+        raise RuntimeError("no\ndevice")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", "\x1b[2J")
+    assert doctor.run() == 1
+    out = capsys.readouterr().out
+    assert "folder    cannot be used" in out
+    assert "WARNING   JAX cannot be started: no device; is JAX_PLATFORMS=\\x1b[2J" in out
+    assert "\x1b" not in out

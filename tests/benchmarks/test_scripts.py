@@ -1,6 +1,6 @@
 """The scripts of benchmarks/ run from their options to their table, on tiny pictures and networks. What they measure is not looked at."""
 
-import argparse
+import importlib.util
 import json
 import sys
 
@@ -8,181 +8,144 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import (
-    curves,
-    ensemble,
-    generators,
-    loop,
-    memory,
-    on_gpu,
-    paper,
-    pareto,
-    recipe_trials,
-    speed,
-    starts,
-    time_to_quality,
-    turns,
-)
-from dipjax.recipes import fast as recipes
-from tests.conftest import Mixer, mixer_recipe, skip_recipe
+from benchmarks import common, on_gpu, paper, quality, settings, speed
+from dipjax.recipes import Setting, fast
+from dipjax.recipes.choose import WORDS
+from tests.conftest import mixer_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-PICTURES = {"cset9/image_House256rgb.png": 256, "cset9/image_F16_512rgb.png": 400, "set5/butterfly_GT.bmp": 256}
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is the rival here")
 
 
-def mixer(channels=3, *, num_steps=3, **_):
-    return mixer_recipe(channels, num_steps)
+def mixer(channels=3):
+    return Setting(mixer_recipe(channels), 3)
 
 
 @pytest.fixture(autouse=True)
-def tiny_recipes(monkeypatch):
-    for task in recipes.FAST:
-        monkeypatch.setitem(recipes.FAST, task, mixer)
-    for picture, (task, _) in curves.SETTINGS.items():
-        monkeypatch.setitem(curves.SETTINGS, picture, (task, mixer))
+def tiny_settings(monkeypatch):
+    for word in WORDS.values():
+        for task in word:
+            monkeypatch.setitem(word, task, mixer)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Writes pictures where the scripts look for them, and returns the folder."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    named = {name: 48 for names in pareto.PICTURES.values() for name in names} | PICTURES
-    for name, side in named.items():
+    for name in {common.HOUSE, common.BUTTERFLY, *(name for names in settings.PICTURES.values() for name in names)}:
         (folder / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)).save(folder / name)
+        Image.fromarray(random.integers(0, 256, (68, 64, 3), np.uint8)).save(folder / name)
     return folder
 
 
-def run(monkeypatch, module, *words):
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
-    module.main()
+def here(jobs, num_rounds):
+    """Does in this process what `speed.run` does in processes of their own."""
+    measures = {name: speed.WORKERS[job["table"]](json.loads(json.dumps(job))) for name, (job, _) in jobs.items()}
+    return {name: [json.loads(json.dumps(measure())) for _ in range(num_rounds)] for name, measure in measures.items()}
 
 
-def test_pareto(monkeypatch, data, tmp_path):
-    monkeypatch.setattr(pareto, "_TIMED_STEPS", 1)
-    files = {name: tmp_path / f"pareto.{name}" for name in ("json", "md", "png")}
-    words = ["--data", data, "--size", 24, "--settings", "fast", "rate 0.02", "--rounds", 1]
+def run(module, monkeypatch, *words):
+    monkeypatch.setattr(speed, "run", here)
+    module.main(list(map(str, words)))
+
+
+def test_settings(monkeypatch, data, tmp_path):
+    monkeypatch.setattr(settings, "_TIMED_STEPS", 1)
+    monkeypatch.setattr(settings, "TRIALS", {name: settings.TRIALS[name] for name in ("fast", "rate 0.02", "cosine")})
+    files = {name: tmp_path / f"settings.{name}" for name in ("json", "md", "png")}
+    words = ["--data", data, "--size", 24, "--rounds", 1, "--seeds", 2]
     words += ["--json", files["json"], "--markdown", files["md"], "--figure", files["png"]]
-    run(monkeypatch, pareto, *words, "--steps", 40)
-    rows = [line for line in files["md"].read_text().splitlines() if line.startswith(("| fast", "| rate"))]
-    assert len(rows) == 2 * len(pareto.PICTURES) and all("(40)" in row for row in rows)
+    run(settings, monkeypatch, *words, "--steps", 40)
+    assert files["md"].read_text().count(" (40) |") == 3 * len(settings.PICTURES)
     assert files["png"].stat().st_size
     before = files["json"].read_text()
-    with pytest.raises(SystemExit, match="took 40 steps, this command asks for 41"):
-        run(monkeypatch, pareto, *words, "--steps", 41)
+    with pytest.raises(SystemExit, match="steps 40 instead of 41; name another file"):
+        run(settings, monkeypatch, *words, "--steps", 41)
     assert files["json"].read_text() == before
 
 
-def test_starts(monkeypatch, data, tmp_path):
-    monkeypatch.setattr(starts, "CHUNK", 2)
-    monkeypatch.setattr(starts, "HALF_STEPS", 4)
-    table = tmp_path / "starts.md"
-    run(monkeypatch, starts, "--data", data, "--size", 16, "--steps", 6, "--json", tmp_path / "starts.json", "--markdown", table)
-    assert table.read_text().count("| four seeds |") == len(starts.TASKS)
+def test_every_trial_is_a_setting_of_its_own():
+    made = {name: change(fast.denoising(3)) for name, change in settings.TRIALS.items()}
+    assert len({setting.recipe for setting in made.values()}) == len(made) - 2  # "fast" has nearest doubling and no grain
 
 
-@pytest.mark.parametrize("picture", curves.SETTINGS)
-def test_curves(monkeypatch, data, tmp_path, picture):
-    files = ["--json", tmp_path / "c.json", "--markdown", tmp_path / "c.md", "--figure", tmp_path / "c.png"]
-    words = [picture, "--data", data, "--crop", 32, "--steps", 100, "--frameworks", "dipjax", *files]
-    run(monkeypatch, curves, *words, "--seeds", 1)
-    first = json.loads((tmp_path / "c.json").read_text())["dipjax 0"]
-    run(monkeypatch, curves, *words, "--seeds", 2)
-    report = json.loads((tmp_path / "c.json").read_text())
-    assert report["dipjax 0"] == first != report["dipjax 1"]
-    assert len(first["output"]) == len(first["average"]) == 100
-    assert f"| dipjax 1 | {curves.smoothed(report['dipjax 1']['output'])[-1]:.2f} |" in (tmp_path / "c.md").read_text()
+def test_quality(monkeypatch, data, tmp_path):
+    words = ["--data", data, "--crop", 16, "--steps", 2, "--budget", 0.001, "--json", tmp_path / "q.json", "--markdown", tmp_path / "q.md"]
+    names = ["input", "non-local means (scikit-image)", "bicubic (Pillow)", "default, 4 seeds", "fast, 1 seed, in the budget"]
+    run(quality, monkeypatch, *words, "--only", *names, "--pictures", tmp_path / "pictures")
+    table = (tmp_path / "q.md").read_text()
+    assert table.count("| denoise |") == 4 and table.count("| superres |") == 3
+    assert len(list((tmp_path / "pictures").iterdir())) == 7
+    assert str(tmp_path) not in table
 
 
-@pytest.mark.parametrize("picture", curves.SETTINGS)
-def test_curves_pytorch(data, picture):
-    pytest.importorskip("torch", reason="PyTorch is the rival here")
-    task = curves.make_problem(data, picture, 64)
-    found = curves.run_pytorch(picture, task, 2, 0)
-    assert np.isfinite(found["output"]).all() and len(found["average"]) == 2
+def test_speed_step(monkeypatch, tmp_path):
+    with_torch = [] if importlib.util.find_spec("torch") else ["--no-torch"]
+    monkeypatch.setitem(speed.MIRROR, "fast", (8, 2, "nearest"))
+    monkeypatch.setattr(speed, "multiplier", lambda job: lambda: 1.0)
+    words = ["step", "--sizes", 64, "--recipe", "fast", "--against", tmp_path, "--rounds", 2, *with_torch]
+    run(speed, monkeypatch, *words, "--json", tmp_path / "s.json", "--markdown", tmp_path / "s.md")
+    assert "| 64 x 64 | " in (tmp_path / "s.md").read_text()
+    rounds = json.loads((tmp_path / "s.json").read_text())["rows"]["64"]
+    assert {"dipjax", "before"} <= rounds.keys() and all(one["ms"] > 0 for found in rounds.values() for one in found)
 
 
-@pytest.mark.parametrize("picture", curves.SETTINGS)
-@pytest.mark.parametrize("contestant", time_to_quality.CONTESTANTS)
-def test_time_to_quality(data, picture, contestant):
-    arguments = argparse.Namespace(picture=picture, data=data, crop=64, worker=contestant, decoder_steps=2)
-    if contestant.startswith("PyTorch"):
-        pytest.importorskip("torch", reason="PyTorch is the rival here")
-        points, (steps, _) = time_to_quality.torch_curve(arguments), time_to_quality.torch_steps(arguments)
-    else:
-        points, (steps, _) = time_to_quality.dipjax_curve(arguments), time_to_quality.dipjax_steps(arguments)
-    assert points and np.isfinite(points).all()
-    steps(1)
+def test_speed_seeds(monkeypatch, tmp_path):
+    words = ["seeds", "--size", 8, "--runs", 1, 2, "--devices", 1, "--layouts", "map", "vmap", "--rounds", 1, "--no-torch"]
+    run(speed, monkeypatch, *words, "--markdown", tmp_path / "s.md")
+    lines = (tmp_path / "s.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:9]] == [
+        *("| map, 1 run", "| map, 2 seeds", "| map, 2 pictures", "| vmap, 1 run", "| vmap, 2 seeds", "| vmap, 2 pictures"),
+        "| alone, 1 step",
+    ]
 
 
-def test_time_to_quality_table():
-    rising = [[step, 20 + step] for step in range(1, 11)]
-    low = [[step, 20.0] for step in range(1, 11)]
-    found = dict.fromkeys(time_to_quality.CONTESTANTS, [rising]) | {"PyTorch, ConvDecoder of deepinv": [low]}
-    rounds = {name: [{"seconds": 2.0, "compile_seconds": 5.0}] for name in time_to_quality.CONTESTANTS}
-    table = time_to_quality.markdown({"curves": found, "rounds": rounds, "picture": "a picture", "command": "it", "made": "here"})
-    assert "| 28.00 | 16 s (+ 5 s) | " in table
-    assert "| 28.00 |" in table and table.splitlines()[2].endswith("| not reached |")
+def test_speed_memory_and_start(monkeypatch, tmp_path):
+    run(speed, monkeypatch, "memory", "--sizes", 16, "--recipes", "fast", "--no-torch", "--markdown", tmp_path / "m.md")
+    assert "| fast | 16 x 16 | dipjax | " in (tmp_path / "m.md").read_text()
+    run(speed, monkeypatch, "start", "--size", 16, "--rounds", 1, "--markdown", tmp_path / "s.md")
+    assert "| the same size before | " in (tmp_path / "s.md").read_text()
 
 
-def test_first_needs_three_in_a_row():
-    assert time_to_quality.first([(1, 9), (2, 1), (3, 9), (4, 9), (5, 9)], 5) == 3
-    assert time_to_quality.first([(1, 9), (2, 1)], 5) is None
+@pytest.mark.parametrize("picture", speed.PICTURES)
+def test_speed_quality(monkeypatch, data, tmp_path, picture):
+    words = ["quality", picture, "--data", data, "--crop", 32, "--steps", 100, "--seeds", 1, "--rounds", 1]
+    words += ["--contestants", *(name for name in speed.QUALITY if name.startswith("dipjax"))]
+    run(speed, monkeypatch, *words, "--json", tmp_path / "q.json", "--markdown", tmp_path / "q.md", "--figure", tmp_path / "q.png")
+    before = json.loads((tmp_path / "q.json").read_text())["rows"]
+    words[words.index("--seeds") + 1] = 2
+    run(speed, monkeypatch, *words, "--json", tmp_path / "q.json", "--markdown", tmp_path / "q.md")
+    rows = json.loads((tmp_path / "q.json").read_text())["rows"]
+    assert rows.items() >= before.items() and len(rows) == 4
+    assert rows["dipjax, official, seed 0"] != rows["dipjax, official, seed 1"]
+    assert len(rows["dipjax, official, seed 0"]["output"]) == 100
+    assert "| dipjax, official, seed 1 | " in (tmp_path / "q.md").read_text() and (tmp_path / "q.png").stat().st_size
 
 
-def test_ensemble_counts_collectives(monkeypatch, capsys):
-    monkeypatch.setattr(recipes, "for_generator", lambda generator, num_steps: mixer(3, num_steps=num_steps))
-    layouts = list(ensemble.LAYOUTS)
-    arguments = argparse.Namespace(width=2, runs=[1, 2], size=8, doubling="nearest", layouts=layouts, check=True)
-    ensemble.dipjax_worker(arguments)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 * len(layouts) and all(line.endswith(" 0 collectives") for line in lines)
+@needs_torch
+@pytest.mark.parametrize("picture", speed.PICTURES)
+@pytest.mark.parametrize("recipe", ["paper", "decoder"])
+def test_speed_quality_in_pytorch(monkeypatch, data, picture, recipe):
+    monkeypatch.setitem(speed.MIRROR, "paper", (32, 2, "bilinear"))
+    job = {"contestant": "PyTorch, official", "picture": picture, "data": str(data), "crop": 64, "recipe": recipe, "steps": 2, "seed": 0}
+    found = speed.quality_worker(job | {"curve": True})()
+    assert found["steps"] == [1, 2] and np.isfinite([found["output"], found["average"]]).all()
 
 
-@pytest.mark.parametrize("method", memory.METHODS)
-def test_memory(monkeypatch, method):
-    if method == "PyTorch":
-        pytest.importorskip("torch", reason="PyTorch is the rival here")
-    monkeypatch.setattr(recipes, "fast_denoising", skip_recipe)
-    row = memory.measure(method, 64, "fast", 1)
-    # Not how much: the script gives every measurement a process of its own, and this one has been larger before.
-    assert isinstance(row["peak"], int) and row["device"]
+def test_seconds_until_a_goal():
+    rising = {"steps": list(range(1, 11)), "output": [20.0] * 10, "average": [20.0 + step for step in range(1, 11)]}
+    low = rising | {"average": [20.0] * 10}
+    rounds = {"one": [{"ms": 2000.0, "compile": 5.0}], "other": [{"ms": 1.0, "compile": 0.0}]}
+    table = speed.goal_table({"one": [rising], "other": [low]}, rounds)
+    assert table[2] == "| 28.00 | 16 s (+ 5 s) | not reached |"
+    assert speed.first({"steps": [1, 2, 3, 4, 5], "average": [9, 1, 9, 9, 9]}, 5) == 3
+    assert speed.first({"steps": [1, 2], "average": [9, 1]}, 5) is None
 
 
-def test_speed():
-    arguments = argparse.Namespace(size=32, width=2, precision=None, worker="dipjax")
-    steps, _, _, about = speed.dipjax_worker(arguments)
-    steps(1)
-    assert about["compile_seconds"] > 0
-
-
-def test_speed_pytorch():
-    pytest.importorskip("torch", reason="PyTorch is the rival here")
-    steps, _, _, about = speed.torch_worker(argparse.Namespace(size=64, width=2, precision=None, worker="channels_last"))
-    steps(1)
-    assert about["gflop"] > 0
-
-
-def test_loop(monkeypatch, tmp_path):
-    monkeypatch.setattr(loop, "Skip", lambda **_: Mixer(3))
-    run(monkeypatch, loop, "--size", 16, "--seeds", 2, "--steps", 1, "--rounds", 1, "--markdown", tmp_path / "loop.md")
-    assert "2 seeds / 2 single runs" in (tmp_path / "loop.md").read_text()
-
-
-@pytest.mark.parametrize("task", ["denoise", "superres", "inpaint", "deblur"])
-def test_recipe_trials(monkeypatch, data, tmp_path, task):
-    monkeypatch.setattr(recipe_trials, "make_recipe", lambda trial: mixer(3, num_steps=trial["steps"]))
-    (tmp_path / "trials.json").write_text('[{"steps": 2}]')
-    files = ["--json", tmp_path / "out.json", "--markdown", tmp_path / "out.md"]
-    run(monkeypatch, recipe_trials, "--data", data, "--task", task, "--seeds", 2, "--trials", tmp_path / "trials.json", *files)
-    assert "| steps 2 |" in (tmp_path / "out.md").read_text()
-
-
-def test_generators(monkeypatch, data, tmp_path):
-    words = ["--data", data, "--budget", 0.001, "--only", "fast recipe", "--json", tmp_path / "g.json", "--markdown", tmp_path / "g.md"]
-    run(monkeypatch, generators, *words, "--pictures", tmp_path / "pictures")
-    assert "| fast recipe |" in (tmp_path / "g.md").read_text()
-    assert len(list((tmp_path / "pictures").iterdir())) == 2
+def test_contestants_in_processes_of_their_own_take_turns():
+    code = "from benchmarks import common; n = iter(range(9)); common.serve(lambda: next(n))"
+    rounds = common.alternate({name: (["-c", code], {}) for name in "ab"}, 2)
+    assert rounds == {"a": [0, 1], "b": [0, 1]}
 
 
 class Reached(Exception):
@@ -194,12 +157,8 @@ def test_on_gpu_asks_for_options_that_exist(monkeypatch, tmp_path, data, name):
     def reached(*arguments):
         raise Reached
 
-    monkeypatch.setattr(turns, "alternate", reached)
-    monkeypatch.setattr(speed, "contestants", lambda arguments: speed.CONTESTANTS)
-    monkeypatch.setattr(memory, "measure_alone", reached)
-    words = on_gpu.jobs(tmp_path, data)[name]
-    module = sys.modules[words[1]]
+    monkeypatch.setattr(speed, "run", reached)
     monkeypatch.setattr(paper, "run", reached)
-    monkeypatch.setattr(sys, "argv", words[1:])
+    _, module, *words = on_gpu.jobs(tmp_path, data)[name]
     with pytest.raises(Reached):
-        module.main()
+        sys.modules[module].main(words)
