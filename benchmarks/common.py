@@ -5,6 +5,7 @@ committed, the tables of `--markdown` are. Nothing of dipjax is imported before 
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -206,22 +207,20 @@ def alternate(commands: dict[str, tuple[list[str], dict[str, str]]], num_rounds:
     """
     from dipjax.app import startup
 
-    processes = {}
-    for name, (arguments, environment) in commands.items():
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        process = subprocess.Popen([sys.executable, *arguments], env=os.environ | startup.HUGE_PAGES | environment, **pipes)
-        processes[name] = process
-        if process.stdout.readline() != "ready\n":  # one after the other: compilations would only slow each other down
-            raise SystemExit(f"{name}: its process failed")
-    rounds = {name: [] for name in processes}
-    for _ in range(num_rounds):
-        for name, process in processes.items():
-            process.stdin.write("\n")
-            process.stdin.flush()
-            rounds[name].append(json.loads(process.stdout.readline()))
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
+    with contextlib.ExitStack() as ending:  # closes their input, which ends them
+        processes = {}
+        for name, (arguments, environment) in commands.items():
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            process = subprocess.Popen([sys.executable, *arguments], env=os.environ | startup.HUGE_PAGES | environment, **pipes)
+            processes[name] = ending.enter_context(process)
+            if process.stdout.readline() != "ready\n":  # one after the other: compilations would only slow each other down
+                raise SystemExit(f"{name}: its process failed")
+        rounds = {name: [] for name in processes}
+        for _ in range(num_rounds):
+            for name, process in processes.items():
+                process.stdin.write("\n")
+                process.stdin.flush()
+                rounds[name].append(json.loads(process.stdout.readline()))
     return rounds
 
 

@@ -22,6 +22,7 @@ import dipjax
 from benchmarks import common
 from dipjax.core import loop
 
+SIGMA = 25  # which the classical methods are told
 TASKS = {"denoise": common.HOUSE, "superres": common.BUTTERFLY}
 
 
@@ -55,8 +56,8 @@ def classical(function, *tasks):
 
 
 def nonlocal_means(pixels):
-    sigma = float(np.mean(restoration.estimate_sigma(pixels, channel_axis=-1)))
-    return restoration.denoise_nl_means(pixels, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1)
+    how = {"patch_size": 5, "patch_distance": 6, "h": 0.6 * SIGMA / 255, "sigma": SIGMA / 255, "fast_mode": True, "channel_axis": -1}
+    return restoration.denoise_nl_means(pixels, **how)
 
 
 def bicubic(pixels):
@@ -104,7 +105,7 @@ def size_and_cost(outcome):
 
 def measure(name, task, options):
     """Returns the row of a method and a task; empty where the method is not for it."""
-    problem = common.make_problem(task, common.load(options.data / TASKS[task], crop=options.crop), np.random.default_rng(0))
+    problem = common.make_problem(task, common.load(options.data / TASKS[task], crop=options.crop), np.random.default_rng(0), sigma=SIGMA)
     found = METHODS[name](task, np.asarray(problem.measurement), options)
     if found is None:
         return {}

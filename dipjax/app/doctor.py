@@ -7,27 +7,25 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from dipjax.app.streams import say
+from dipjax.app import startup, streams
 
 _SAFE_PILLOW = (12, 3)  # earlier ones have known holes in their decoders
 _PLUGINS = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt", "libtpu", "jax-metal")
 
 
 def run() -> int:
-    """Prints the findings; returns 0, or 1 if JAX cannot compute."""
+    """Says the findings; returns 0, or 1 if JAX cannot compute. What cannot be found out is said as well, and is no failure."""
     versions = {name: _version(name) for name in ("dipjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", *_PLUGINS)}
-    say(f"python    {platform.python_version()} on {platform.platform()}")
+    streams.say(f"python    {platform.python_version()} on {platform.platform()}")
     for name, version in versions.items():
         if version or name not in _PLUGINS:
-            say(f"{name:9} {version or 'not installed'}")
-    folder, free = Path.cwd(), shutil.disk_usage(Path.cwd()).free
-    say(f"folder    {folder}, {'writable' if os.access(folder, os.W_OK) else 'NOT writable'}, {free / 2**30:.1f} GiB free")
-    for name in sorted(os.environ):
-        if name.startswith(("JAX_", "XLA_")):
-            say(f"variable  {name}={os.environ[name]}")
+            streams.say(f"{name:9} {version or 'not installed'}")
+    streams.say(f"folder    {_folder()}")
+    for name, value in startup.variables().items():
+        streams.say(f"variable  {name}={value}")
     error = _compute()
-    for warning in [*_warnings(versions), *([f"the test computation failed: {error}"] if error else [])]:
-        say(f"WARNING   {warning}")
+    for warning in [*_warnings(versions), *([error] if error else [])]:
+        streams.say(f"WARNING   {warning}")
     return 1 if error else 0
 
 
@@ -36,6 +34,15 @@ def _version(name):
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _folder():
+    try:
+        folder = Path.cwd()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:  # somebody has removed it
+        return f"cannot be used: {error.strerror}"
+    return f"{folder}, {'writable' if os.access(folder, os.W_OK) else 'NOT writable'}, {free / 2**30:.1f} GiB free"
 
 
 def _warnings(versions):
@@ -56,42 +63,44 @@ def _advice(num_devices, num_cores):
     return f"; the commands use one device per core, in Python set JAX_NUM_CPU_DEVICES={num_cores} before JAX starts"
 
 
-def _cache(jax, startup):
+def _cache(jax):
     """Says where compiled programs are kept, without making a folder."""
     if theirs := jax.config.jax_compilation_cache_dir:
         return f"{theirs}, used (JAX_COMPILATION_CACHE_DIR)"
     try:
         folder = startup.cache_folder()
-    except RuntimeError as error:
+        kept = len(list(folder.glob("*-cache"))) if folder.is_dir() else 0
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         return f"none: {error}"
     used = "used only with --compilation-cache on" if jax.default_backend() == "cpu" else "used by the commands"
-    kept = len(list(folder.glob("*-cache"))) if folder.is_dir() else 0
     return f"{folder}, {used}, {kept} programs kept"
 
 
 def _compute():
-    """Computes a gradient and compares it with NumPy's; returns what went wrong, or None."""
+    """Starts JAX, computes a gradient and compares it with NumPy's; returns what went wrong, or None."""
     try:
+        startup.start_jax(1)
         import jax
         import numpy as np
 
-        from dipjax.app import startup
         from dipjax.core import layouts
         from dipjax.recipes import choose
 
         for device in jax.devices():
-            say(f"device    {device.id}: {device.device_kind} ({device.platform})")
+            streams.say(f"device    {device.id}: {device.device_kind} ({device.platform})")
         if jax.default_backend() == "cpu":
-            say(f"cores     {startup.num_cores()}{_advice(jax.local_device_count(), startup.num_cores())}")
-        say(f"cache     {_cache(jax, startup)}")
-        say(f"defaults  recipe {choose('denoise').__module__.rpartition('.')[2]}, {layouts.default()}")
+            streams.say(f"cores     {startup.num_cores()}{_advice(jax.local_device_count(), startup.num_cores())}")
+        streams.say(f"cache     {_cache(jax)}")
+        streams.say(f"defaults  recipe {choose('denoise').__module__.rpartition('.')[2]}, {layouts.default()}")
         matrix = np.random.default_rng(0).random((64, 64), np.float32)
         start = time.perf_counter()
         with jax.default_matmul_precision("highest"):
             gradient = jax.jit(jax.grad(lambda x: ((matrix @ x) ** 2).sum()))(matrix)
         if not np.allclose(gradient, 2 * matrix.T @ (matrix @ matrix), rtol=1e-3):
             return "a gradient has the wrong value"
-        say(f"test      a gradient is right, compiled and computed in {time.perf_counter() - start:.2f} s")
+        streams.say(f"test      a gradient is right, compiled and computed in {time.perf_counter() - start:.2f} s")
+    except startup.JaxError as error:
+        return str(error)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return f"the test computation failed: {type(error).__name__}: {' '.join(str(error).split())}"
     return None
