@@ -56,9 +56,6 @@ def run(options: argparse.Namespace) -> int:
     """Does what a command line asks for and returns the exit code; an error becomes a sentence."""
     try:
         return options.run(options)
-    except KeyboardInterrupt as interruption:
-        complain("interrupted; nothing is written, because not one step was finished")
-        return interruption.args[0] if interruption.args else 130
     except Exception as error:
         if options.debug:
             traceback.print_exc()

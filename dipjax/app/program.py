@@ -56,7 +56,7 @@ def run(work: Callable[[], int]) -> int:
             _leave(signals.exit_code(), _NOTHING)
     (ending,) = endings
     if isinstance(ending, KeyboardInterrupt):
-        _leave(signals.exit_code(), _NOTHING)
+        _leave(signals.exit_code() or 130, _NOTHING)
     if isinstance(ending, BaseException):
         raise ending
     code = ending or signals.exit_code()

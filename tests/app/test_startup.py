@@ -59,9 +59,9 @@ def test_the_demo_has_the_seeds_that_the_command_line_expects():
 def test_a_command_asks_for_the_devices_before_jax_is_imported(command):
     code = f"""
 import os, sys
-from dipjax.app import cli, startup
+from dipjax.app import main, startup
 startup.num_cores = lambda: 8
-cli.main({command.split()})
+main({command.split()})
 print(os.environ["JAX_NUM_CPU_DEVICES"])
 """
     assert python(code)[-1] == "2"
