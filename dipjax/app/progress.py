@@ -69,7 +69,11 @@ def follow(
         board.closed.set()
         display.join(_LAST_LOOK)
     if board.error and ending == "done":
-        raise board.error
+        if not _has_steps(board.latest):
+            raise board.error
+        # What was reached before is not lost: out of memory in a later tile, say.
+        streams.complain(f"the work ended early, and what there is will be written: {type(board.error).__name__}: {board.error}")
+        ending, exit_code = "failed", 1
     return Followed(board.latest if _has_steps(board.latest) else None, ending, exit_code)
 
 

@@ -10,7 +10,6 @@ import numbers
 import os
 
 import numpy as np
-from scipy import ndimage
 
 from dipjax.files.decode import load
 from dipjax.files.opening import MAX_PIXELS, named
@@ -52,7 +51,9 @@ def load_mask(
     level = 1 - level if known else level
     mask, shades = _marked(level, picture.file_format in _LOSSY)
     if grow:
-        mask = ndimage.distance_transform_edt(~mask) <= grow
+        from scipy.ndimage import distance_transform_edt  # takes longer than all other imports here
+
+        mask = distance_transform_edt(~mask) <= grow
         if mask.all():
             raise ImageError(f"the mask {str(path)!r} marks every pixel once it is widened by {grow:g}; choose a smaller grow")
     notes = [note, shades, *(note for note in picture.notes if "converted" not in note)]

@@ -36,7 +36,7 @@ class Followed:
     """How the work ended."""
 
     result: Result | None  # the last one, None if not one step was finished
-    ending: str  # "done", "budget", "callback" or "interrupted"
+    ending: str  # "done", "budget", "callback", "interrupted" or "failed"
     exit_code: int = 0
 
 
