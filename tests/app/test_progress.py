@@ -110,7 +110,9 @@ def test_what_the_work_raises_is_raised_here(error):
         raise error("here")
 
     with pytest.raises(error, match="here"):
-        progress.follow(results(0, 1, then=fail), 9)
+        progress.follow(results(0, then=fail), 9)
+    followed = progress.follow(results(0, 1, then=fail), 9)  # from the first step on there is a picture to save
+    assert (followed.result.num_steps, followed.ending, followed.exit_code) == (1, "failed", 1)
 
 
 def test_where_the_display_fails_the_work_goes_on(monkeypatch, capsys):
