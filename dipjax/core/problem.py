@@ -70,8 +70,8 @@ def spread(problem: Problem, axis: Any) -> list[bool]:
                 parts = structure.flatten_up_to(parts[0])
             except ValueError as error:
                 raise ValueError(f"problem_axis: found {given!r} for the {field}, which has another structure.") from error
-        if any(mark not in {None, 0} or isinstance(mark, bool) for mark in marks):
+        if not all(mark is None or (isinstance(mark, int) and not isinstance(mark, bool) and mark == 0) for mark in marks):
             raise ValueError(f"problem_axis: found {axis!r}, expected None, 0, or a Problem with these in its fields.")
         for part, mark in zip(parts, marks, strict=True):
-            flags += [mark == 0 and mark is not None] * len(jax.tree.leaves(part))
+            flags += [mark is not None] * len(jax.tree.leaves(part))
     return flags
