@@ -10,12 +10,14 @@ from dipjax.files.picture import ImageError
 
 # A progressive JPEG of three colours has 10 scans, of four 18. Every scan passes over all pixels, even one of a few bytes.
 _MOST_SCANS = 32
-_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # in coded data 0xff is followed by zero or a restart number
+_NEXT_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # in coded data 0xff is followed by zero or a restart number
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # these three are tables
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _ARITHMETIC = range(0xC9, 0xD0)
 _PADDING = bytes(range(1, 250, 7)) * 8
+
+_MOST_BYTES_OF_RUNS = 2**22  # of a BMP with run lengths, which Pillow unpacks byte by byte in Python
 
 _TRUNCATED = "it is truncated, damaged or cut short"
 
@@ -42,25 +44,26 @@ def check_jpeg(file: BinaryIO, max_pixels: int) -> tuple[bytes, bytes | None]:
         raise ImageError(f"{_TRUNCATED}: it has no picture")
     check_size(*size, max_pixels)
     check_length(length, *size)
-    data, num_scans, coding = head + file.read(), 0, 0xC0
+    data, coding = head + file.read(), 0xC0
+    check_scans(data)
     for kind, _, place in _markers(data):
-        num_scans += kind == _START_OF_SCAN
         coding = kind if kind in _FRAMES else coding
-        if num_scans > _MOST_SCANS:
-            raise ImageError(f"it has more than {_MOST_SCANS} scans; save it anew as JPEG")
         if kind == _END:
-            padded = None if coding in _ARITHMETIC else b"".join((data[:place], _PADDING, data[place:]))
+            padded = None if coding in _ARITHMETIC else b"".join((data[:place].rstrip(b"\xff"), _PADDING, data[place:]))
             return data, padded
     raise ImageError(f"{_TRUNCATED}: its end is missing")
+
+
+def check_scans(data: bytes) -> None:
+    """Raises ImageError if a JPEG, which may be a strip of a TIFF, has more scans than any camera or program makes."""
+    if sum(kind == _START_OF_SCAN for kind, _, _ in _markers(data)) > _MOST_SCANS:
+        raise ImageError(f"it has more than {_MOST_SCANS} scans; save it anew")
 
 
 def _markers(data: bytes) -> Iterator[tuple[int, tuple[int, int] | None, int]]:
     """Yields the kind of every marker up to the end of the picture, the (width, height) of frames, and where it stands."""
     place = 2
-    while place + 4 <= len(data) or data[place : place + 2] == b"\xff\xd9":
-        match = _NEXT_MARKER.search(data, place)
-        if not match:
-            return
+    while match := _NEXT_MARKER.search(data, place):
         place, kind = match.start(), match[1][0]
         if kind == _END:
             yield kind, None, place
@@ -99,8 +102,8 @@ def check_webp(file: BinaryIO, max_pixels: int) -> bytes:
 
 def check_bmp(file: BinaryIO, max_pixels: int) -> bytes:
     """Reads a BMP file whose size is as it should be."""
-    length, head = _whole(file), file.read(26)
-    if len(head) < 26:
+    length, head = _whole(file), file.read(34)
+    if len(head) < 34:
         raise ImageError(f"{_TRUNCATED}: its end is missing")
     old = int.from_bytes(head[14:18], "little") == 12  # of OS/2
     width, height = struct.unpack_from("<HH" if old else "<ii", head, 18)
@@ -108,4 +111,6 @@ def check_bmp(file: BinaryIO, max_pixels: int) -> bytes:
         raise ImageError(f"{_TRUNCATED}: it has {width} x {height} pixels")
     check_size(width, abs(height), max_pixels)  # a negative height says that the first row is the top
     check_length(length, width, abs(height))
+    if not old and head[30] in (1, 2) and length > _MOST_BYTES_OF_RUNS:
+        raise ImageError(f"it has {length:,} bytes of run lengths, expected at most {_MOST_BYTES_OF_RUNS:,}; save it anew as PNG")
     return head + file.read()

@@ -63,6 +63,7 @@ def check_png(file: BinaryIO, max_pixels: int) -> Checked:
             break
     else:
         raise ImageError(f"it has more than {_MOST_CHUNKS:,} chunks; save it anew")
+    chunks.sort(key=lambda part: (part[0] == b"IEND", part[0] == b"IDAT"))  # what says the orientation comes before the image data
     bits = depth * _CHANNELS.get(colour, 1)
     _check_image_data([data for kind, data in chunks if kind == b"IDAT"], _num_bytes(width, height, bits, interlaced))
     profile, notes = _profile(found.get(b"iCCP", b""))

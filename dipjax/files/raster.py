@@ -28,7 +28,8 @@ def decode_png(file: BinaryIO, max_pixels: int) -> Raw:
 
         raw = _split(png_decode(checked.data), "PNG")
         notes = (_TO_GRAY,) if checked.depth == 1 else ()
-        raw = dataclasses.replace(raw, orientation=image.getexif().get(ORIENTATION), notes=notes)
+        orientation = Image.Image.getexif(image).get(ORIENTATION)  # that of PNG would decode the picture first
+        raw = dataclasses.replace(raw, orientation=orientation, notes=notes)
     else:
         raw = _converted(image, "PNG")
     return dataclasses.replace(raw, icc_profile=checked.icc_profile, notes=(*raw.notes, *_frames(checked.num_frames), *checked.notes))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from dipjax.files.containers import check_scans
 from dipjax.files.ifd import MOST_PAGES, check_tags
 from dipjax.files.opening import check_size
 from dipjax.files.picture import DATA_TYPES, ROTATED, ImageError, Raw
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Numbers from the TIFF 6.0 tables.
 _BITS_PER_SAMPLE, _ICC_PROFILE, _NODATA = 258, 34675, 42113  # the last is of GDAL
 _COMPRESSIONS = (1, 5, 8, 32773, 32946, 50000)  # none, LZW, deflate, PackBits, deflate again, Zstandard
+_JPEG = (6, 7)
 _MOST_BYTES_OF_TAGS = 2**28  # Pillow reads all tags, also what an editor keeps for itself
 
 # tifffile logs what it then raises. Without any handler Python would print those lines above our one sentence.
@@ -86,5 +88,9 @@ def _colours(file: BinaryIO, page: "TiffPage", bytes_of_tags: int) -> Raw:
         raise ImageError(f"it has {what}, which cannot be read; save it as gray or RGB with deflate")
     if bytes_of_tags > _MOST_BYTES_OF_TAGS:
         raise ImageError(f"it has {bytes_of_tags:,} bytes in its tags, expected at most {_MOST_BYTES_OF_TAGS:,}; save it anew")
+    if page.compression in _JPEG:
+        for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
+            file.seek(start)
+            check_scans(file.read(length))
     file.seek(0)
     return decode_colours_of_tiff(file)

@@ -75,10 +75,6 @@ def test_a_jpeg_that_ends_early_is_refused_even_with_an_end_put_behind_it(option
             files.load(write(tmp_path / "a.jpg", data[: int(part * len(data))] + tail))
 
 
-def flip_lines(data):
-    return bytes(data)
-
-
 RLE = b"BM" + struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, 54 + 1024, 40, 20, 20, 1, 8, 1, 0, 0, 0, 256, 0) + bytes(range(256)) * 4
 
 
@@ -134,11 +130,19 @@ def test_a_file_of_many_empty_bytes_is_not_read_to_its_end(kind, tmp_path):
     assert peak < 200 * 2**20
 
 
-def test_a_jpeg_of_many_scans_is_refused(tmp_path):
+def tiff_of_one_jpeg(data):
+    tags = [(256, 300), (257, 200), (258, 8), (259, 7), (262, 6), (273, 200), (277, 3), (278, 200), (279, len(data)), (530, 0x20002)]
+    directory = b"".join(struct.pack("<HHII", tag, 3 if tag == 530 else 4, 1 + (tag == 530), value) for tag, value in tags)
+    return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)).ljust(200, b"\0") + data
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "tiff"])
+def test_a_jpeg_of_many_scans_is_refused(kind, tmp_path):
     data = pillow(SMOOTH, "JPEG", progressive=True)
     scan = re.search(rb"\xff\xda..\x01.{2}\x01.\x02.*?(?=\xff\xc4)", data, re.DOTALL)  # of coefficients 1 to 5: it can be repeated
     for number, expected in ((20, True), (40, False)):
-        path = write(tmp_path / "a.jpg", data[: scan.end()] + scan[0] * number + data[scan.end() :])
+        more = data[: scan.end()] + scan[0] * number + data[scan.end() :]
+        path = write(tmp_path / "a.jpg", more if kind == "jpeg" else tiff_of_one_jpeg(more))
         if expected:
             assert files.load(path).pixels.shape == (200, 300, 3)
         else:
@@ -203,3 +207,8 @@ def test_a_tiff_whose_pages_are_a_ring_is_read(tmp_path):
     (number,) = struct.unpack_from("<H", data, first)
     struct.pack_into("<I", data, first + 2 + 12 * number, first)
     assert_picture(files.load(write(tmp_path / "a.tif", data)), RGB8)
+
+
+def test_a_long_bmp_of_runs_is_refused(tmp_path):
+    with pytest.raises(ImageError, match="6,001,078 bytes of run lengths, expected at most 4,194,304; save it anew as PNG"):
+        files.load(write(tmp_path / "a.bmp", RLE.replace(struct.pack("<ii", 20, 20), struct.pack("<ii", 3000, 2000)) + b"\1\7" * 3_000_000))

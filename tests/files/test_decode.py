@@ -237,9 +237,7 @@ def test_a_name_is_never_taken_for_an_address(name):
 def test_the_pixel_limit_holds_for_every_format(kind, tmp_path):
     path = write(tmp_path / "a", EXACT[kind][0])
     assert files.load(path, max_pixels=12 * 17).pixels.shape == (12, 17, 3)
-    with pytest.raises(
-        ImageError, match="17 x 12 = 204 pixels, more than the limit of 203; .* lift the limit with max_pixels"
-    ):
+    with pytest.raises(ImageError, match="17 x 12 = 204 pixels, more than the limit of 203; .* lift the limit with max_pixels"):
         files.load(path, max_pixels=12 * 17 - 1)
 
 
@@ -304,3 +302,10 @@ def test_a_damaged_file_gives_a_picture_or_an_image_error(file_format, tmp_path)
             assert picture.dtype.kind in "if" or (picture.pixels.min() >= 0 and picture.pixels.max() <= 1)
             assert picture.alpha is None or picture.alpha.shape == picture.pixels.shape[:2]
     assert outcomes == {"refused", "read"}
+
+
+@pytest.mark.parametrize("kind", ["png rgb 8", "png rgb 16"])
+def test_an_orientation_behind_the_image_data_of_a_png_counts(kind, tmp_path):
+    data, samples, _, _ = EXACT[kind]
+    tag = png_chunk(b"eXIf", exif(6).tobytes()[6:])
+    assert_picture(files.load(write(tmp_path / "a.png", data[:-12] + tag + data[-12:])), np.rot90(samples, -1))
