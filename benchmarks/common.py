@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -84,7 +85,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
 def command(script: str, argv: list[str]) -> str:
     """Returns the command without the paths of this machine."""
     shown = [_PLACEHOLDERS.get(before, word) for before, word in zip(["", *argv], argv, strict=False)]
-    return " ".join(["python -m", f"benchmarks.{script}", *shown])
+    return shlex.join(["python", "-m", f"benchmarks.{script}", *shown])
 
 
 class Report:

@@ -51,6 +51,8 @@ QUALITY = {  # contestant: recipe, seeds that are averaged
 }
 _ENDLESS = 10**5  # steps
 _MIB = 2**20
+_TURN = 0.5  # seconds, about
+_MATRIX = 4096  # side, twice as long on a GPU
 
 
 # What the processes do. A job is a dictionary: the options, and who is to do what.
@@ -79,7 +81,7 @@ def setting_of(job):
 
 
 def results_of(job):
-    """Returns an iterator of results, one about every half second, which begins when all is compiled."""
+    """Returns an iterator of results, one for every turn, which begins when all is compiled."""
     if importlib.util.find_spec("dipjax.core") is None:
         return _results_of_old(job)
     from dipjax.core import drive, layouts, problem
@@ -89,7 +91,8 @@ def results_of(job):
     axis = 0 if job.get("kind") == "pictures" else None
     data = problem.stack([data] * number) if axis == 0 else data
     keys = drive.seeds(job.get("seed", 0), number)
-    return drive.iterate(setting.recipe, keys, data, num_steps=job.get("steps") or _ENDLESS, problem_axis=axis, batching=layout)
+    how = {"num_steps": job.get("steps") or _ENDLESS, "problem_axis": axis, "batching": layout, "chunk_seconds": _TURN}
+    return drive.iterate(setting.recipe, keys, data, **how)
 
 
 def _results_of_old(job):
@@ -100,7 +103,7 @@ def _results_of_old(job):
 
     recipe = {"fast": recipes.fast_denoising, "paper": paper.denoising}[job["recipe"]](3, num_steps=_ENDLESS)
     recipe = dataclasses.replace(recipe, backtracking=None, precision=job.get("precision"))
-    return train.iterate(recipe, train.seeds(0, 1), problem.denoising(picture(job["size"])))
+    return train.iterate(recipe, train.seeds(0, 1), problem.denoising(picture(job["size"])), chunk_seconds=_TURN)
 
 
 def turn(results):
@@ -120,7 +123,7 @@ def multiplier(job):
     import jax
     import jax.numpy as jnp
 
-    side = 4096 if jax.default_backend() == "cpu" else 8192
+    side = _MATRIX if jax.default_backend() == "cpu" else 2 * _MATRIX
     matrix, multiply = jnp.ones((side, side)), jax.jit(partial(jnp.matmul, precision=job.get("precision")))
     jax.block_until_ready(multiply(matrix, matrix))
     return lambda: 2 * side**3 / common.seconds(lambda: jax.block_until_ready(multiply(matrix, matrix))) / 1e9
@@ -198,9 +201,9 @@ def torch_steps(job):
 
 
 def torch_turn(steps):
-    """Returns a function that measures milliseconds per step, over about half a second."""
+    """Returns a function that measures milliseconds per step, after one that does not count."""
     steps(1)
-    number = max(3, int(1 / common.seconds(partial(steps, 2))))
+    number = max(3, int(2 * _TURN / common.seconds(partial(steps, 2))))
 
     def measure():
         steps(1)
@@ -221,7 +224,7 @@ def step_worker(job):
         steps, gflop = torch_steps(job)
         measure, about = torch_turn(steps), {"gflop": gflop}
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        matrix = torch.ones([4096 if device == "cpu" else 8192] * 2, device=device)
+        matrix = torch.ones([_MATRIX if device == "cpu" else 2 * _MATRIX] * 2, device=device)
 
         def rate():  # `item` waits for the device
             return 2 * len(matrix) ** 3 / common.seconds(lambda: float((matrix @ matrix)[0, 0])) / 1e9

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import paper
-from dipjax.core import loop as train
+from dipjax.core import check as checks
+from dipjax.core import drive, problem
 from dipjax.fitting import inputs
-from dipjax.recipes import fast as recipes
+from dipjax.recipes import Setting, fast
 from dipjax.recipes import paper as published
 from tests.conftest import mixer_recipe
 
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 NOISY = ("f16", "house", "peppers")
 
 
-def tiny(channels, num_steps=4):
-    return mixer_recipe(channels, num_steps)
+def tiny(channels):
+    return Setting(mixer_recipe(channels), 4)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def rows(data, name="report"):
 
 
 def restore(task, channels, num_steps=4, seeds=2, rng=0):
-    return train.restore(tiny(channels, num_steps), train.seeds(rng, seeds), task)
+    return drive.restore(tiny(channels).recipe, drive.seeds(rng, seeds), task, num_steps=num_steps)
 
 
 def psnr(image, truth):
@@ -72,7 +73,7 @@ def check(row, metric, score, result, channels):
     for k in range(2):
         state = jax.tree.map(itemgetter(k), result.state)
         noise = jax.random.normal(jax.random.fold_in(state.key, 4), state.z.shape)
-        singles.append(score(np.asarray(tiny(channels).generator.apply(state.params, state.z + 0.03 * noise))))
+        singles.append(score(np.asarray(tiny(channels).recipe.generator.apply(state.params, state.z + 0.03 * noise))))
     assert row["single"][metric] == pytest.approx(singles, abs=1e-3)
 
 
@@ -109,7 +110,7 @@ def test_super_resolution_is_measured_on_luma_without_a_frame_and_on_rgb(data, f
         red, green, blue = np.moveaxis(eight_bit(image) * 255, -1, 0)
         return ((65.481 * red + 128.553 * green + 24.966 * blue) / 255 + 16)[4 : height - 5, 4 : width - 5] / 255
 
-    assert "of noise(depth=" in (data / "report.md").read_text()
+    assert "input=Noise(depth=" in (data / "report.md").read_text()
     row = rows(data)[name]
     assert row["input"]["Y"] == pytest.approx(psnr(luma(bicubic), luma(truth / 255)))
     assert row["input"]["RGB"] == pytest.approx(psnr(bicubic, truth / 255))
@@ -173,9 +174,9 @@ def test_rows_of_other_settings_are_refused(data, capsys):
 
 def test_rows_of_another_input_are_refused(data, monkeypatch):
     paper.main(arguments(data, "denoising", "--images", "house", "--steps", 2))
-    other = dataclasses.replace(tiny(3, 2), input=inputs.noise(4, scale=1.0, grain=2))
-    monkeypatch.setitem(paper.SETTINGS, ("denoising 25", "fast"), lambda channels, **steps: other)
-    with pytest.raises(SystemExit, match="input noise.*grain=1.* instead of noise.*grain=2"):
+    other = tiny(3).changed(input=inputs.Noise(4, scale=1.0, grain=2))
+    monkeypatch.setitem(paper.SETTINGS, ("denoising 25", "fast"), lambda channels: other)
+    with pytest.raises(SystemExit, match="method .*grain=1.* instead of .*grain=2"):
         paper.main(arguments(data, "denoising", "--images", "house", "--steps", 2))
 
 
@@ -218,8 +219,8 @@ def test_errors_are_one_sentence(data):
 
 
 def test_a_run_that_its_budget_ends_says_how_far_it_came(data, monkeypatch):
-    iterate = train.iterate
-    monkeypatch.setattr(train, "iterate", lambda *some: iterate(*some, chunk_seconds=1e-9))
+    iterate = drive.iterate
+    monkeypatch.setattr(drive, "iterate", lambda *some, **options: iterate(*some, **options, chunk_seconds=1e-9))
     paper.main(arguments(data, "denoising", "--images", "house", "--steps", 1000, "--budget", 1e-6))
     row = rows(data)["house"]
     assert row["steps"] == 1
@@ -227,14 +228,13 @@ def test_a_run_that_its_budget_ends_says_how_far_it_came(data, monkeypatch):
 
 
 def test_diverged_seeds_are_named_and_not_counted(data, monkeypatch):
-    finish = paper.restore
+    follow = paper.follow
 
     def lose(num, *some):
-        result = finish(*some)
-        return result._replace(state=result.state._replace(alive=np.arange(2) >= num))
+        return dataclasses.replace(follow(*some), alive=np.arange(2) >= num)
 
     for num, name in ((1, "house"), (2, "f16")):
-        monkeypatch.setattr(paper, "restore", lambda *some: lose(num, *some))  # noqa: B023
+        monkeypatch.setattr(paper, "follow", lambda *some: lose(num, *some))  # noqa: B023
         paper.main(arguments(data, "denoising", "--images", name, "--steps", 2))
     assert [rows(data)[name]["alive"] for name in ("house", "f16")] == [1, 0]
     assert len(rows(data)["house"]["single"]["RGB"]) == 1
@@ -244,7 +244,7 @@ def test_diverged_seeds_are_named_and_not_counted(data, monkeypatch):
 
 
 def test_the_mean_of_runs_is_measured_over_every_choice(data, monkeypatch):
-    monkeypatch.setitem(paper.MEMBERS, "other", lambda recipe: recipe)
+    monkeypatch.setitem(paper.MEMBERS, "other", lambda setting: setting)
     figure = data / "figure.png"
     paper.main(
         arguments(data, "ensemble", "--images", "house", "--seeds", 3, "--steps", 2, "--members", "as-is", "other", "--figure", figure)
@@ -264,10 +264,11 @@ def test_the_mean_of_runs_is_measured_over_every_choice(data, monkeypatch):
 
 
 def test_the_members_of_the_mixed_ensemble_are_all_different_and_fit():
-    for recipe in (recipes.fast_denoising(3), published.denoising(3)):
-        members = [change(recipe) for change in paper.MEMBERS.values()]
-        assert len({paper.describe(member.generator) for member in members}) == len(members)
-        train.check(members[1], paper.problem.denoising(np.zeros((32, 32, 3))))
+    for setting in (fast.denoising(3), published.denoising(3)):
+        members = [change(setting).recipe for change in paper.MEMBERS.values()]
+        assert len(set(members)) == len(members)
+        data = paper.problem.denoising(np.zeros((32, 32, 3), np.float32))
+        checks.fits(members[1], data, problem.spread(data, None), 1)
 
 
 def test_the_published_numbers_are_those_of_the_paper():
