@@ -179,7 +179,7 @@ def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback
     except KeyboardInterrupt:
         if latest is None or not latest.num_steps:
             raise
-        warnings.warn(f"interrupted: the result of {latest.num_steps} of {num_steps} steps is returned", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"interrupted: the result of {latest.num_steps} of {num_steps} steps is returned", RuntimeWarning, stacklevel=5)
         return Followed(latest, "interrupted", 130)
     return Followed(latest, "done")
 
