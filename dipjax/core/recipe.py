@@ -60,6 +60,9 @@ class Recipe:
         is_fixed = isinstance(self.optimizer, optax.GradientTransformation)
         return optax.with_extra_args_support(self.optimizer if is_fixed else self.optimizer(progress))
 
+    def __reduce__(self):  # functions of JAX cannot be pickled, but named
+        return record.decode, (record.encode(self, keep_own=True),)
+
     def to_json(self) -> str:
         """Returns the recipe as JSON: every part by its name and settings; of what is the user's own, the name."""
         return record.dumps(self)
