@@ -10,6 +10,7 @@ from dipjax.files.picture import ImageError
 
 # A progressive JPEG of three colours has 10 scans, of four 18. Every scan passes over all pixels, even one of a few bytes.
 _MOST_SCANS = 32
+_MOST_MARKERS = 10_000  # 600 MB of profile and thumbnail
 _NEXT_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # in coded data 0xff is followed by zero or a restart number
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # these three are tables
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
@@ -62,8 +63,11 @@ def check_scans(data: bytes) -> None:
 
 def _markers(data: bytes) -> Iterator[tuple[int, tuple[int, int] | None, int]]:
     """Yields the kind of every marker up to the end of the picture, the (width, height) of frames, and where it stands."""
-    place = 2
+    place, number = 2, 0
     while match := _NEXT_MARKER.search(data, place):
+        number += 1
+        if number > _MOST_MARKERS:
+            raise ImageError(f"it has more than {_MOST_MARKERS:,} markers; save it anew")
         place, kind = match.start(), match[1][0]
         if kind == _END:
             yield kind, None, place

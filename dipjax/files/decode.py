@@ -4,11 +4,12 @@ The first bytes decide the format, five formats are parsed and no others. What r
 
 * at most `max_pixels` pixels, 64 million unless the caller says more, and in a TIFF four numbers for each;
 * at most 10 bytes of file for each pixel and 64 MiB besides; of a TIFF only what its first page needs is read;
-* at most 32 scans of a JPEG, 200,000 chunks of a PNG, 200,000 strips or tiles and 100,000 counted pages of a TIFF;
+* at most 32 scans and 10,000 markers of a JPEG, 200,000 chunks of a PNG, 4 MiB of run lengths of a BMP;
+* at most 200,000 strips or tiles of a TIFF, and 100,000 of its pages are counted;
 * at most 16 MiB of colour profile and 1 MiB of any text after unpacking.
 
-So a file takes at most about 32 bytes of memory for each pixel announced in its header (float32 pixels: 12 for RGB), and no more than about
-a second for 10 million pixels. Data that end early and wrong checksums are refused; libraries would fill in black or gray.
+So reading takes at most about 32 bytes of memory for each pixel of 8 or 16 bits that the header announces, twice that for float64, and a
+time that grows with pixels and bytes. Data that end early and wrong checksums are refused; libraries would fill in black or gray.
 To add a format, add its suffixes and first bytes in `opening.py`, a row to `_DECODERS`, and what it can hold in `encode.py`.
 """
 

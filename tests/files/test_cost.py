@@ -212,3 +212,10 @@ def test_a_tiff_whose_pages_are_a_ring_is_read(tmp_path):
 def test_a_long_bmp_of_runs_is_refused(tmp_path):
     with pytest.raises(ImageError, match="6,001,078 bytes of run lengths, expected at most 4,194,304; save it anew as PNG"):
         files.load(write(tmp_path / "a.bmp", RLE.replace(struct.pack("<ii", 20, 20), struct.pack("<ii", 3000, 2000)) + b"\1\7" * 3_000_000))
+
+
+def test_a_jpeg_of_many_markers_is_refused(tmp_path):
+    data = pillow(SMOOTH, "JPEG")
+    assert files.load(write(tmp_path / "a.jpg", data[:2] + b"\xff\xfe\0\2" * 9000 + data[2:])).pixels.shape == (200, 300, 3)
+    with pytest.raises(ImageError, match="it has more than 10,000 markers"):
+        files.load(write(tmp_path / "a.jpg", data[:2] + b"\xff\xfe\0\2" * 1_000_000 + data[2:]))
