@@ -53,7 +53,7 @@ def restore(given: Namespace) -> Finished:
     truth = _load_reference(given.reference, (height * factor, width * factor, num_channels), most)
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
-    is_whole = picture.dtype.kind != "f"
+    is_whole = picture.dtype.name in {"uint8", "uint16"}
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, follow=progress.follow, note=note)
     failures = _write(outcome, output, picture, given)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
@@ -109,9 +109,6 @@ def _read_mask(path, given, picture, most):
     mask, notes = files.load_mask(path, picture.pixels.shape[:2], known=given.mask_known)
     for sentence in notes:
         note(f"{path}: {sentence}")
-    if mask.mean() > 0.5:
-        advice = "leave out --mask-known" if given.mask_known else "use --mask-known"
-        note(f"{100 * mask.mean():.0f} % of the picture will be filled in; if the mask means the opposite, {advice}")
     return mask
 
 
