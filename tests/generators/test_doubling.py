@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (4, 3)])
+@pytest.mark.parametrize("size", [(2, 1), (4, 3)])
 @pytest.mark.parametrize("doubling", ["nearest", "bilinear"])
 def test_conv_of_a_doubling_is_the_convolution_of_the_doubled_image(doubling, padding, size):
     fold, double = getattr(folded, f"conv_of_{doubling}"), getattr(blocks, doubling)
