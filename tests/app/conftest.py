@@ -1,0 +1,57 @@
+"""What the tests of the command line share: a folder with the usual files, tiny recipes, and a way to run a command line."""
+
+import importlib
+from functools import cache
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dipjax import app
+from dipjax.recipes import Setting
+from tests.conftest import mixer_recipe
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (24, 20, 3), dtype=np.uint8)
+RGB16 = RNG.integers(0, 65536, (24, 20, 3), dtype=np.uint16)
+ALPHA = RNG.integers(0, 256, (24, 20, 1), dtype=np.uint8)
+HOLE = np.zeros((24, 20), np.uint8)
+HOLE[4:9, 5:12] = 255
+
+
+@cache
+def tiny(channels=3):
+    return Setting(mixer_recipe(channels), 3)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the usual files, a tiny recipe for every task, and nobody else's settings."""
+    monkeypatch.chdir(tmp_path)
+    choices = importlib.import_module("dipjax.recipes.choose")
+    for table in (choices.FAST, choices.PAPER):
+        for task in table:
+            monkeypatch.setitem(table, task, tiny)
+    Image.fromarray(RGB).save("photo.png")
+    Image.fromarray(RGB[::-1]).save("clean.png")
+    Image.fromarray(HOLE).save("mask.png")
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command line; returns its exit code and what it printed, and sees to it that an error is one sentence."""
+
+    def run(*arguments):
+        try:
+            code = app.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        if code:
+            sentences = [line for line in err.splitlines() if line.startswith("dipjax: error: ")]
+            assert len(sentences) == 1, err
+        assert "Traceback" not in err, err
+        return code, out, err
+
+    return run

@@ -1,0 +1,49 @@
+"""What the README shows works: its Python runs, its commands are understood."""
+
+import importlib.util
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dipjax.app import cli
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+_LINES = [line.split("#")[0] for language, code in BLOCKS if language == "bash" for line in code.replace("\\\n", " ").splitlines()]
+COMMANDS = sorted({
+    command.strip().split("dipjax ", 1)[1]
+    for command in [*(part for line in _LINES for part in re.split(r"&&|;", line)), *re.findall(r"`(dipjax [^`]*)`", TEXT)]
+    if re.match(r"(\S*/)?dipjax ", command.strip())
+})  # fmt: skip
+WORDS = {"COMMAND": "denoise", "NAME": "skip"}  # what stands for anything
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_the_python_of_the_readme_runs(code, tmp_path, monkeypatch):
+    if "torch" in code and not importlib.util.find_spec("torch"):
+        pytest.skip("the block needs torch, which is not installed")
+    monkeypatch.chdir(tmp_path)
+    environment = dict(os.environ)
+    try:
+        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_readme_are_understood(command, capsys):
+    words = [WORDS.get(word, word) for word in shlex.split(command)]
+    try:
+        assert cli.parse(words).run
+    except SystemExit as leaving:
+        assert leaving.code == 0, capsys.readouterr().err
+
+
+def test_there_is_something_to_check():
+    assert PYTHON
+    assert {command.split()[0] for command in COMMANDS} >= {"denoise", "inpaint", "superres", "deblur", "flash", "dejpeg", "demo", "doctor"}
