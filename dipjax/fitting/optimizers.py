@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-_KERNEL_RANK = 4
+_KERNEL_RANK = 3  # at least: of a signal, of a picture 4, of a volume 5
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class WithParameterNoise:
 
 
 def _noise(key, leaf, scale):
-    if leaf.ndim != _KERNEL_RANK:
+    if leaf.ndim < _KERNEL_RANK:
         return jnp.zeros_like(leaf)
     return scale * leaf.std() * jax.random.normal(key, leaf.shape, leaf.dtype)
 
