@@ -74,9 +74,11 @@ def test_a_setting_is_copied_by_pickle_and_its_text_says_what_is_in_it(name):
 
 
 @pytest.mark.parametrize(("one", "other"), [
-    (inputs.Noise(), inputs.Noise(32)), (inputs.Noise(32), inputs.Noise(depth=np.int64(32), scale=0.1)), (losses.Huber(), losses.Huber(0.1)),
+    (inputs.Noise(), inputs.Noise(32)), (inputs.Noise(32), inputs.Noise(depth=np.int64(32), scale=0.1)), (losses.Huber(),
+    losses.Huber(0.1)),
     (optimizers.Adam(), optimizers.Adam(0.01, optimizers.Constant())), (losses.MSE(), losses.MSE()), (layouts.ONE_BY_ONE, layouts.Layout()),
-    (paper.denoising(3), paper.denoising(channels=3)), (fast.denoising(), fast.denoising(3)), (Skip(), Skip(3)), (losses.Poisson(), losses.Poisson(30)),
+    (paper.denoising(3), paper.denoising(channels=3)), (fast.denoising(), fast.denoising(3)), (Skip(), Skip(3)), (losses.Poisson(),
+    losses.Poisson(30)),
     (mixer_recipe(), mixer_recipe(smoothing=0.9)), (penalties.TotalVariation(1), penalties.TotalVariation(weight=1.0, epsilon=1e-3)),
 ])  # fmt: skip
 def test_equal_arguments_however_spelled_are_equal_values(one, other):
@@ -119,7 +121,8 @@ RECIPE = for_generator(Plain(1)).recipe
 
 @pytest.mark.parametrize(("field", "value", "named"), [
     ("loss", lambda prediction, measurement: 0.0, "<lambda>"), ("loss", own_function, "own_function"), ("loss", Own(3.0), "Own"),
-    ("loss", partial(own_function), "partial"), ("optimizer", optax.adam(0.01), "GradientTransformation"), ("generator", OwnNet(), "OwnNet"),
+    ("loss", partial(own_function), "partial"), ("optimizer", optax.adam(0.01), "GradientTransformation"), ("generator", OwnNet(),
+    "OwnNet"),
     ("penalty", jax.jit(own_function), "own_function"), ("input", jax.tree_util.Partial(own_function), "Partial"),
     ("watch", (own_function,), "own_function"),
 ])  # fmt: skip
@@ -149,22 +152,28 @@ REFUSED = {
     "deep": "[" * 100_000, "deep objects": '{"type":"dipjax.core.recipe:Recipe","generator":' * 3000 + "1" + "}" * 3000,
     "long number": changed(smoothing=0).replace('"smoothing": 0', '"smoothing": ' + "9" * 5000),
     "another setting": json.dumps(NOISE), "unknown field": changed(momentum=0.9), "missing": '{"type": "dipjax.core.recipe:Recipe"}',
-    "text for a number": changed(input_noise="0.1"), "truth for a number": changed(input_noise=True), "null for a number": changed(smoothing=None),
+    "text for a number": changed(input_noise="0.1"), "truth for a number": changed(input_noise=True),
+    "null for a number": changed(smoothing=None),
     "list for a number": changed(smoothing=[1]), "number for a function": changed(loss=3), "text for an input": changed(input="noise"),
     "text for a whole number": changed(input=NOISE | {"depth": "8"}), "fraction for a whole number": changed(input=NOISE | {"depth": 1.5}),
     "a function of watch": changed(watch={"function": "jax.numpy:max"}), "number of precision": changed(precision=32),
     "wrong value": changed(optimizer={"type": "dipjax.fitting.optimizers:Adam", "learning_rate": -1}),
     "wrong generator": changed(generator={"type": "dipjax.generators.skip:Skip", "down": [8, "x"]}),
     "strange number": changed(smoothing={"number": "1e3"}), "number of a list": changed(smoothing={"number": [1]}),
-    "number of null": changed(smoothing={"number": None}), "no type": changed(loss={"delta": 0.1}), "type of null": changed(loss={"type": None}),
-    "name of a list": changed(loss={"function": ["jax.numpy:max"]}), "no name": changed(loss={"function": ""}), "no path": changed(loss={"function": "jax.numpy:"}),
+    "number of null": changed(smoothing={"number": None}), "no type": changed(loss={"delta": 0.1}),
+    "type of null": changed(loss={"type": None}),
+    "name of a list": changed(loss={"function": ["jax.numpy:max"]}), "no name": changed(loss={"function": ""}),
+    "no path": changed(loss={"function": "jax.numpy:"}),
 }  # fmt: skip
 NAMES = (
     "os:system", "builtins:exec", "builtins:eval", "subprocess:Popen", "importlib:import_module", "dipjax.record:importlib.import_module",
-    "dipjax.core.loop:partial", "dipjax.core.drive:time.sleep", "dipjax.app.cli:main", "dipjax.__main__:main", "dipjax:denoise", "dipjax.record:loads",
+    "dipjax.core.loop:partial", "dipjax.core.drive:time.sleep", "dipjax.app.cli:main",
+    "dipjax.__main__:main", "dipjax:denoise", "dipjax.record:loads",
     "dipjax.files.paths:sweep", "dipjaxevil.core:x", "dipjax.core.loop:jax.config.update", "dipjax.recipes.paper:denoising.__globals__",
-    "dipjax.core.recipe:Recipe.__init__.__globals__", "dipjax.core.recipe:Recipe.__class__", "jax.numpy:np.save", "jax.nn:initializers.os", "jax:jit",
-    "jax.experimental.host_callback:call", "flax.linen:Module.__init__.__globals__", "dipjax.core.nothing:x", "dipjax.core..:x", "dipjax.core.loop:",
+    "dipjax.core.recipe:Recipe.__init__.__globals__", "dipjax.core.recipe:Recipe.__class__",
+    "jax.numpy:np.save", "jax.nn:initializers.os", "jax:jit",
+    "jax.experimental.host_callback:call", "flax.linen:Module.__init__.__globals__",
+    "dipjax.core.nothing:x", "dipjax.core..:x", "dipjax.core.loop:",
     "../../evil:x", "dipjax.core.\x00:x", "jax.numpy:pi", "dipjax.core.loop:LONGEST_CHUNK",
 )  # fmt: skip
 REFUSED |= {f"function {name}": changed(loss={"function": name}) for name in NAMES}

@@ -55,7 +55,7 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
     loss = jax.eval_shape(recipe.loss, prediction, problem.measurement)
     if loss.shape != ():
         raise ValueError(f"loss: found shape {loss.shape}, expected a scalar ().")
-    penalty = jax.eval_shape(partial(loop.penalty, recipe), image, problem, jnp.zeros((), problem.dtype))
+    penalty = jax.eval_shape(partial(loop.penalty, recipe), image, problem, jax.ShapeDtypeStruct((), problem.dtype))
     if jnp.shape(penalty) != ():
         raise ValueError(f"penalty: found shape {penalty.shape}, expected a scalar ().")
 

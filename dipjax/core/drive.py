@@ -81,6 +81,7 @@ def iterate(
     """
     flags = spread(problem, problem_axis)
     check.fits(recipe, problem, flags, num_steps)
+    num_steps = int(num_steps)  # one of NumPy would be another program
     check.layout(batching)
     shape = check.start(start, problem, flags)
     start_step = 0 if not isinstance(start, State) else int(np.max(start.step, initial=0))
@@ -224,7 +225,14 @@ def _stack(leaves):
 
 def _on_host(state):
     """Returns the state with arrays of NumPy, of which a part can be taken without a program for every shape."""
-    return jax.tree.map(lambda leaf: leaf if _is_key(leaf) else np.asarray(jnp.asarray(leaf)), state)
+
+    def on_host(leaf):
+        if _is_key(leaf):
+            return leaf
+        array = np.asarray(leaf)  # what the caller has put in its place may be float64
+        return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+    return jax.tree.map(on_host, state)
 
 
 def _is_key(leaf):

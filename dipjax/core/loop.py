@@ -189,12 +189,12 @@ def run(recipe: Recipe, state: State, problem: Problem, num_steps: int, total: i
     Example:
       >>> state, metrics = run(recipe, init(recipe, key, problem), problem, 100)  # doctest: +SKIP
     """
-    total = state.step + num_steps if total is None else total
-    pieces, left = [], num_steps
+    numpy = jnp if isinstance(state.step, jax.core.Tracer) else np  # on the host no program is made for every number of steps
+    total = state.step + num_steps if total is None else numpy.int32(total)
+    pieces, left = [], int(num_steps)
     while left or not pieces:
         now = min(left, LONGEST_CHUNK)
         state, metrics = chunk(recipe, state, problem, now, total)
-        pieces.append(jax.tree.map(lambda curve, now=now: curve[:now], metrics))
+        pieces.append(jax.tree.map(lambda curve, now=now: numpy.asarray(curve)[:now], metrics))
         left -= now
-    join = np.concatenate if not isinstance(state.step, jax.core.Tracer) else jnp.concatenate
-    return state, jax.tree.map(lambda *curves: join(curves), *pieces)
+    return state, jax.tree.map(lambda *curves: numpy.concatenate(curves), *pieces)

@@ -60,7 +60,8 @@ class Recipe:
         is_fixed = isinstance(self.optimizer, optax.GradientTransformation)
         return optax.with_extra_args_support(self.optimizer if is_fixed else self.optimizer(progress))
 
-    def __reduce__(self):  # functions of JAX cannot be pickled, but named
+    def __reduce__(self):
+        """Pickles the recipe by the names of its parts: functions of JAX cannot be pickled."""
         return record.decode, (record.encode(self, keep_own=True),)
 
     def to_json(self) -> str:

@@ -1,0 +1,158 @@
+"""What is compiled, and how often: one program for a recipe and a size, and none that stays for good."""
+
+import logging
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dipjax.core import drive, layouts, loop
+from dipjax.core.recipe import Recipe
+from dipjax.fitting import inputs, losses, optimizers, penalties
+from dipjax.fitting.optimizers import Adam
+from dipjax.operators import problem
+from tests.conftest import Mixer, light_keys, mixer_recipe, picture
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+RECIPE = mixer_recipe()
+TASK = problem.denoising(picture(), truth=picture(seed=1))
+LAYOUTS = pytest.mark.parametrize("layout", [layouts.ONE_BY_ONE, layouts.Layout(2)], ids=["one by one", "in twos"])
+
+
+@pytest.fixture
+def compiled(caplog):
+    """Returns a function that runs another and counts the programs that were compiled for it."""
+
+    def count(function):
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level(logging.WARNING):
+            function()
+        return sum("Finished XLA compilation" in record.getMessage() for record in caplog.records)
+
+    return count
+
+
+def part_of(keys):
+    """Takes a key from an array: JAX has a small program for every length."""
+    return keys.reshape(-1)[0]
+
+
+def test_the_counter_counts(compiled):
+    assert compiled(lambda: jax.jit(lambda x: x + 1)(1.0)) >= 1
+
+
+@LAYOUTS
+def test_neither_the_number_of_steps_nor_of_seeds_nor_the_total_compiles_anything_new(compiled, layout):
+    def go(num_steps, num_seeds, seed, **how):
+        task = problem.denoising(picture(seed=seed), truth=picture(seed=seed + 1))
+        result = drive.restore(RECIPE, light_keys(8)[:num_seeds], task, num_steps=num_steps, batching=layout, **how)
+        return result.image, result.std, result.state
+
+    assert compiled(lambda: go(3, 4, 0)) > 0
+    for num_keys in (6, 8):
+        part_of(light_keys(8)[:num_keys])
+    assert compiled(lambda: go(5, 4, 1)) == 0
+    assert compiled(lambda: go(1200, 4, 2)) == 0
+    assert compiled(lambda: go(10**9, 6, 3, callback=lambda now: now.num_steps > 0)) == 0
+    assert compiled(lambda: go(2, 8, 4)) == 0
+
+
+def test_runs_that_have_ended_compile_nothing_new(compiled):
+    keys = light_keys(4)
+    states = drive.restore(RECIPE, keys, TASK, num_steps=2).state
+    assert compiled(lambda: drive.restore(RECIPE, states, TASK, num_steps=4)) == 0
+    dead = states._replace(alive=np.array([True, False, True, False]))
+    assert compiled(lambda: drive.restore(RECIPE, dead, TASK, num_steps=4)) == 0
+
+
+def test_restore_takes_the_program_of_init_and_run_and_the_other_way_round(compiled):
+    loop.chunk.clear_cache()
+    key = light_keys(4)[1]
+    part_of(key)
+    loop.run(RECIPE, loop.init(RECIPE, key, TASK), TASK, 5)
+    for num_steps in (9, np.int64(8)):
+        assert compiled(lambda num_steps=num_steps: drive.restore(RECIPE, key, TASK, num_steps=num_steps)) == 0
+        assert compiled(lambda num_steps=num_steps: loop.run(RECIPE, loop.init(RECIPE, key, TASK), TASK, 3, num_steps)) == 0
+
+
+def spelled(n):
+    """The same recipe, spelled in three ways."""
+    noise, adam = [
+        (inputs.Noise(), Adam()),
+        (inputs.Noise(32), Adam(0.01)),
+        (inputs.Noise(depth=np.int64(32)), Adam(schedule=optimizers.Constant())),
+    ][n]
+    loss = [losses.Huber(), losses.Huber(0.1), losses.Huber(delta=0.1)][n]
+    penalty = [penalties.TotalVariation(1), penalties.TotalVariation(1.0, 1e-3), penalties.TotalVariation(weight=np.float64(1))][n]
+    return Recipe(Mixer(), noise, adam, loss, penalty)
+
+
+def test_equal_recipes_however_spelled_share_one_program(compiled):
+    drive.restore(spelled(0), light_keys(4)[0], TASK, num_steps=2)
+    before = loop.chunk._cache_size()
+    assert compiled(lambda: [drive.restore(spelled(n), light_keys(4)[0], TASK, num_steps=2) for n in (0, 1, 2)]) == 0
+    assert loop.chunk._cache_size() == before
+
+
+def test_problems_with_other_arrays_share_one_program_and_other_operators_do_not(compiled):
+    def go(task):
+        return drive.restore(RECIPE, light_keys(4)[0], task, num_steps=1)
+
+    known = [picture(seed=n) > 0.5 for n in range(2)]
+    go(problem.inpainting(picture(), known[0]))
+    assert compiled(lambda: go(problem.inpainting(picture(), known[1]))) == 0
+    assert compiled(lambda: go(problem.deblurring(picture(), np.ones((2, 2))))) > 0
+
+
+def num_maps():
+    return len(Path("/proc/self/maps").read_text().splitlines())
+
+
+def restore_sizes(sizes, batching):
+    """Returns the memory maps of the process after a restoration of every size."""
+    found = []
+    for n in sizes:
+        drive.restore(RECIPE, light_keys(2), problem.denoising(np.full((n, 9, 1), 0.5, np.float32)), num_steps=1, batching=batching)
+        found.append(num_maps())
+    return found
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory maps are counted on Linux")
+
+
+@linux
+@pytest.mark.parametrize("batching", [layouts.ONE_BY_ONE, layouts.TOGETHER], ids=["one by one", "together"])
+def test_programs_do_not_pile_up(batching, monkeypatch):
+    """With room for two programs the maps stop growing; with room for many they would not."""
+    jax.clear_caches()
+    growing = np.diff(restore_sizes(range(10, 14), batching)[1:])
+    assert growing.min() > 5
+    monkeypatch.setattr(drive, "_MOST_PROGRAMS", 2)
+    bounded = restore_sizes(range(20, 26), batching)
+    assert max(bounded) - min(bounded) < 1.5 * growing.max()
+
+
+@linux
+@pytest.mark.slow
+def test_a_process_that_restores_sixty_sizes_with_the_fast_recipe_lives():
+    from dipjax.recipes import fast
+
+    found = []
+    for n in range(60):
+        task = problem.denoising(np.full((40 + n, 48, 3), 0.5, np.float32))
+        drive.restore(fast.denoising(3).recipe, drive.seeds(0, 2), task, num_steps=1)
+        found.append(num_maps())
+    assert max(found) < 45_000, found
+
+
+def test_a_run_that_was_forgotten_in_between_goes_on_unharmed(monkeypatch):
+    """Programs are forgotten by another restoration in the middle of a run; that compiles again, to the same end."""
+    results = drive.iterate(RECIPE, light_keys(4), TASK, num_steps=6, chunk_seconds=0)
+    next(results), next(results)
+    monkeypatch.setattr(drive, "_MOST_PROGRAMS", 0)
+    drive.restore(RECIPE, light_keys(4)[0], problem.denoising(picture(5, 5)), num_steps=1)
+    *_, last = results
+    assert jnp.array_equal(last.images, drive.restore(RECIPE, light_keys(4), TASK, num_steps=6).images)
