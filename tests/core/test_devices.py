@@ -1,4 +1,4 @@
-"""Several devices, faked on the CPU in processes of their own: any number of seeds on any number of them, and no communication."""
+"""Several devices, faked on the CPU in processes of their own: any number of runs on any number of them, and no communication."""
 
 import os
 import re
@@ -8,48 +8,85 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
+from functools import partial
 import jax, numpy as np
-from dipjax.core import layouts as batching, loop as train
+from dipjax.core import drive, layouts, loop
+from dipjax.core.problem import stack
 from dipjax.operators import problem
-from tests.conftest import mixer_recipe, picture
+from tests.conftest import light_keys, mixer_recipe, picture
 
 num_devices, num_seeds = int(sys.argv[1]), int(sys.argv[2])
 assert jax.local_device_count() == num_devices
-task, recipe = problem.denoising(picture()), mixer_recipe(num_steps=10)
-alone = train.restore(recipe, train.seeds(0, num_seeds), task, batching=batching.one_by_one)
-for inner in (batching.one_by_one, jax.vmap):
-    spread = train.restore(recipe, train.seeds(0, num_seeds), task, batching=batching.OverDevices(inner))
-    assert spread.images.shape == alone.images.shape
-    np.testing.assert_allclose(spread.images, alone.images, atol=1e-5)
-    np.testing.assert_allclose(spread.metrics.loss, alone.metrics.loss, rtol=1e-4)
+task, recipe, keys = problem.denoising(picture()), mixer_recipe(), light_keys(num_seeds)
+programs = []
+for layout in (layouts.ONE_BY_ONE, layouts.TOGETHER, layouts.Layout(2, 2)):
+    result = drive.restore(recipe, keys, task, num_steps=5, batching=layout)
+    assert result.images.shape == (num_seeds, 9, 8, 1) and result.metrics.loss.shape == (num_seeds, 5)
+    for k in range(num_seeds):
+        state, metrics = loop.run(recipe, loop.init(recipe, keys[k], task), task, 5)
+        np.testing.assert_allclose(result.images[k], state.average, atol=1e-5)
+        np.testing.assert_allclose(result.metrics.loss[k], metrics.loss, rtol=1e-4)
+    resumed = drive.restore(recipe, result.state, task, num_steps=8, batching=layout)
+    whole = drive.restore(recipe, keys, task, num_steps=8, batching=layout)
+    np.testing.assert_array_equal(resumed.images, whole.images) if layout is layouts.ONE_BY_ONE else None
 
-two = problem.stack([task, problem.denoising(picture(seed=1))])
-keys = jax.numpy.stack([train.seeds(0, num_seeds)] * 2)
-spread, alone = (train.restore(recipe, keys, two, problem_axis=0, batching=layout) for layout in (None, batching.one_by_one))
+two = stack([task, problem.denoising(picture(seed=1))])
+pairs = jax.random.split(keys[0], (2, num_seeds))
+spread, alone = (
+    drive.restore(recipe, pairs, two, problem_axis=0, num_steps=5, batching=layout) for layout in (None, layouts.Layout(1, 1))
+)
 np.testing.assert_allclose(spread.images, alone.images, atol=1e-5)
 
-assert batching.spread(jax.vmap) == batching.OverDevices(jax.vmap)
-layout = batching.default()
-assert layout == batching.spread(batching.one_by_one) == batching.OverDevices(batching.one_by_one)
-num_filled = getattr(layout, "num_filled", lambda n: n)(num_seeds)
-states = train._init_all(recipe, train.seeds(0, num_filled), task, layout, None)
-assert len(states.z.sharding.device_set) == min(num_devices, num_seeds)
-print(train._run_all.lower(recipe, states, task, 3, layout, None).compile().as_text())
+layout = layouts.default().fitted(num_seeds)
+assert layout.num_devices == min(num_devices, num_seeds)
+print("WIDTH", layout.width)
+group = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *[loop.init(recipe, keys[k % num_seeds], task) for k in range(layout.width)])
+leaves, structure = jax.tree.flatten(task)
+make = drive._Maker(structure, (False,) * len(leaves))
+program = drive._advance.lower(recipe, layout, group, [], leaves, make, 3, 5).compile()
+states, _ = program(group, [], leaves, make, 3, 5)
+assert len(states.z.sharding.device_set) == layout.num_devices
+print(program.as_text())
+try:
+    layouts.Layout(1, num_devices + 1).fitted(num_devices + 1)
+except ValueError as error:
+    assert str(error).startswith("num_devices: found")
+else:
+    raise AssertionError("more devices than there are")
 """
+COLLECTIVES = r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast|partition-id"
 
 
-@pytest.mark.parametrize(("num_devices", "num_seeds"), [(2, 4), (4, 3), (8, 5)])
-def test_runs_on_several_devices_equal_those_on_one_and_nothing_is_communicated(num_devices, num_seeds):
+def run(script, num_devices, *arguments):
     environment = (
         os.environ
         | {"JAX_NUM_CPU_DEVICES": str(num_devices), "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
         | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     )
-    command = [sys.executable, "-c", SCRIPT, str(num_devices), str(num_seeds)]
+    command = [sys.executable, "-c", script, str(num_devices), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "while" in done.stdout
-    assert not re.search(r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter", done.stdout)
+    return done.stdout
+
+
+@pytest.mark.parametrize(("num_devices", "num_seeds"), [(2, 3), (4, 2)])
+def test_runs_on_several_devices_equal_those_alone_and_nothing_is_communicated(num_devices, num_seeds):
+    program = run(SCRIPT, num_devices, num_seeds)
+    assert "while" in program and f"num_partitions={min(num_devices, num_seeds)}" in program
+    assert not re.search(COLLECTIVES, program)
+
+
+SUM = """
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+mesh = Mesh(np.asarray(jax.local_devices()), ("runs",))
+spread = jax.device_put(np.ones((4, 3), np.float32), NamedSharding(mesh, PartitionSpec("runs")))
+print(jax.jit(lambda x: x.sum(0)).lower(spread).compile().as_text())
+"""
+
+
+def test_what_is_communicated_would_be_found():
+    assert re.search(COLLECTIVES, run(SUM, 2))
