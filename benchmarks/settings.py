@@ -25,7 +25,7 @@ from dipjax.fitting.inputs import Noise
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators import blocks
 from dipjax.metrics import psnr
-from dipjax.recipes.choose import FAST
+from dipjax.recipes.by_name import FAST
 
 PICTURES = {
     "denoise": ("cset9/image_House256rgb.png", "cset9/image_F16_512rgb.png", "cset9/image_Peppers512rgb.png"),

@@ -27,10 +27,6 @@ _DEMO_SEEDS = 2  # that of `demo`, which would import JAX
 _USAGE, _INPUT, _OUTPUT, _DIVERGED = 2, 3, 4, 5
 
 
-class Misused(ValueError):
-    """Says in one sentence what is wrong with the command line."""
-
-
 class _Parser(argparse.ArgumentParser):
     """argparse offers no other way than a subclass to change how an error reads."""
 
@@ -71,7 +67,7 @@ def _explain(error):
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
         return 1, "not enough memory; take a smaller picture, fewer --seeds, --batching map, or a --tile"
     # ValueError: ImageError, and what tasks and options refuse.
-    codes = {Misused: _USAGE, OutputError: _OUTPUT, ValueError: _INPUT, startup.JaxError: 1}
+    codes = {asked.Misused: _USAGE, OutputError: _OUTPUT, ValueError: _INPUT, startup.JaxError: 1}
     code = next((code for kind, code in codes.items() if isinstance(error, kind)), None)
     return (1, f"{type(error).__name__}: {sentence} (--debug shows where)") if code is None else (code, sentence)
 

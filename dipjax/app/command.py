@@ -16,11 +16,10 @@ import numpy as np
 
 from dipjax import files
 from dipjax.app import progress, report, startup
-from dipjax.app.cli import Misused
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.tasks.door import TASKS, argument_of, solve
-from dipjax.tasks.options import Options
+from dipjax.tasks.options import Misused, Options
 
 _MOST_PIXELS = 64_000_000  # in a picture, and in a result, unless --max-pixels says otherwise
 _REPEATED = ("seeds", "num_iter", "loss", "schedule", "range", "rng", "tile", "tile_overlap")  # what a record sets that runs again

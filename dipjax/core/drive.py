@@ -17,7 +17,7 @@ from jax import Array
 from dipjax.core import check, layouts, loop
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
-from dipjax.core.recipe import Recipe
+from dipjax.core.recipe import Recipe, transformation
 from dipjax.core.state import Result, State
 
 # Every program keeps about 1,650 memory maps, of which Linux allows a process 65,530, and some 17 MiB.
@@ -185,10 +185,9 @@ def _fitted(recipe, state, problem):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
     if check.alike(new.opt_state, state.opt_state) and check.alike(new.kept, state.kept):
         return state
-    transformation = recipe.transformation(0.0)
     opt_state = state.opt_state
     if not check.alike(new.opt_state, opt_state):
-        opt_state = loop.own_noise(transformation.init(state.params), state.key)
+        opt_state = loop.own_noise(transformation(recipe.optimizer, 0.0).init(state.params), state.key)
     kept = loop.nothing_kept(recipe, problem, state.params, opt_state)
     return state._replace(opt_state=opt_state, kept=kept)
 

@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 
 from dipjax import hashing
 from dipjax.core.problem import Problem
-from dipjax.core.recipe import MSE, Recipe
+from dipjax.core.recipe import MSE, Recipe, transformation
 from dipjax.core.state import Kept, Metrics, State, psnr
 
 LONGEST_CHUNK = 1000  # steps that one call of the compiled loop can take: so long is the room for their metrics
@@ -46,7 +46,7 @@ def _init(recipe, key, problem):
     z_key, params_key, noise_key = jax.random.split(key, 3)
     z = recipe.input(z_key, problem)
     params = recipe.generator.init(hashing.light(params_key), z)
-    opt_state = own_noise(recipe.transformation(0.0).init(params), noise_key)
+    opt_state = own_noise(transformation(recipe.optimizer, 0.0).init(params), noise_key)
     average, *unknowns = jax.eval_shape(partial(generate, recipe), params, z, problem)
     average, *unknowns = (jnp.zeros(array.shape, array.dtype) for array in (average, *unknowns))
     kept = nothing_kept(recipe, problem, params, opt_state)
@@ -96,7 +96,7 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     extra = {"value": value, "grad": grads, "key": jax.random.fold_in(state.key, state.step)}
     extra["value_fn"] = lambda params, key=None: objective(params)[0]  # who searches along lines hands it what else is in `extra`
     with jax.numpy_dtype_promotion("standard"):  # which optax counts on
-        updates, opt_state = recipe.transformation(progress).update(grads, state.opt_state, state.params, **extra)
+        updates, opt_state = transformation(recipe.optimizer, progress).update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
     # The window of the average grows to 1 / (1 - smoothing) steps, so that a short run is not dominated by its first outputs.
     weight = jnp.maximum(1 - recipe.smoothing, _FIRST_STEPS / (state.step.astype(z.dtype) + _FIRST_STEPS))

@@ -34,6 +34,12 @@ def mean_of(function: Callable[[Array], Array], prediction: Any, measurement: An
     return sum(jnp.sum(function(error)) for error in errors) / number
 
 
+def transformation(optimizer: Any, progress: Array | float) -> optax.GradientTransformationExtraArgs:
+    """Returns an optimizer's optax transformation of a step; `progress` runs from 0 at the start of a run to 1 at its end."""
+    is_fixed = isinstance(optimizer, optax.GradientTransformation)
+    return optax.with_extra_args_support(optimizer if is_fixed else optimizer(progress))
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The method. Hashable: it decides the compiled program. How many steps are taken is no part of it.
@@ -54,11 +60,6 @@ class Recipe:
     backtracking: float | None = None  # dB; a step whose output fits the measurement so much worse than the last is undone
     precision: str | None = None  # of matrix products and convolutions, see `jax.default_matmul_precision`
     watch: tuple[Callable, ...] = ()  # (estimate, problem) -> (), each a curve beside loss and PSNR: `Metrics.watched`
-
-    def transformation(self, progress: Array | float) -> optax.GradientTransformationExtraArgs:
-        """Returns the optax transformation of a step; `progress` runs from 0 at the start of a run to 1 at its end."""
-        is_fixed = isinstance(self.optimizer, optax.GradientTransformation)
-        return optax.with_extra_args_support(self.optimizer if is_fixed else self.optimizer(progress))
 
     def __reduce__(self):
         """Pickles the recipe by the names of its parts: functions of JAX cannot be pickled."""

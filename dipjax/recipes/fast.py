@@ -1,6 +1,6 @@
 """Settings for people in a hurry, found by measurement (benchmarks/results/recipe_trials.md): `(channels) -> Setting`.
 
-To add one, add a function, and for a task a row in `recipes.choose`.
+To add one, add a function, and for a task a row in `recipes.by_name`.
 """
 
 from dipjax.core.recipe import Recipe

@@ -27,7 +27,7 @@ class Task:
     problem: Any  # `core.problem.Problem`
     before: np.ndarray  # (H', W', C), the input at the size of the result, for comparison
     finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
-    setting: str = "denoise"  # which of the settings in `recipes.choose` suits it
+    setting: str = "denoise"  # which of the settings in `recipes.by_name` suits it
     takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
     name: str = ""
     span: Range = Range(0.0, 1.0)

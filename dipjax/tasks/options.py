@@ -16,6 +16,10 @@ _MOST_SEEDS, _LARGEST_RNG = 65_536, 2**32 - 1
 BATCHING = ("auto", "vmap", "map")
 
 
+class Misused(ValueError):
+    """Says in one sentence which option has a value that it does not take."""
+
+
 class Argument(NamedTuple):
     """How an option, or a parameter of a task, is explained and written."""
 

@@ -24,7 +24,7 @@ from dipjax.generators import registry
 from dipjax.large import tiling
 from dipjax.recipes import Setting, choose, for_generator
 from dipjax.tasks.door import Task
-from dipjax.tasks.options import BATCHING, Options
+from dipjax.tasks.options import BATCHING, Misused, Options
 
 
 class Diverged(RuntimeError):
@@ -188,17 +188,30 @@ def setting_for(task: Task, options: Options) -> tuple[Setting, str]:
     """Returns the setting that the options name, and its name.
 
     Raises:
-      ValueError: there is none of that name, or it does not fit the task.
+      Misused: there is none of that name, or it does not fit the task.
+      ValueError: the file of a recipe cannot be read.
     """
+    if isinstance(options.recipe, str) and options.recipe.lower().endswith(".json"):
+        return _changed(_read(options.recipe, choose(task.setting)(task.problem.shape[-1])), options), Path(options.recipe).name
+    try:
+        setting, name = _named(task, options)
+        return _changed(setting, options), name
+    except ValueError as error:
+        raise Misused(str(error)) from error
+
+
+def _named(task, options):
     channels = task.problem.shape[-1]
     if options.generator is not None:
         if not task.takes_noise:
             raise ValueError(f"generator: found one for {task.name}, expected none: its network sees another picture, not noise.")
         word = options.generator if isinstance(options.generator, str) else type(options.generator).__name__
         made = registry.make(word, channels, options.option) if isinstance(options.generator, str) else options.generator
-        setting, name = for_generator(made), f"for_generator({word})"
-    else:
-        setting, name = _from_recipe(task, options.recipe, channels)
+        return for_generator(made), f"for_generator({word})"
+    return _from_recipe(task, options.recipe, channels)
+
+
+def _changed(setting, options):
     if options.loss is not None:
         setting = setting.changed(loss=losses.make(options.loss) if isinstance(options.loss, str) else _callable("loss", options.loss))
     if options.schedule is not None:
@@ -208,13 +221,10 @@ def setting_for(task: Task, options: Options) -> tuple[Setting, str]:
                 raise ValueError(f"schedule: found {schedule!r}, expected one of {', '.join(optimizers.SCHEDULES)}.")
             schedule = optimizers.SCHEDULES[schedule]
         setting = setting.with_schedule(_callable("schedule", schedule))
-    return setting, name
+    return setting
 
 
 def _from_recipe(task, wish, channels):
-    if isinstance(wish, str) and wish.lower().endswith(".json"):
-        setting = _read(wish, choose(task.setting)(channels))
-        return setting, Path(wish).name
     if wish is None or isinstance(wish, str):
         make = choose(task.setting, wish)
         return make(channels), f"{make.__module__.rpartition('.')[2]}.{make.__name__}"

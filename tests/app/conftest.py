@@ -28,7 +28,7 @@ def tiny(channels=3):
 def folder(tmp_path, monkeypatch):
     """A folder with the usual files, a tiny recipe for every task, and nobody else's settings."""
     monkeypatch.chdir(tmp_path)
-    choices = importlib.import_module("dipjax.recipes.choose")
+    choices = importlib.import_module("dipjax.recipes.by_name")
     for table in (choices.FAST, choices.PAPER):
         for task in table:
             monkeypatch.setitem(table, task, tiny)

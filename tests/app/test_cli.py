@@ -468,7 +468,7 @@ def test_a_result_that_cannot_be_written_in_the_end_is_put_elsewhere(run, tmp_pa
 
 def test_all_seeds_diverged_is_exit_code_5_and_writes_nothing(run, monkeypatch):
     diverging = dataclasses.replace(tiny(), recipe=mixer_recipe(3, optimizer=optax.sgd(np.inf)))
-    monkeypatch.setitem(importlib.import_module("dipjax.recipes.choose").FAST, "denoise", lambda channels: diverging)
+    monkeypatch.setitem(importlib.import_module("dipjax.recipes.by_name").FAST, "denoise", lambda channels: diverging)
     before = names()
     code, _, err = run(*DENOISE, *SHORT, "--recipe", "fast")
     assert code == 5

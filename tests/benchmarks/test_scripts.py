@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks import common, on_gpu, paper, quality, settings, speed
 from dipjax.recipes import Setting, fast
-from dipjax.recipes.choose import WORDS
+from dipjax.recipes.by_name import WORDS
 from tests.conftest import mixer_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

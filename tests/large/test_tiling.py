@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-from functools import cache
 from pathlib import Path
 
 import chex
@@ -15,24 +14,23 @@ import pytest
 from PIL import Image
 
 import dipjax
-from dipjax import operators
-from dipjax.app import cli
-from dipjax.core import layouts as batching
-from dipjax.core import loop as train
-from dipjax.files import images
-from dipjax.fitting import inputs, optimizers
+from dipjax import app, files, operators
+from dipjax.core import drive, layouts, loop
+from dipjax.core.recipe import Recipe
+from dipjax.fitting import inputs
 from dipjax.generators import Pixels, Skip, blocks
 from dipjax.large import memory, tiling
 from dipjax.operators import problem, psfs, resampling
-from dipjax.recipes import fast as recipes
+from dipjax.recipes import Setting
+from dipjax.recipes import by_name as settings
 from tests.conftest import mixer_recipe, picture, skip_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-KEYS = train.seeds(0, 2)
+KEYS = drive.seeds(0, 2)
 MASK = np.random.default_rng(1).random((50, 43, 1)) > 0.4
 BLUR = psfs.gaussian(0.7)
-GUIDED = dataclasses.replace(mixer_recipe(3), input=inputs.guide)
+GUIDED = dataclasses.replace(mixer_recipe(3), input=inputs.Guide())
 RECIPE = mixer_recipe(3)
 PICTURE = picture(50, 43, 3)
 PROBLEMS = {
@@ -54,8 +52,11 @@ def grid(task, tile=30, overlap=None, recipe=RECIPE):
     return tiling.plan(recipe, task, 2, tile=tile, overlap=overlap).grid
 
 
-def last(results):
-    *_, result = results
+def restore(recipe, keys, task, *, tile, overlap=None, num_steps=7, enough=lambda result: False):
+    found = tiling.plan(recipe, task, keys.size, tile=tile, overlap=overlap).grid
+    for result in tiling.iterate(recipe, keys, task, found, num_steps=num_steps):
+        if enough(result):
+            break
     return result
 
 
@@ -104,7 +105,7 @@ def test_a_tile_measures_what_the_whole_image_does_there(name):
 @each_problem
 def test_every_task_is_restored_in_tiles(name):
     recipe, task = PROBLEMS[name]
-    result = tiling.restore(recipe, KEYS, task, tile=30)
+    result = restore(recipe, KEYS, task, tile=30)
     num_steps = 7 * len(grid(task, recipe=recipe).parts)
     assert result.images.shape == (2, *task.shape) and result.image.shape == result.std.shape == task.shape
     assert result.num_steps == num_steps and result.metrics.loss.shape == (2, num_steps)
@@ -115,44 +116,44 @@ def test_every_task_is_restored_in_tiles(name):
 @pytest.mark.parametrize("shape", [(31, 30), (33, 90), (70, 5)])
 def test_every_size_is_restored_in_tiles(shape):
     task = problem.denoising(picture(*shape))
-    assert tiling.restore(mixer_recipe(), KEYS, task, tile=30, overlap=7).image.shape == (*shape, 1)
+    assert restore(mixer_recipe(), KEYS, task, tile=30, overlap=7).image.shape == (*shape, 1)
 
 
 def test_without_a_network_the_tiles_are_the_whole():
-    recipe = train.Recipe(Pixels(1), inputs.noise(1), 300, optax.adam(0.03), smoothing=0.0)
+    recipe = Recipe(Pixels(1), inputs.Noise(1), optax.adam(0.03), smoothing=0.0)
     task = problem.denoising(picture(50, 43))
-    whole, tiled = (tiling.restore(recipe, KEYS, task, tile=tile).images for tile in (0, 30))
-    np.testing.assert_allclose(whole, task.measurement[None].repeat(2, 0), atol=2e-3)
+    whole, tiled = (restore(recipe, KEYS, task, tile=tile, num_steps=300).images for tile in (0, 30))
+    np.testing.assert_allclose(whole, np.asarray(task.measurement)[None].repeat(2, 0), atol=2e-3)
     np.testing.assert_allclose(tiled, whole, atol=2e-3)
 
 
 @pytest.mark.parametrize("tile", [None, 0, 50, 1000])
 def test_one_tile_that_covers_the_image_is_the_untiled_run_bit_for_bit(tile):
     task = PROBLEMS["denoise"][1]
-    expected, found = train.restore(RECIPE, KEYS, task), tiling.restore(RECIPE, KEYS, task, tile=tile)
+    expected, found = drive.restore(RECIPE, KEYS, task, num_steps=7), restore(RECIPE, KEYS, task, tile=tile)
     chex.assert_trees_all_equal((found.state, found.metrics), (expected.state, expected.metrics))
 
 
 def test_every_tile_is_a_run_of_its_own_with_a_key_of_its_own():
     _, task = PROBLEMS["denoise"]
-    found, result = grid(task), tiling.restore(RECIPE, KEYS, task, tile=30)
+    found, result = grid(task), restore(RECIPE, KEYS, task, tile=30)
     expected = np.zeros(result.images.shape)
     for index, (part, window) in enumerate(zip(found.parts, found.windows(), strict=True)):
         keys = jax.vmap(jax.random.fold_in, (0, None))(KEYS, index)
-        alone = train.restore(RECIPE, keys, tiling.cut(task, *part))
+        alone = drive.restore(RECIPE, keys, tiling.cut(task, *part), num_steps=7)
         expected[:, *part] += window * np.asarray(alone.images)
         np.testing.assert_allclose(result.metrics.loss[:, 7 * index : 7 * index + 7], alone.metrics.loss, rtol=1e-5)
     np.testing.assert_allclose(result.images, expected, atol=1e-5)
 
 
 def test_one_program_serves_all_tiles_however_many(caplog):
-    recipe = skip_recipe(num_steps=2)
+    recipe = skip_recipe()
 
     def num_compiled(height, width):
         caplog.clear()
         task = problem.denoising(picture(height, width))
         with jax.log_compiles(), caplog.at_level(logging.WARNING):
-            tiling.restore(recipe, KEYS, task, tile=32)
+            restore(recipe, KEYS, task, tile=32, num_steps=2)
         return sum("Finished XLA compilation" in record.message for record in caplog.records)
 
     assert num_compiled(50, 50) > 0  # four tiles
@@ -162,9 +163,9 @@ def test_one_program_serves_all_tiles_however_many(caplog):
 def test_tiles_that_have_not_begun_show_the_measurement_and_an_early_end_is_a_result():
     _, task = PROBLEMS["denoise"]
     seen = []
-    result = tiling.restore(RECIPE, KEYS, task, tile=30, callback=lambda now: bool(seen.append(now)) or now.num_steps >= 1)
+    result = restore(RECIPE, KEYS, task, tile=30, enough=lambda now: bool(seen.append(now)) or now.num_steps >= 1)
     assert len(seen) == 2
-    np.testing.assert_array_equal(seen[0].images, task.measurement[None].repeat(2, 0))
+    np.testing.assert_array_equal(seen[0].images, np.asarray(task.measurement)[None].repeat(2, 0))
     np.testing.assert_array_equal(result.images[:, 30:], seen[0].images[:, 30:])
     assert np.abs(result.images - seen[0].images)[:, :20, :20].min() > 0
 
@@ -178,31 +179,30 @@ def test_the_picture_before_has_the_size_and_place_of_the_image(name):
 
 def test_a_time_limit_is_shared_among_the_tiles():
     _, task = PROBLEMS["denoise"]
-    long = dataclasses.replace(RECIPE, num_steps=20_000)
     found = grid(task)
-    results = tiling.iterate(long, KEYS, task, found, budget=2.0)
+    results = tiling.iterate(RECIPE, KEYS, task, found, num_steps=20_000, budget=2.0)
     for result in results:
         changed = np.abs(np.asarray(result.images) - task.measurement).max((0, 3)) > 0
         if changed[-1, -1]:
             break
-    assert 0 < result.num_steps < long.num_steps * len(found.parts)
+    assert 0 < result.num_steps < 20_000 * len(found.parts)
     assert changed.all()
     results.close()
 
 
 def test_where_a_seed_diverges_in_a_tile_the_others_stand_in():
     _, task = PROBLEMS["denoise"]
-    result = tiling.restore(dataclasses.replace(RECIPE, input=_poisoned), KEYS, task, tile=30)
+    result = restore(dataclasses.replace(RECIPE, input=_poisoned), KEYS, task, tile=30)
     chex.assert_tree_all_finite(result.images)
     assert result.alive.all()
     corner = result.images[:, :10, -10:]  # where no other tile reaches
     np.testing.assert_allclose(corner[0], corner[1], atol=1e-6)
     all_dead = dataclasses.replace(RECIPE, optimizer=optax.sgd(np.inf))
-    assert not tiling.restore(all_dead, KEYS, task, tile=30).alive.any()
+    assert not restore(all_dead, KEYS, task, tile=30).alive.any()
 
 
 def _poisoned(key, problem):
-    return jnp.where(jax.random.bits(key) == FIRST_SEED_SECOND_TILE, jnp.nan, inputs.noise(4, scale=1.0)(key, problem))
+    return jnp.where(jax.random.bits(key) == FIRST_SEED_SECOND_TILE, jnp.nan, inputs.Noise(4, scale=1.0)(key, problem))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,10 +226,10 @@ def waves(size=512):
 def test_there_are_no_seams():
     """At 512 x 512, tiles that started at random differ from the whole no more where they meet than inside, and there is no step."""
     noisy = waves() + np.random.default_rng(0).normal(0, 0.1, (512, 512, 1)).astype(np.float32)
-    recipe = train.Recipe(Smooth(), inputs.noise(1, scale=4.0, stride=8), 25, optax.adam(0.1))
+    recipe = Recipe(Smooth(), inputs.Noise(1, scale=4.0, stride=8), optax.adam(0.1))
     task = problem.denoising(noisy)
     found = grid(task, 224, 32, recipe)
-    whole, tiled = (np.asarray(tiling.restore(recipe, KEYS[:1], task, tile=tile, overlap=32).image)[..., 0] for tile in (0, 224))
+    whole, tiled = (np.asarray(restore(recipe, KEYS[:1], task, tile=tile, overlap=32, num_steps=25).image)[..., 0] for tile in (0, 224))
     difference, near = np.abs(tiled - whole), np.zeros((512, 512), bool)
     edges = [edge for start in found.tops[1:] for edge in (start, start + 32)]
     assert found.tops == found.lefts and len(found.tops) == 3
@@ -269,7 +269,7 @@ def test_tiles_that_cannot_be_are_refused_in_one_sentence(sentence):
 
 
 def test_a_tile_of_which_all_is_known_is_like_any_other():
-    result = tiling.restore(RECIPE, KEYS, holes(), tile=48)
+    result = restore(RECIPE, KEYS, holes(), tile=48)
     chex.assert_tree_all_finite(result.images)
 
 
@@ -297,17 +297,17 @@ def test_the_need_grows_with_pixels_and_with_the_runs_at_once():
     recipe = skip_recipe()
     small, large = (problem.denoising(picture(size, size)) for size in (32, 64))
     assert 3 < memory.needed(recipe, large, 1) / memory.needed(recipe, small, 1) < 4.2
-    one_by_one, together = (memory.needed(recipe, large, 8, layout) for layout in (batching.one_by_one, jax.vmap))
+    one_by_one, together = (memory.needed(recipe, large, 8, layout) for layout in (layouts.Layout(1, 1), layouts.Layout(None, 1)))
     assert 3 < together / one_by_one < 8
-    assert memory.needed(recipe, large, 8, batching.OverDevices(batching.one_by_one)) == one_by_one
+    assert memory.needed(recipe, large, 8, layouts.ONE_BY_ONE) >= one_by_one
 
 
 def test_the_need_is_about_what_the_compiler_says():
-    recipe, task, layout = skip_recipe(), problem.denoising(picture(64, 64)), batching.one_by_one
-    states = train._init_all(recipe, KEYS, task, layout, None)
-    found = train._run_all.lower(recipe, states, task, 0, layout, None).compile().memory_analysis()
+    recipe, task = skip_recipe(), problem.denoising(picture(64, 64))
+    state = loop.init(recipe, KEYS[0], task)
+    found = loop.chunk.lower(recipe, state, task, 0, 7).compile().memory_analysis()
     compiled = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
-    assert 0.5 < memory.needed(recipe, task, 2, layout) / compiled < 2
+    assert 0.5 < memory.needed(recipe, task, 1, layouts.Layout(1, 1)) / compiled < 2
 
 
 def test_what_is_available_is_less_than_what_is_there():
@@ -333,21 +333,18 @@ def test_rematerialisation_changes_nothing_but_the_memory_of_the_program_as_writ
 # For people.
 
 
-@cache
-def quick(channels=3, *, num_steps=2, schedule=optimizers.constant):
-    del schedule
-    return mixer_recipe(channels, num_steps)
+def quick(channels=3):
+    return Setting(mixer_recipe(channels), 2)
 
 
-@cache
-def guided(channels=3, *, num_steps=2, schedule=optimizers.constant):
-    return dataclasses.replace(quick(channels, num_steps=num_steps, schedule=schedule), input=inputs.guide)
+def guided(channels=3):
+    return quick(channels).changed(input=inputs.Guide())
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for table in (recipes.FAST, recipes.PAPER):
+    for table in (settings.FAST, settings.PAPER):
         for task in table:
             monkeypatch.setitem(table, task, guided if task == "flash" else quick)
     pixels = np.uint8(255 * PICTURE)
@@ -370,15 +367,15 @@ COMMANDS = {
 @pytest.mark.parametrize("task", COMMANDS)
 def test_every_command_restores_in_tiles(folder, capsys, task):
     arguments = [task, "photo.png", *COMMANDS[task], "--seeds", "2", "--tile", "30", "--tile-overlap", "14", "-o", "out.png"]
-    assert cli.main(arguments) == 0
+    assert app.main(arguments) == 0
     factor = 2 if task == "superres" else 1
-    assert images.load("out.png").pixels.shape == (50 * factor, 43 * factor, 3)
+    assert files.load("out.png").pixels.shape == (50 * factor, 43 * factor, 3)
     assert "tiles of 30 x 30 pixels, which overlap by at least 14" in capsys.readouterr().err
 
 
 def test_the_records_of_a_restoration_in_tiles_say_so(folder, capsys):
     written = ("--reference", "clean.png", "--json", "r.json", "--plot", "f.png", "--curve", "c.csv")
-    assert cli.main(["denoise", "photo.png", "--seeds", "2", "--tile", "30", "--tile-overlap", "5", *written]) == 0
+    assert app.main(["denoise", "photo.png", "--seeds", "2", "--tile", "30", "--tile-overlap", "5", *written]) == 0
     record = json.loads(Path("r.json").read_text())
     assert record["tiles"]["tile"] == [30, 30] and record["tiles"]["overlap"] == 5
     assert record["steps"] == 8
@@ -388,7 +385,7 @@ def test_the_records_of_a_restoration_in_tiles_say_so(folder, capsys):
 
 
 def test_the_command_and_the_function_agree_on_tiles(folder):
-    assert cli.main(["denoise", "photo.png", "--seeds", "2", "--tile", "30"]) == 0
+    assert app.main(["denoise", "photo.png", "--seeds", "2", "--tile", "30"]) == 0
     restored = dipjax.denoise(np.asarray(Image.open("photo.png")), seeds=2, tile=30)
     np.testing.assert_array_equal(np.asarray(Image.open("photo.denoised.png")), np.rint(255 * restored).astype(np.uint8))
 
@@ -396,4 +393,4 @@ def test_the_command_and_the_function_agree_on_tiles(folder):
 def test_tiles_that_are_no_number_are_refused(folder):
     with pytest.raises(ValueError, match="^tile: found -3"):
         dipjax.denoise(PICTURE, tile=-3)
-    assert cli.main(["inpaint", "photo.png", "--mask", "mask.png", "--tile", "12", "--tile-overlap", "12"]) == 3
+    assert app.main(["inpaint", "photo.png", "--mask", "mask.png", "--tile", "12", "--tile-overlap", "12"]) == 3

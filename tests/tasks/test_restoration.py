@@ -21,7 +21,7 @@ from dipjax.tasks.restore import Outcome, setting_for
 from tests.conftest import mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-choices = importlib.import_module("dipjax.recipes.choose")
+choices = importlib.import_module("dipjax.recipes.by_name")
 
 
 @cache
