@@ -25,7 +25,7 @@ from benchmarks.torch_reference.skip import skip
 from benchmarks.torch_reference.unet import UNet as MirrorUNet
 from dipjax import interop, operators
 from dipjax.core import loop
-from dipjax.core.recipe import Recipe
+from dipjax.core.recipe import Recipe, transformation
 from dipjax.core.state import State
 from dipjax.fitting.optimizers import Adam
 from dipjax.generators import blocks
@@ -189,7 +189,7 @@ def train_both(
     task = jax.tree.map(lambda leaf: jnp.asarray(leaf, z.dtype), task)
     recipe, state = start(generator, z, task, jit)
     params = jax.tree.map(lambda leaf: leaf.astype(z.dtype), interop.from_torch(generator, net.state_dict(), depth=z.shape[-1]))
-    state = state._replace(params=params, opt_state=recipe.transformation(0.0).init(params))
+    state = state._replace(params=params, opt_state=transformation(recipe.optimizer, 0.0).init(params))
     noises = [jax.random.normal(jax.random.fold_in(state.key, step), z.shape, z.dtype) for step in range(num_steps)]
     step, losses = jit(partial(loop.train_step, recipe)), []
     for _ in range(num_steps):

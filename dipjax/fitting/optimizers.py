@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from dipjax.core.recipe import transformation
+
 _KERNEL_RANK = 3  # at least: of a signal, of a picture 4, of a volume 5
 
 
@@ -70,8 +72,7 @@ class WithParameterNoise:
 
     def __call__(self, progress: Array) -> optax.GradientTransformationExtraArgs:
         """Returns the transformation of a step, which takes the `key` of the run's step."""
-        is_fixed = isinstance(self.optimizer, optax.GradientTransformation)
-        inner = optax.with_extra_args_support(self.optimizer if is_fixed else self.optimizer(progress))
+        inner = transformation(self.optimizer, progress)
 
         def update(updates, state, params=None, *, key, **extra):
             updates, state = inner.update(updates, state, params, key=key, **extra)

@@ -9,7 +9,7 @@ from dipjax import metrics
 from dipjax.core import layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread, stack
-from dipjax.core.recipe import MSE, Recipe
+from dipjax.core.recipe import MSE, transformation
 from dipjax.core.state import Metrics, Result, psnr
 from dipjax.operators import problem
 from tests.conftest import picture
@@ -137,12 +137,12 @@ def test_the_mean_squared_error_is_the_mean_over_all_elements_of_a_tree():
     np.testing.assert_allclose(MSE()(tree, other), (6 * 1 + 4 * 2) / 10, rtol=1e-6)
 
 
-def test_a_recipe_takes_a_transformation_or_makes_one():
+def test_an_optimizer_is_a_transformation_or_makes_one():
     import optax
 
     from dipjax.fitting.optimizers import Adam
 
     for optimizer in (optax.adam(0.1), Adam(0.1), lambda progress: optax.adam(0.1)):
-        made = Recipe(None, None, optimizer).transformation(0.5)
+        made = transformation(optimizer, 0.5)
         updates, _ = made.update({"a": jnp.ones(1)}, made.init({"a": jnp.ones(1)}), {"a": jnp.ones(1)}, value=1.0, unheard_of=2)
         np.testing.assert_allclose(updates["a"], -0.1, rtol=1e-4)
