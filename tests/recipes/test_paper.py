@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax.core import loop as train
-from dipjax.fitting import losses
+from dipjax.core import check, drive, loop
+from dipjax.core import problem as problems
+from dipjax.fitting import losses, optimizers, penalties
 from dipjax.generators import Pixels, blocks
 from dipjax.operators import problem
-from dipjax.recipes import fast as recipes
-from dipjax.recipes import paper
+from dipjax.recipes import Setting, choose, fast, paper
 from tests.conftest import picture
 
-# Setting: parameters, input channels, steps, learning rate is in the optimizer's closure, jitter.
+# Setting: parameters, input channels, steps, jitter.
 TABLE = {
     paper.denoising: (2_217_831, 32, 3000, 1 / 30),
     paper.denoising_50: (2_217_831, 32, 3000, 1 / 20),
@@ -38,8 +38,16 @@ TABLE = {
 }
 
 
-def state_of(recipe, task):
-    return jax.eval_shape(lambda key: train.init(recipe, key, task), jax.random.key(0))
+def state_of(setting, task):
+    return jax.eval_shape(lambda key: loop.init(setting.recipe, key, task), jax.random.key(0))
+
+
+def fits(setting, task):
+    check.fits(setting.recipe, task, problems.spread(task, None), setting.num_steps)
+
+
+def restore(setting, num_seeds, task, num_steps):
+    return drive.restore(setting.recipe, drive.seeds(0, num_seeds), task, num_steps=num_steps)
 
 
 def num_parameters(state):
@@ -49,10 +57,10 @@ def num_parameters(state):
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.__name__)
 def test_a_setting_is_the_official_one(setting):
     size, depth, num_steps, input_noise = TABLE[setting]
-    recipe, task = setting(3), problem.flash(picture(32, 64, 3), picture(32, 64, 3))
-    train.check(recipe, task)
-    state = state_of(recipe, task)
-    assert (num_parameters(state), state.z.shape[-1], recipe.num_steps, recipe.input_noise) == (size, depth, num_steps, input_noise)
+    made, task = setting(3), problem.flash(picture(32, 64, 3), picture(32, 64, 3))
+    fits(made, task)
+    state = state_of(made, task)
+    assert (num_parameters(state), state.z.shape[-1], made.num_steps, made.recipe.input_noise) == (size, depth, num_steps, input_noise)
 
 
 @pytest.mark.parametrize(("depth", "size"), [(2, 59_635), (4, 1_060_339), (6, 2_996_467)])
@@ -62,44 +70,39 @@ def test_the_library_setting_has_the_official_variants(depth, size):
 
 
 def test_the_restoration_setting_is_gray():
-    recipe, task = paper.restoration(), problem.denoising(picture(64, 64, 1))
-    assert num_parameters(state_of(recipe, task)) == 2_217_573
-    assert (recipe.num_steps, recipe.input_noise, recipe.backtracking) == (11000, 0.03, 5.0)
+    setting, task = paper.restoration(), problem.denoising(picture(64, 64, 1))
+    assert num_parameters(state_of(setting, task)) == 2_217_573
+    assert (setting.num_steps, setting.recipe.input_noise, setting.recipe.backtracking) == (11000, 0.03, 5.0)
 
 
 def test_2018_means_uniform_scales_and_aligned_corners_and_nothing_else():
-    recipe = paper.denoising(3)
-    old = paper.as_in_2018(recipe)
-    assert old.generator.scale_init is blocks.uniform_scale
-    assert old.generator.upsample is blocks.bilinear_aligned
-    back = old.generator.clone(scale_init=recipe.generator.scale_init, upsample=recipe.generator.upsample)
-    assert dataclasses.replace(old, generator=back) == recipe
-    assert paper.as_in_2018(paper.flash(3)).generator.upsample == (blocks.nearest,) * 2 + (blocks.bilinear_aligned,) * 3
-    assert paper.as_in_2018(paper.inpainting(3)).generator.upsample is blocks.nearest
-    assert paper.as_in_2018(paper.no_prior(3)).generator == Pixels(3)
+    setting = paper.denoising(3)
+    old = paper.as_in_2018(setting)
+    assert old.recipe.generator.scale_init is blocks.uniform_scale
+    assert old.recipe.generator.upsample is blocks.bilinear_aligned
+    new = setting.recipe.generator
+    assert old.changed(generator=old.recipe.generator.clone(scale_init=new.scale_init, upsample=new.upsample)) == setting
+    assert paper.as_in_2018(paper.flash(3)).recipe.generator.upsample == (blocks.nearest,) * 2 + (blocks.bilinear_aligned,) * 3
+    assert paper.as_in_2018(paper.inpainting(3)).recipe.generator.upsample is blocks.nearest
+    assert paper.as_in_2018(paper.no_prior(3)).recipe.generator == Pixels(3)
 
 
 def test_the_pixels_fit_any_picture_without_a_prior():
     truth = picture(6, 5, 3)
-    result = train.restore(paper.no_prior(3, num_steps=300), train.seeds(0, 1), problem.denoising(truth))
+    result = restore(paper.no_prior(3), 1, problem.denoising(truth), 300)
     np.testing.assert_allclose(result.state.params["params"]["image"][0], truth, atol=1e-2)
 
 
 def test_total_variation_flattens():
     noisy = picture(16, 16, 1)
-    weights = {0.0: None, 0.01: losses.total_variation_sum(0.01)}
-    images = [
-        train.restore(
-            dataclasses.replace(paper.no_prior(1, num_steps=200), penalty=penalty), train.seeds(0, 1), problem.denoising(noisy)
-        ).image
-        for penalty in weights.values()
-    ]
+    choices = (None, penalties.TotalVariationSum(0.01))
+    images = [restore(paper.no_prior(1).changed(penalty=penalty), 1, problem.denoising(noisy), 200).image for penalty in choices]
     assert float(images[1].std()) < 0.9 * float(images[0].std())
 
 
 def test_the_sum_of_the_total_variation_is_the_mean_times_the_number_of_values():
     image = jnp.asarray(picture(7, 6, 3))
-    np.testing.assert_allclose(losses.total_variation_sum(0.5)(image), 7 * 6 * 3 * losses.total_variation(0.5)(image), rtol=1e-6)
+    np.testing.assert_allclose(penalties.TotalVariationSum(0.5)(image), 7 * 6 * 3 * penalties.TotalVariation(0.5)(image), rtol=1e-6)
 
 
 def features(image):
@@ -113,14 +116,13 @@ def test_features_are_inverted():
     task = problem.feature_inversion(truth, features)
     assert task.measurement.shape == (4, 4, 2)
     assert task.shape == (8, 8, 3)
-    result = train.restore(paper.no_prior(3, num_steps=300), train.seeds(0, 2), task)
+    result = restore(paper.no_prior(3), 2, task, 300)
     np.testing.assert_allclose(features(result.state.params["params"]["image"][1]), task.measurement, atol=0.02)
 
 
 def test_an_activation_is_maximised():
     task = problem.activation_maximisation(lambda image: image[2:6, 2:6, 0], (8, 8, 3))
-    recipe = dataclasses.replace(paper.no_prior(3, num_steps=50), loss=losses.maximise(5.0))
-    result = train.restore(recipe, train.seeds(0, 1), task)
+    result = restore(paper.no_prior(3).changed(loss=losses.Maximise(5.0)), 1, task, 50)
     losses_seen = np.asarray(result.metrics.loss[0])
     assert (np.diff(losses_seen) < 0).all()
     image = result.state.params["params"]["image"][0]
@@ -130,28 +132,35 @@ def test_an_activation_is_maximised():
 
 @pytest.mark.parametrize("setting", [paper.feature_inversion, paper.activation_maximisation])
 def test_the_settings_for_features_fit_their_problems(setting):
-    train.check(setting(3), problem.feature_inversion(picture(20, 24, 3), features))
+    fits(setting(3), problem.feature_inversion(picture(20, 24, 3), features))
 
 
 def test_a_flash_picture_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="flash_image: found shape"):
+    with pytest.raises(ValueError, match="flash_image: found"):
         problem.flash(picture(8, 8, 3), picture(8, 9, 3))
 
 
-@pytest.mark.parametrize(
-    ("factor", "expected"), [(2, "super_resolution"), (4, "super_resolution"), (5, "super_resolution_8"), (8, "super_resolution_8")]
-)
-def test_a_large_factor_takes_the_setting_published_for_8(factor, expected):
-    assert recipes.choose("superres", "paper", factor=factor) is getattr(paper, expected)
-    assert recipes.choose("superres", "fast", factor=factor) is getattr(recipes, f"fast_{expected}")
-    assert recipes.choose("denoise", "paper", factor=factor) is paper.denoising
+def test_the_words_of_the_command_line_name_settings():
+    for kind, expected in (("superres", "super_resolution"), ("superres 8", "super_resolution_8"), ("denoise", "denoising")):
+        assert choose(kind, "paper") is getattr(paper, expected)
+        assert choose(kind, "fast") is choose(kind) is getattr(fast, expected)
+    assert choose("a task of somebody's", "fast") is fast.denoising
+    with pytest.raises(ValueError, match="^recipe: found 'slow', expected one of fast, paper"):
+        choose("denoise", "slow")
 
 
 @pytest.mark.parametrize(
     ("size", "num_steps"), [((256, 256), 1100), ((128, 128), 550), ((512, 128), 1100), ((8, 9), 150), ((2000, 999), 1650)]
 )
 def test_the_steps_for_a_noisy_picture_follow_its_side(size, num_steps):
-    assert recipes.denoising_steps(*size) == num_steps
-    assert recipes.for_size(recipes.fast_denoising, *size) == {"num_steps": num_steps}
-    assert recipes.for_size(paper.denoising, *size) == recipes.for_size(recipes.fast_inpainting, *size) == {}
-    assert recipes.denoising_steps(256, 256) == recipes.fast_denoising(3).num_steps
+    assert fast.denoising(3).steps_for((*size, 3)) == num_steps
+    assert fast.denoising(3).changed(loss=losses.L1()).steps_for(size) == num_steps  # the rule goes with the setting
+    assert paper.denoising().steps_for(size) == 3000
+    assert fast.inpainting().steps_for(size) == 1500
+
+
+def test_a_schedule_is_a_part_of_a_setting_like_any_other():
+    setting = fast.denoising().with_schedule(optimizers.Cosine())
+    assert setting.recipe.optimizer == optimizers.Adam(0.01, optimizers.Cosine())
+    with pytest.raises(ValueError, match="^schedule: found the optimizer"):
+        Setting(dataclasses.replace(setting.recipe, optimizer=optimizers.WithParameterNoise()), 9).with_schedule(optimizers.Cosine())
