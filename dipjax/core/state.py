@@ -68,10 +68,14 @@ class Result:
     @property
     def std(self) -> np.ndarray:
         """The standard deviation over the living seeds (unbiased), per pixel and channel; NaN, undefined, for fewer than two."""
-        if not self.over_seeds:
-            return np.full_like(self.images.real, np.nan)
-        spread = np.abs(self.images - np.expand_dims(self.image, self.alive.ndim - 1)) ** 2
-        return np.sqrt(_over_seeds(spread, self.alive, 1))
+        return deviation(self.images, self.alive) if self.over_seeds else np.full_like(self.images.real, np.nan)
+
+
+def deviation(images: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """Returns the unbiased standard deviation of `images (..., K, H, W, C)` over the living of `K` seeds; NaN for fewer than two."""
+    mean = _over_seeds(images, alive, 0)
+    spread = np.abs(images - np.expand_dims(mean, alive.ndim - 1)) ** 2
+    return np.sqrt(_over_seeds(spread, alive, 1))
 
 
 def _over_seeds(values, alive, lost):

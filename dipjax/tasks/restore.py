@@ -18,7 +18,7 @@ from dipjax import metrics
 from dipjax.core import drive, layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
-from dipjax.core.state import Metrics, Result, State, psnr
+from dipjax.core.state import Metrics, Result, State, deviation, psnr
 from dipjax.fitting import losses, optimizers
 from dipjax.generators import registry
 from dipjax.large import tiling
@@ -73,8 +73,7 @@ class Outcome:
     @property
     def std(self) -> np.ndarray:
         """The standard deviation over the living seeds, unbiased; NaN for fewer than two."""
-        living = self.images[self.result.alive]
-        return living.std(axis=0, ddof=1) if len(living) > 1 else np.full_like(self.image, np.nan)
+        return deviation(self.images, self.result.alive)
 
     @property
     def alive(self) -> np.ndarray:
