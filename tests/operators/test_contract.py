@@ -31,7 +31,7 @@ def apply(operator, image):
 
 def test_every_operator_that_is_exported_has_a_row():
     found = {type(make(*EVEN)) for make in registry.LINEAR.values()}
-    assert found == {getattr(operators, name) for name in operators.__all__}
+    assert found == {kind for name in operators.__all__ if isinstance(kind := getattr(operators, name), type)}
 
 
 @each
