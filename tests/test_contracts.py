@@ -1,356 +1,462 @@
-"""What every operator, generator, input, loss, penalty and layout promises. A new one is one more row of the table."""
+"""What every part of a recipe promises: found by looking, so that a new one is under test or fails for want of an example.
 
-from collections.abc import Callable
+Operators and generators have tables of their own, which their registries fill: tests/operators/test_contract.py and
+tests/generators/test_every_generator.py. The functions here are also what a stranger's new part is held to, at the end.
+"""
+
+import dataclasses
+import inspect
+import pickle
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
+from jax.flatten_util import ravel_pytree
 
-from dipjax import operators
-from dipjax.core import layouts as batching
-from dipjax.fitting import inputs, losses, optimizers, parameter_noise
-from dipjax.generators import DCGAN, ConvDecoder, DeepDecoder, Plain, Positional, ResNet, Siren, Skip, TextureNet, UNet, blocks
-from dipjax.generators import registry as named
-from dipjax.operators import problem, psfs, resampling
-from dipjax.recipes import fast as recipes
-from dipjax.recipes import paper
-from tests.conftest import Mixer, mixer_recipe
+import dipjax
+from dipjax import record
+from dipjax.core import drive, layouts, recipe
+from dipjax.core.problem import Problem
+from dipjax.fitting import inputs, losses, optimizers, penalties
+from dipjax.generators import registry as generators
+from dipjax.operators import problem
+from dipjax.operators import registry as operators
+from tests.conftest import light_keys, mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-SIZES = [(1, 1), (1, 5), (2, 3), (7, 9), (33, 34), (48, 40)]
-CASES = list(zip(SIZES, (1, 2, 3, 5, 1, 3), strict=True))  # with as many channels
-PLAIN, ODD, EVEN = (7, 9, 3), (33, 35), (48, 40)
-
-
-class Row(NamedTuple):
-    """One thing under contract."""
-
-    kind: str
-    make: Callable[..., Any]  # operator: (H, W) -> operator; else () -> thing; two calls give equal things
-    smallest: int = 1  # operator: the shortest side it can take
-    size: Callable[[int], int] = lambda side: side  # side of the image -> operator: side of the measurement; input: side of z
-
-
-def psf(k, l):
-    return psfs.normalized(np.random.default_rng(k * 10 + l).random((k, l)))
-
-
-def mask(height, width, channels=1):
-    return jnp.asarray(np.random.default_rng(0).random((height, width, channels)) > 0.5, jnp.float32)
-
-
-def blur(k, l, boundary):
-    smallest = 1 if boundary == "reflect" else max(k, l)
-    size = (lambda side: side - k + 1) if boundary == "valid" else (lambda side: side)
-    return Row("operator", lambda h, w: operators.Blur(jnp.asarray(psf(k, l)), boundary), smallest, size)
-
-
-def shrink(factor, kernel):
-    return Row("operator", lambda h, w: operators.Downsample(factor, kernel), factor, lambda side: side // factor)
-
-
-def composition(h, w):
-    return operators.Compose((operators.Mask(mask(h, w)), operators.Downsample(3), operators.Blur(jnp.asarray(psf(3, 2)))))
-
-
-ROWS = {
-    "identity": Row("operator", lambda h, w: operators.Identity()),
-    "mask": Row("operator", lambda h, w: operators.Mask(mask(h, w))),
-    "blur 3x3 reflect": blur(3, 3, "reflect"),
-    "blur 4x4 reflect": blur(4, 4, "reflect"),
-    "blur 2x5 reflect": blur(2, 5, "reflect"),
-    "blur 1x1 reflect": blur(1, 1, "reflect"),
-    "blur 3x3 circular": blur(3, 3, "circular"),
-    "blur 4x4 circular": blur(4, 4, "circular"),
-    "blur 5x2 circular": blur(5, 2, "circular"),
-    "blur 3x3 valid": blur(3, 3, "valid"),
-    "blur 4x4 valid": blur(4, 4, "valid"),
-    "downsample 1": shrink(1, resampling.LANCZOS2),
-    "downsample 2 Lanczos 2": shrink(2, resampling.LANCZOS2),
-    "downsample 3 Lanczos 3": shrink(3, resampling.LANCZOS3),
-    "downsample 4 bicubic": shrink(4, resampling.BICUBIC),
-    "downsample 5 box": shrink(5, resampling.BOX),
-    "composition": Row("operator", composition, 3, lambda side: side // 3),
-    "skip": Row("generator", lambda: Skip(3, (4,), (4,), (2,))),
-    "skip, options per level": Row(
-        "generator",
-        lambda: Skip(
-            5,
-            down=(3, 4),
-            up=(5, 4),
-            skip=(0, 2),
-            kernel_down=(5, 3),
-            kernel_up=(3, 1),
-            kernel_skip=3,
-            upsample=(blocks.nearest, blocks.bilinear_aligned),
-            pool=(blocks.average_pool, None),
-            padding="zero",
-            activation=jax.nn.swish,
-            use_1x1=False,
-        ),
-    ),
-    "skip, pooled": Row(
-        "generator",
-        lambda: Skip(
-            1,
-            down=(3, 4),
-            up=(3, 4),
-            skip=(2, 0),
-            pool=(blocks.max_pool, blocks.lanczos2_pool),
-            upsample=blocks.nearest,
-            padding="edge",
-            output=blocks.identity,
-            use_bias=False,
-            scale_init=blocks.uniform_scale,
-        ),
-    ),
-    "unet": Row("generator", lambda: UNet(3, feature_scale=32)),
-    "unet, other options": Row(
-        "generator",
-        lambda: UNet(
-            1,
-            feature_scale=8,
-            more_layers=0,
-            concat_z=True,
-            upsample=blocks.bilinear,
-            padding="reflect",
-            affine=True,
-            use_bias=False,
-            output=blocks.identity,
-        ),
-    ),
-    "resnet": Row("generator", lambda: ResNet(3, num_blocks=2, width=4)),
-    "resnet, other options": Row(
-        "generator", lambda: ResNet(2, 1, 4, use_residual=False, padding="zero", activation=jax.nn.elu, output=blocks.identity)
-    ),
-    "texture net": Row("generator", lambda: TextureNet(3, num_levels=3, width=2)),
-    "dcgan": Row("generator", lambda: DCGAN(3, width=4)),
-    "dcgan, upsampled": Row("generator", lambda: DCGAN(1, num_doublings=1, width=4, upsample=blocks.bilinear)),
-    "plain": Row("generator", lambda: Plain(3, num_layers=3, width=4)),
-    "plain, other options": Row("generator", lambda: Plain(1, num_layers=2, width=4, kernel_size=5, padding="zero", use_norm=False)),
-    "encoder-decoder": Row("generator", lambda: named.make("encoder-decoder", 2, ["down=3,4", "up=3,4", "skip=0,0"])),
-    "deep decoder": Row("generator", lambda: DeepDecoder(3, width=5, num_doublings=2)),
-    "conv decoder": Row("generator", lambda: ConvDecoder(3, num_layers=3, width=5, stride=4)),
-    "conv decoder, no power of two": Row(
-        "generator", lambda: ConvDecoder(1, num_layers=3, width=5, stride=3, padding="reflect", output=blocks.identity)
-    ),
-    "positional": Row("generator", lambda: Positional(3, (4,), (4,), (2,), num_frequencies=3)),
-    "positional, trainable": Row("generator", lambda: Positional(1, (4,), (4,), (2,), trainable=True, upsample=blocks.nearest)),
-    "siren": Row("generator", lambda: Siren(3, num_layers=2, width=8)),
-    "perturbed": Row("generator", lambda: parameter_noise.Perturbed(Plain(3, num_layers=2, width=4))),
-    "not flax": Row("generator", lambda: Mixer(3)),
-    "uniform noise": Row("input", lambda: inputs.noise(5)),
-    "coarse uniform noise": Row("input", lambda: inputs.noise(5, stride=3), size=lambda side: -(-side // 3)),
-    "grainy uniform noise": Row("input", lambda: inputs.noise(5, grain=4)),
-    "normal noise": Row("input", lambda: inputs.normal(5, scale=0.2)),
-    "coarse normal noise": Row("input", lambda: inputs.normal(5, stride=4), size=lambda side: -(-side // 4)),
-    "meshgrid": Row("input", lambda: inputs.meshgrid),
-    "guide": Row("input", lambda: inputs.guide),
-    "mse": Row("loss", lambda: losses.mse),
-    "l1": Row("loss", lambda: losses.l1),
-    "huber": Row("loss", lambda: losses.huber(0.05)),
-    "total variation as a sum": Row("penalty", lambda: losses.total_variation_sum(0.1)),
-    "total variation": Row("penalty", lambda: losses.total_variation(0.1)),
-    "vmap": Row("layout", lambda: jax.vmap),
-    "one by one": Row("layout", lambda: batching.one_by_one),
-    "default layout": Row("layout", batching.default),
-    "adam": Row("setting", lambda: optimizers.adam(0.01, 10)),
-    "cosine": Row("setting", lambda: optimizers.cosine(0.01, 10)),
-    "adam with a schedule": Row("setting", lambda: optimizers.adam(0.01, 10, optimizers.cosine)),
-    "recipe": Row("setting", mixer_recipe),
-    "parameter noise": Row("setting", lambda: parameter_noise.persistent(0.02)),
-    "box kernel": Row("setting", lambda: resampling.BOX),
+# One or more of every kind, spelled in two ways that are equal.
+EXAMPLES = {
+    inputs.Noise: [(inputs.Noise(), inputs.Noise(32, scale=0.1)), (inputs.Noise(3, grain=2, stride=2),) * 2],
+    inputs.Normal: [(inputs.Normal(), inputs.Normal(depth=32))],
+    inputs.Meshgrid: [(inputs.Meshgrid(),) * 2],
+    inputs.Guide: [(inputs.Guide(),) * 2],
+    losses.MSE: [(losses.MSE(),) * 2],
+    losses.L1: [(losses.L1(),) * 2],
+    losses.Huber: [(losses.Huber(), losses.Huber(delta=0.1))],
+    losses.Poisson: [(losses.Poisson(), losses.Poisson(30, epsilon=1e-3))],
+    losses.Maximise: [(losses.Maximise(), losses.Maximise(1))],
+    penalties.TotalVariation: [(penalties.TotalVariation(0.1), penalties.TotalVariation(weight=0.1, epsilon=1e-3))],
+    penalties.TotalVariationSum: [(penalties.TotalVariationSum(0.1), penalties.TotalVariationSum(weight=0.1))],
+    optimizers.Constant: [(optimizers.Constant(),) * 2],
+    optimizers.Cosine: [(optimizers.Cosine(),) * 2],
+    optimizers.Adam: [
+        (optimizers.Adam(), optimizers.Adam(0.01, optimizers.Constant())),
+        (optimizers.Adam(0.1, optimizers.Cosine()), optimizers.Adam(schedule=optimizers.Cosine(), learning_rate=0.1)),
+    ],
+    optimizers.WithParameterNoise: [
+        (optimizers.WithParameterNoise(), optimizers.WithParameterNoise(optimizers.Adam(0.01), 0.02))
+    ],
 }
-SETTINGS = {thing for thing in vars(paper).values() if hasattr(thing, "cache_info") and thing.__module__ == paper.__name__}
-SETTINGS |= set(recipes.FAST.values())
-ROWS |= {f"setting {thing.__name__}": Row("setting", partial(thing, 3, num_steps=5)) for thing in SETTINGS}
-ROWS |= {
-    f"for {name}": Row("setting", lambda name=name: recipes.for_generator(named.make(name, 3), num_steps=5)) for name in named.GENERATORS
-}
+SCHEDULES = {optimizers.Constant, optimizers.Cosine}
+MODULES = (inputs, losses, penalties, optimizers)
 
 
-def of_kind(*kinds):
-    return pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.kind in kinds])
+def parts_of(module):
+    """Returns the public settings of a module of `fitting`."""
+    return {
+        thing for name, thing in vars(module).items()
+        if inspect.isclass(thing) and dataclasses.is_dataclass(thing) and not name.startswith("_") and "__call__" in vars(thing)
+        and thing.__module__ in {module.__name__, recipe.__name__}
+    }  # fmt: skip
 
 
-def image(shape, seed=1):
-    return jnp.asarray(np.random.default_rng(seed).random(shape, np.float32))
+def examples(name, module, but=()):
+    kinds = sorted(parts_of(module) - set(but), key=lambda kind: kind.__name__)
+    return pytest.mark.parametrize(name, [one for kind in kinds for one, _ in EXAMPLES.get(kind, [])], ids=lambda part: repr(part)[:40])
 
 
-def call(operator, image):
-    return operator(image)  # jit hashes its function, and an operator holds arrays
+every_part = pytest.mark.parametrize(
+    ("one", "other"), [pair for pairs in EXAMPLES.values() for pair in pairs], ids=lambda part: repr(part)[:40]
+)
+every_loss = examples("loss", losses, but={losses.Maximise})
 
 
-def case(name):
-    """Returns a function and its arguments, arrays or trees of them."""
-    kind, thing = ROWS[name].kind, ROWS[name].make
-    if kind == "operator":
-        return call, (thing(*EVEN), image((*EVEN, 2)))
-    if kind == "generator":
-        z = image((7, 6, 4))
-        shapes = jax.eval_shape(thing().init, jax.random.key(0), z)  # drawn by NumPy: `init` takes longest to compile
-        return thing().apply, (jax.tree.map(lambda leaf: image(leaf.shape, leaf.size) - 0.4, shapes), z)
-    if kind == "input":
-        size, guide = (6, 4, 1), image((6, 4, 2))
-        return lambda guide: thing()(jax.random.key(0), problem.Problem(None, None, size, guide=guide)), (guide,)
-    return thing(), (image(PLAIN), image(PLAIN, 2))[: 1 if kind == "penalty" else 2]
+def test_every_part_has_an_example():
+    assert set.union(*map(parts_of, MODULES)) == set(EXAMPLES)
 
 
-@of_kind("operator")
-def test_an_operator_survives_flattening_and_unflattening(name):
-    operator = ROWS[name].make(*EVEN)
-    leaves, structure = jax.tree.flatten(operator)
-    again = jax.tree.unflatten(structure, leaves)
-    assert structure == jax.tree.structure(ROWS[name].make(*EVEN))
-    assert hash(structure) == hash(jax.tree.structure(again))
-    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
-    chex.assert_trees_all_equal(operator(image((*EVEN, 1))), again(image((*EVEN, 1))))
+def test_every_registry_lists_its_parts():
+    assert set(inputs.REGISTRY.values()) == parts_of(inputs)
+    assert set(losses.REGISTRY.values()) == parts_of(losses) - {losses.Maximise}
+    assert set(penalties.REGISTRY.values()) == parts_of(penalties)
+    assert set(optimizers.REGISTRY.values()) == parts_of(optimizers) - SCHEDULES
+    assert {type(schedule) for schedule in optimizers.SCHEDULES.values()} == SCHEDULES
 
 
-@of_kind("generator", "input", "loss", "penalty", "layout", "setting")
-def test_what_decides_the_program_is_hashable_and_equal_for_equal_arguments(name):
-    one, other = ROWS[name].make(), ROWS[name].make()
-    assert one == other
-    assert hash(one) == hash(other)
+# What all settings promise.
 
 
-@of_kind("operator", "input", "loss", "penalty")  # a generator outside jit compiles every operation by itself
-def test_the_result_is_the_same_under_jit(name):
-    function, arguments = case(name)
-    chex.assert_trees_all_close(jax.jit(function)(*arguments), function(*arguments), rtol=1e-4, atol=1e-5)
+def check_setting(one, other):
+    """A setting is a frozen value: equal however it is spelled, hashable, printable, picklable, JSON and back."""
+    assert dataclasses.is_dataclass(one) and type(one).__dataclass_params__.frozen
+    assert one == other and hash(one) == hash(other)
+    assert eval(repr(one), {name: thing for module in MODULES for name, thing in vars(module).items()}) == one
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert record.loads(record.dumps(one)) == one
+    for field in dataclasses.fields(one):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, field.name, 0)
 
 
-@of_kind("generator", "input", "loss", "penalty")
-def test_the_result_is_the_same_under_vmap(name):
-    function, arguments = case(name)
-    single = jax.jit(function)
-    other = jax.tree.map(lambda leaf: leaf[::-1] * 0.9, arguments)
-    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), arguments, other)
-    expected = jnp.stack([single(*arguments), single(*other)])
-    chex.assert_trees_all_close(jax.jit(jax.vmap(function))(*batch), expected, rtol=1e-4, atol=1e-5)
+@every_part
+def test_a_part_is_a_value(one, other):
+    check_setting(one, other)
 
 
-@of_kind("operator")
-def test_operators_with_different_arrays_are_one_batch(name):
-    operator, images = ROWS[name].make(*EVEN), image((2, *EVEN, 2))
-    other = jax.tree.map(lambda leaf: leaf[::-1], operator)
-    apply = jax.jit(call)
-    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), operator, other)
-    expected = jnp.stack([apply(operator, images[0]), apply(other, images[1])])
-    chex.assert_trees_all_close(jax.jit(jax.vmap(apply))(batch, images), expected, rtol=1e-4, atol=1e-5)
+def test_parts_differ_from_one_another():
+    every = [one for pairs in EXAMPLES.values() for one, _ in pairs]
+    assert len(set(every)) == len(every)
 
 
-@of_kind("generator", "loss", "penalty")
-def test_gradients_are_finite_and_not_all_zero(name):
-    function, arguments = case(name)
-    grads = jax.jit(jax.grad(lambda first: jnp.mean(function(first, *arguments[1:]) ** 2)))(arguments[0])
-    chex.assert_tree_all_finite(grads)
-    assert max(jnp.abs(grad).max() for grad in jax.tree.leaves(grads)) > 0
+# Losses.
 
 
-@of_kind("penalty")
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3), (6, 4, 2)])
-def test_a_penalty_has_a_finite_gradient_on_a_flat_image(name, shape):
-    grad = jax.grad(ROWS[name].make())(jnp.full(shape, 0.5))
-    chex.assert_trees_all_close(grad, jnp.zeros(shape), atol=1e-6)
+def random(shape, dtype=np.float32, seed=0):
+    values = np.random.default_rng(seed).random((2, *shape))
+    return jnp.asarray((values[0] + 1j * values[1] if np.issubdtype(dtype, np.complexfloating) else values[0]).astype(dtype))
 
 
-@of_kind("loss")
-def test_a_loss_is_a_mean_that_is_zero_with_a_finite_gradient_at_the_measurement(name):
-    loss, x, y = ROWS[name].make(), image(PLAIN), image(PLAIN, 2)
-    assert loss(x, x) == 0
-    chex.assert_tree_all_finite(jax.grad(loss)(x, x))
-    tiled = [jnp.tile(array, (2, 3, 1)) for array in (x, y)]
-    np.testing.assert_allclose(loss(*tiled), loss(x, y), rtol=1e-5)
+def check_loss(loss, dtype=np.float32):
+    """A loss is a real mean over all elements of any tree, least at the measurement, with a finite gradient there too."""
+    x, y = random((7, 5, 3), dtype), random((7, 5, 3), dtype, 1)
+    real = jnp.finfo(dtype).dtype
+    with jax.debug_nans(True), jax.numpy_dtype_promotion("strict"):
+        value = loss(x, y)
+        with_slope = jax.jit(jax.value_and_grad(loss))
+        (compiled, slope), (least, at_the_end) = with_slope(x, y), with_slope(y, y)
+    chex.assert_shape([value, compiled], ())
+    chex.assert_type([value, compiled], real)
+    np.testing.assert_allclose(value, compiled, rtol=1e-5)
+    chex.assert_tree_all_finite((slope, at_the_end))
+    assert jnp.abs(slope).max() > 0
+    assert abs(least) < 1e-6 < value
+
+    @jax.jit
+    def others(x, y):
+        tiled = loss(jnp.tile(x, (2, 3, 1)), jnp.tile(y, (2, 3, 1)))
+        parts = loss({"a": x[:3], "b": (x[3:],)}, {"a": y[:3], "b": (y[3:],)})
+        return tiled, parts, *jax.vmap(loss)(jnp.stack([x, y]), jnp.stack([y, y]))
+
+    np.testing.assert_allclose(others(x, y), [value, value, value, least], rtol=1e-4, atol=1e-6)
 
 
-@of_kind("operator")
-@pytest.mark.parametrize("size", [ODD, EVEN])
-def test_the_transpose_of_a_linear_operator_is_its_adjoint(name, size):
-    operator, x = ROWS[name].make(*size), image((*size, 2)) - 0.5
-    y = image(jax.eval_shape(operator, x).shape, 2) - 0.5
-    both = jax.jit(lambda x, y: (operator(x), *jax.linear_transpose(operator, x)(y)))
-    x, y, forward, back = (np.float64(array).ravel() for array in (x, y, *both(x, y)))
-    assert abs(forward @ y - x @ back) <= 1e-5 * np.linalg.norm(forward) * np.linalg.norm(y)
+@every_loss
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_a_loss_is_a_mean_that_is_least_at_the_measurement(loss, dtype):
+    if loss == losses.Poisson() and dtype == np.complex64:
+        pytest.skip("counts are not complex")
+    with jax.enable_x64(dtype == np.float64):
+        check_loss(loss, dtype)
 
 
-@of_kind("operator")
-@pytest.mark.parametrize(("size", "channels"), CASES)
-def test_an_operator_maps_every_size_and_stays_finite_and_float32(name, size, channels):
-    row = ROWS[name]
-    if min(size) < row.smallest:
-        pytest.skip("smaller than one pixel of the measurement")
-    measurement = jax.jit(call)(row.make(*size), image((*size, channels)))
-    chex.assert_shape(measurement, (row.size(size[0]), row.size(size[1]), channels))
-    chex.assert_type(measurement, jnp.float32)
-    chex.assert_tree_all_finite(measurement)
+KNOWN = {
+    losses.MSE(): 0.25, losses.L1(): 0.5, losses.Huber(0.1): 0.1 * (0.5 - 0.05), losses.Huber(1.0): 0.125,
+    losses.Poisson(10): 10 * (1.0 - 0.5 + 0.5 * np.log(0.5 / 1.0)),
+}  # fmt: skip
 
 
-@of_kind("generator")
-@pytest.mark.parametrize(("size", "depth"), CASES)
-def test_a_generator_keeps_every_size_and_float32(name, size, depth):
-    generator = ROWS[name].make()
-    stride = getattr(generator, "stride", 1)
-    z = jax.ShapeDtypeStruct((*(-(-side // stride) for side in size), depth), jnp.float32)
-    params = jax.eval_shape(generator.init, jax.random.key(0), z)
-    made = jax.eval_shape(generator.apply, params, z)
-    chex.assert_shape(made, (stride * z.shape[0], stride * z.shape[1], generator.channels))
-    chex.assert_type([made, *jax.tree.leaves(params)], jnp.float32)
+@pytest.mark.parametrize("loss", KNOWN, ids=repr)
+def test_a_loss_has_its_known_value(loss):
+    x, y = jnp.full((3, 4, 2), 1.0), jnp.full((3, 4, 2), 0.5)
+    np.testing.assert_allclose(loss(x, y), KNOWN[loss], rtol=1e-5)
 
 
-@of_kind("generator")
-def test_a_generator_is_finite_with_finite_gradients_on_one_pixel(name):
-    generator, (params, z) = ROWS[name].make(), case(name)[1]
-    made, grads = jax.jit(jax.value_and_grad(lambda params: generator.apply(params, z[:1, :1]).sum()))(params)
-    chex.assert_tree_all_finite((made, grads))
+def test_complex_errors_count_by_their_modulus():
+    x, y = jnp.full((3, 3), 3 + 4j), jnp.zeros((3, 3), jnp.complex64)
+    assert [float(loss(x, y)) for loss in (losses.MSE(), losses.L1())] == [25, 5]
+    np.testing.assert_allclose(losses.Huber(1.0)(x, y), 4.5, rtol=1e-6)
 
 
-@of_kind("input")
-@pytest.mark.parametrize("size", SIZES)
-def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_float32(name, size):
-    task = problem.Problem(None, None, (*size, 3), guide=image((*size, 2)))
-    z = ROWS[name].make()(jax.random.key(0), task)
-    chex.assert_shape(z, (*map(ROWS[name].size, size), None))
-    chex.assert_type(z, jnp.float32)
-    chex.assert_tree_all_finite(z)
+def test_poisson_stands_predictions_and_measurements_below_zero():
+    grad = jax.grad(losses.Poisson())(jnp.full((3,), -1.0), jnp.full((3,), -2.0))
+    chex.assert_tree_all_finite(grad)
 
 
-def test_the_grain_of_noise_is_a_square_of_equal_values_and_leaves_their_distribution():
-    task = problem.Problem(None, None, (130, 125, 3))
-    z = np.asarray(inputs.noise(3, scale=0.2, grain=8)(jax.random.key(0), task))
+def test_maximise_rewards_large_activations():
+    tree = (jnp.ones(3), jnp.ones((2, 2)))
+    assert losses.Maximise(5.0)(tree, tree) == -35
+    chex.assert_trees_all_equal(jax.grad(losses.Maximise(5.0))(tree, tree), jax.tree.map(lambda leaf: -5 * leaf, tree))
+
+
+@pytest.mark.parametrize(("word", "loss"), [
+    ("mse", losses.MSE()), ("l1", losses.L1()), ("huber", losses.Huber()), ("huber:0.05", losses.Huber(0.05)),
+    ("poisson:100", losses.Poisson(100.0)),
+])  # fmt: skip
+def test_a_word_is_a_loss(word, loss):
+    assert losses.make(word) == loss
+
+
+@pytest.mark.parametrize(
+    "word", ["", "l2", "l1:3", "huber:", "huber:x", "huber:0", "huber:-1", "huber:nan", "huber:inf", "MSE", ":", "mse:"]
+)
+def test_a_word_that_is_no_loss_is_refused(word):
+    with pytest.raises(ValueError, match="^loss: found"):
+        losses.make(word)
+
+
+# Penalties.
+
+
+@examples("penalty", penalties)
+@pytest.mark.parametrize(("shape", "dtype"), [
+    ((1, 1, 1), np.float32), ((6, 4, 2), np.float64), ((6, 4, 2), np.float32), ((9, 2), np.float32), ((3, 4, 5, 1), np.float32),
+])  # fmt: skip
+def test_a_penalty_is_a_number_with_a_finite_gradient_even_on_a_flat_image(penalty, shape, dtype):
+    with jax.enable_x64(dtype == np.float64), jax.debug_nans(True), jax.numpy_dtype_promotion("strict"):
+        flat, image = jnp.full(shape, 0.5, dtype), random(shape, dtype)
+        with_slope = jax.jit(jax.vmap(jax.value_and_grad(penalty)))
+        (least, value), (level, slope) = with_slope(jnp.stack([flat, image]))
+        chex.assert_shape(value, ())
+        chex.assert_type([value, slope], dtype)
+        chex.assert_tree_all_finite(slope)
+        np.testing.assert_allclose(value, penalty(image), rtol=1e-5)
+        np.testing.assert_allclose(level, np.zeros(shape), atol=1e-6)
+        assert least <= value
+
+
+def test_total_variation_has_its_known_value_along_every_axis():
+    for axis in range(3):
+        ramp = jnp.moveaxis(jnp.broadcast_to(0.1 * jnp.arange(5.0)[:, None, None], (5, 3, 4)), 0, axis)[..., None]
+        np.testing.assert_allclose(jax.jit(penalties.TotalVariation(2.0, 1e-6))(ramp), 2 * 0.1 * 4 / 5, rtol=1e-4)
+        np.testing.assert_allclose(jax.jit(penalties.TotalVariationSum(2.0, 1e-6))(ramp), 60 * 2 * 0.1 * 4 / 5, rtol=1e-4)
+
+
+# Inputs.
+
+
+@examples("draw", inputs)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 9, 3), (11, 2), (3, 4, 5, 1)])
+def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_the_type_of_its_real_numbers(draw, dtype, shape):
+    with jax.enable_x64(dtype == np.float64), jax.numpy_dtype_promotion("strict"):
+        real = jnp.finfo(dtype).dtype
+        task = Problem(jnp.zeros(shape, dtype), None, shape, guide=jnp.zeros((*shape[:-1], 2), real))
+        z = jax.eval_shape(draw, jax.random.key(0), task)
+        stride = getattr(draw, "stride", 1)
+        chex.assert_shape(z, (*(-(-side // stride) for side in shape[:-1]), None))
+        assert z.dtype == real
+
+
+@examples("make_z", inputs)
+def test_an_input_follows_from_its_key(make_z):
+    task = Problem(jnp.zeros((6, 5, 1)), None, (6, 5, 1), guide=random((6, 5, 2)))
+    draw, keys = partial(make_z, problem=task), jax.random.split(jax.random.key(0), 2)
+    first, again, second = draw(keys[0]), draw(keys[0]), draw(keys[1])
+    chex.assert_trees_all_equal(first, again)
+    chex.assert_trees_all_close(jax.vmap(draw)(keys), jnp.stack([first, second]), rtol=1e-6)
+    assert bool((first == second).all()) == isinstance(make_z, (inputs.Meshgrid, inputs.Guide))
+    chex.assert_tree_all_finite(first)
+
+
+def test_no_grain_is_the_official_noise_and_a_grain_is_a_square_of_equal_values():
+    task, key = Problem(jnp.zeros((130, 125, 3)), None, (130, 125, 3)), jax.random.key(0)
+    np.testing.assert_array_equal(inputs.Noise(2)(key, task), 0.1 * jax.random.uniform(key, (130, 125, 2)))
+    z = np.asarray(inputs.Noise(3, scale=0.2, grain=8)(key, task))
     values = z[::8, ::8]
     np.testing.assert_array_equal(z, np.kron(values, np.ones((8, 8, 1)))[:130, :125])
     assert len(np.unique(values)) == values.size
-    assert 0 <= values.min() < 0.01
-    assert 0.19 < values.max() < 0.2
+    assert 0 <= values.min() < 0.01 and 0.19 < values.max() < 0.2
 
 
-def test_no_grain_is_the_official_noise():
-    task, key = problem.Problem(None, None, (9, 7, 3)), jax.random.key(0)
-    np.testing.assert_array_equal(inputs.noise(2)(key, task), 0.1 * jax.random.uniform(key, (9, 7, 2)))
+def test_the_coordinates_run_from_0_to_1_with_the_last_axis_first():
+    z = inputs.Meshgrid()(jax.random.key(0), Problem(jnp.zeros((3, 5, 1)), None, (3, 5, 1)))
+    np.testing.assert_allclose(z[0, :, 0], np.linspace(0, 1, 5), atol=1e-6)
+    np.testing.assert_allclose(z[:, 0, 1], np.linspace(0, 1, 3), atol=1e-6)
 
 
-@of_kind("loss", "penalty")
-@pytest.mark.parametrize(("size", "channels"), CASES)
-def test_a_loss_or_penalty_is_a_float32_scalar_for_every_size(name, size, channels):
-    arguments = (image((*size, channels)), image((*size, channels), 2))
-    value = ROWS[name].make()(*arguments[: 1 if ROWS[name].kind == "penalty" else 2])
-    chex.assert_shape(value, ())
-    chex.assert_type(value, jnp.float32)
-    chex.assert_tree_all_finite(value)
+def test_a_guide_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="^guide: found none"):
+        drive.restore(dataclasses.replace(mixer_recipe(), input=inputs.Guide()), light_keys(1), problem.denoising(picture()), num_steps=1)
 
 
-@of_kind("layout")
-def test_a_layout_maps_the_arguments_marked_zero_and_shares_the_others(name):
-    def function(tree, shared, number):
-        return tree["a"] * shared + number, tree["b"].sum()
+# Schedules and optimizers.
 
-    tree = {"a": image((3, 4)), "b": image((3, 2, 2), 2)}
-    shared, number = image((4,), 3), 2.0
-    made = jax.jit(ROWS[name].make()(function, in_axes=(0, None, None)))(tree, shared, number)
-    chex.assert_trees_all_close(made, (tree["a"] * shared + number, tree["b"].sum((1, 2))), rtol=1e-6)
+
+@pytest.mark.parametrize("schedule", [schedule() for schedule in SCHEDULES], ids=repr)
+def test_a_schedule_is_a_factor_that_begins_with_one_and_never_rises(schedule):
+    progress = jnp.linspace(0, 1, 11)
+    factors = jnp.stack([jnp.asarray(jax.jit(schedule)(p)) for p in progress])
+    assert factors[0] == 1 and (jnp.diff(factors) <= 0).all() and factors[-1] >= 0
+
+
+def test_a_cosine_ends_with_zero_and_is_half_in_the_middle():
+    np.testing.assert_allclose([optimizers.Cosine()(p) for p in (0.0, 0.5, 1.0)], [1, 0.5, 0], atol=1e-7)
+
+
+@examples("optimizer", optimizers, but=SCHEDULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_optimizer_goes_downhill_with_the_rate_of_its_schedule(optimizer, dtype):
+    with jax.enable_x64(dtype == np.float64):
+        params = {"kernel": random((3, 3, 2, 2), dtype), "bias": jnp.ones(5, dtype)}
+        grads = jax.tree.map(jnp.ones_like, params)
+
+        @jax.jit
+        def step(progress):
+            made = optimizer(progress)
+            updates, state = made.update(grads, made.init(params), params, key=jax.random.key(0)) if needs_key else made.update(
+                grads, made.init(params), params
+            )  # fmt: skip
+            return updates, state
+
+        needs_key = isinstance(optimizer, optimizers.WithParameterNoise)
+        (early, state), (late, _) = step(jnp.zeros((), dtype)), step(jnp.asarray(0.75, dtype))
+        chex.assert_type([leaf for leaf in jax.tree.leaves((early, state)) if jnp.issubdtype(leaf.dtype, jnp.floating)], dtype)
+        assert (early["bias"] < 0).all()
+        rate = getattr(optimizer, "schedule", optimizers.Constant())(0.75)
+        np.testing.assert_allclose(late["bias"], rate * early["bias"], rtol=1e-5)
+
+
+def test_adam_is_that_of_optax():
+    import optax
+
+    params = {"kernel": random((3, 2)), "bias": jnp.ones(5)}
+    grads = jax.tree.map(lambda leaf: leaf - 0.3, params)
+    ours, theirs = optimizers.Adam(0.1)(0.0), optax.adam(0.1)
+    found, expected = (made.update(grads, made.init(params), params)[0] for made in (ours, theirs))
+    chex.assert_trees_all_close(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 50), (3, 3, 40, 50), (2, 2, 3, 20, 30)])
+def test_parameter_noise_is_a_fiftieth_of_the_deviation_of_a_kernel_of_any_rank_and_nothing_elsewhere(shape):
+    import optax
+
+    params = {"kernel": 3 * random(shape), "bias": jnp.ones(50), "matrix": random((9, 9))}
+    noise = optimizers.WithParameterNoise(optax.sgd(0.0))(0.0)
+
+    def draw(key):
+        return noise.update(jax.tree.map(jnp.zeros_like, params), noise.init(params), params, key=key)[0]
+
+    first, again, other = draw(jax.random.key(0)), draw(jax.random.key(0)), draw(jax.random.key(1))
+    np.testing.assert_allclose(first["kernel"].std(), params["kernel"].std() / 50, rtol=0.15)
+    assert (first["bias"] == 0).all() and (first["matrix"] == 0).all()
+    chex.assert_trees_all_equal(first, again)
+    assert abs(np.corrcoef(first["kernel"].ravel(), other["kernel"].ravel())[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("make", [
+    partial(optimizers.Adam, 0.0), partial(optimizers.Adam, -1), partial(optimizers.Adam, float("nan")),
+    partial(optimizers.Adam, float("inf")),
+    partial(losses.Huber, 0), partial(losses.Huber, float("nan")), partial(losses.Poisson, -1.0), partial(losses.Poisson, 30, 0.0),
+])  # fmt: skip
+def test_a_number_that_cannot_be_is_refused_by_name(make):
+    with pytest.raises(ValueError, match="^(learning_rate|delta|photons|epsilon): found"):
+        make()
+
+
+# Layouts.
+
+
+@pytest.mark.parametrize("layout", [layouts.ONE_BY_ONE, layouts.TOGETHER, layouts.Layout(3, 2)])
+def test_a_layout_is_a_value(layout):
+    again = layouts.Layout(layout.at_once, layout.num_devices)
+    assert again == layout and hash(again) == hash(layout) and pickle.loads(pickle.dumps(layout)) == layout
+    assert record.loads(record.dumps(layout)) == layout
+
+
+# A stranger.
+
+
+@dataclass(frozen=True)
+class Quartic:
+    """A loss of someone else."""
+
+    weight: float = 1.0
+
+    def __call__(self, prediction, measurement):
+        return recipe.mean_of(lambda error: self.weight * (jnp.abs(error) ** 2 + jnp.abs(error) ** 4), prediction, measurement)
+
+
+@struct.dataclass
+class Dim:
+    """An operator of someone else."""
+
+    factor: jax.Array
+
+    def __call__(self, image):
+        return image * self.factor.astype(image.dtype)
+
+
+@dataclass(frozen=True)
+class Painter:
+    """A generator of someone else: a colour for every pixel."""
+
+    channels: int = 3
+    width: int = 4
+
+    def init(self, key, z):
+        return {"image": jax.random.normal(key, (*z.shape[:-1], self.channels), z.dtype) / self.width}
+
+    def apply(self, params, z):
+        return jax.nn.sigmoid(params["image"])
+
+
+@pytest.fixture
+def strangers(monkeypatch):
+    monkeypatch.setitem(losses.REGISTRY, "quartic", Quartic)
+    monkeypatch.setitem(operators.LINEAR, "dim", lambda height, width: Dim(jnp.asarray([0.5], jnp.float32)))
+    row = generators.Row(Painter, lambda generator: inputs.Noise(2), learning_rate=0.1, input_noise=0.0, num_steps=40)
+    monkeypatch.setitem(generators.GENERATORS, "painter", row)
+
+
+def test_what_a_stranger_adds_is_at_once_everywhere(strangers, capsys):
+    noisy = 0.2 + 0.6 * picture(20, 16, 3)
+    restored, outcome = dipjax.denoise(noisy, loss="quartic:2", generator="painter", option=["width=8"], seeds=2, return_result=True)
+    assert outcome.recipe.loss == Quartic(2.0) and outcome.recipe.generator == Painter(3, 8) and outcome.num_steps == 40
+    assert outcome.metrics.loss[:, -1].max() < outcome.metrics.loss[:, 0].min() and restored.shape == noisy.shape
+    assert "painter" in generators.GENERATORS and generators.described("painter") == {"width": "4"}
+    with pytest.raises(ValueError, match=r"quartic\[:number\]"):
+        losses.make("nothing")
+    dim = operators.LINEAR["dim"](1, 1)
+    task = problem.general(0.5 * noisy, dim, noisy.shape, truth=noisy)
+    result = drive.restore(outcome.recipe, light_keys(2), task, num_steps=200)
+    assert np.abs(result.image - noisy).mean() < 0.02
+
+
+def test_what_a_stranger_adds_is_listed_and_taken_by_the_command_line(strangers, capsys, tmp_path):
+    from PIL import Image
+
+    from dipjax import app, files
+
+    assert app.main(["generators"]) == 0
+    assert "painter" in capsys.readouterr().out
+    source, made = tmp_path / "in.png", tmp_path / "out.png"
+    Image.fromarray(np.uint8(255 * picture(20, 16, 3))).save(source)
+    asked = ("--generator", "painter", "--option", "width=2", "--loss", "quartic:3", "--seeds", "1", "--steps", "2")
+    assert app.main(["denoise", str(source), *asked, "-o", str(made)]) == 0
+    assert files.load(made).pixels.shape == (20, 16, 3)
+
+
+def test_what_a_stranger_adds_is_held_to_the_contracts(strangers):
+    from tests.generators import test_every_generator as of_generators
+    from tests.operators import test_contract as of_operators
+
+    check_loss(losses.make("quartic"))
+    one, other = Quartic(), Quartic(weight=1.0)
+    assert one == other and hash(one) == hash(other) and pickle.loads(pickle.dumps(one)) == one
+    of_operators.test_the_transpose_is_the_adjoint_and_both_derivatives_are_those_of_a_linear_map("dim", (5, 6), np.float32)
+    of_operators.test_operators_with_different_arrays_are_one_batch("dim")
+    of_operators.test_two_calls_give_equal_operators_whose_leaves_are_arrays("dim")
+    generator = of_generators.make("painter")
+    z = of_generators.z_of("painter", generator, dtype=np.float32)
+    params = generator.init(jax.random.key(0), z)
+    chex.assert_shape(generator.apply(params, z), (*z.shape[:-1], 3))
+
+
+def errors(prediction, measurement):
+    return ravel_pytree(jax.tree.map(jnp.subtract, prediction, measurement))[0]
+
+
+@pytest.mark.parametrize("loss", [
+    lambda *both: jnp.sum(errors(*both) ** 2), lambda *both: jnp.sqrt(jnp.mean(errors(*both) ** 2)),
+    lambda *both: jnp.mean(errors(*both) ** 2) + 1,
+    lambda *both: jnp.float32(0.3), lambda *both: jnp.mean(errors(*both) ** 2, keepdims=True),
+], ids=["sum", "root", "offset", "constant", "shape"])  # fmt: skip
+def test_a_loss_that_breaks_the_contract_is_found(loss):
+    with pytest.raises((AssertionError, FloatingPointError, TypeError)):
+        check_loss(loss)
