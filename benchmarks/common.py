@@ -114,7 +114,7 @@ class Report:
     def keep(self) -> None:
         """Writes the file."""
         if self.path:
-            write(self.path, json.dumps({"settings": self.settings, "rows": self.rows}, indent=1))
+            write(self.path, json.dumps({"settings": self.settings, "rows": self.rows}))
 
 
 def write(path: Path, content: str) -> None:
@@ -221,7 +221,10 @@ def alternate(commands: dict[str, tuple[list[str], dict[str, str]]], num_rounds:
             for name, process in processes.items():
                 process.stdin.write("\n")
                 process.stdin.flush()
-                rounds[name].append(json.loads(process.stdout.readline()))
+                reply = process.stdout.readline()
+                if not reply:
+                    raise SystemExit(f"{name}: its process failed")
+                rounds[name].append(json.loads(reply))
     return rounds
 
 

@@ -330,7 +330,7 @@ def quality_worker(job):
 
 
 def _dipjax_curve(job):
-    """Returns the steps, and the PSNR of the output and of the estimate; of several seeds the output counts as the estimate."""
+    """Returns the steps, and the PSNR of the output and of the estimate; of several seeds both are that of the estimate."""
     import dipjax
 
     truth, points = np.asarray(data_of(job).truth), []
@@ -474,8 +474,7 @@ def quality(arguments):
             curves.setdefault(name, []).append(curve)
     rounds = run(jobs, arguments.rounds)
     if arguments.figure:
-        shown = {f"{name} {seed}": curve for name, found in curves.items() for seed, curve in enumerate(found)}
-        panel = {name: (curve["steps"], smoothed(curve["output"])) for name, curve in shown.items()}
+        panel = {name: (curve["steps"], smoothed(curve["output"])) for name, curve in single(curves).items()}
         common.draw({arguments.picture: panel}, arguments.figure, x="step", y="PSNR of the output (dB), mean of 50 steps")
     size = f"middle {arguments.crop} x {arguments.crop}" if arguments.crop else "whole"
     return [*goal_table(curves, rounds), "", *curve_table(curves), "", f"{arguments.picture}, {size}; {_QUALITY_NOTE}"]
@@ -483,7 +482,7 @@ def quality(arguments):
 
 _QUALITY_NOTE = (
     "seconds of training, in brackets those of compilation on top; the official settings are means over their seeds."
-    " Second table: PSNR (dB) of a step's output (of several seeds: of the estimate), mean of the last 50 recorded steps."
+    " Second table: PSNR (dB) of a step's output, mean of the last 50 steps."
 )
 
 
@@ -493,15 +492,18 @@ def smoothed(curve, window=50):
     return np.array([(total[i] - total[max(0, i - window)]) / min(i, window) for i in range(1, len(total))])
 
 
+def single(curves):
+    """Returns the curves of single runs by their name and seed: the estimates of several are not recorded in every step."""
+    one = {name: found for name, found in curves.items() if QUALITY[name][1] == 1}
+    return {f"{name}, seed {seed}": curve for name, found in one.items() for seed, curve in enumerate(found)}
+
+
 def curve_table(curves):
-    last = max(curve["steps"][-1] for found in curves.values() for curve in found)
-    steps = [step for step in (100, 200, 300, 500, 700, 1000, 1500, 2000, 2500, 3000) if step < last] + [last]
-    rows = []
-    for name, found in curves.items():
-        for seed, curve in enumerate(found):
-            values = smoothed(curve["output"])
-            reached = [np.searchsorted(curve["steps"], step) for step in steps]
-            rows.append([f"{name}, seed {seed}", *(float(values[i]) if i < len(values) else None for i in reached)])
+    shown = single(curves)
+    lengths = {len(curve["output"]) for curve in shown.values()}
+    steps = sorted({step for step in (100, 200, 300, 500, 700, 1000, 1500, 2000, 2500, 3000) if step < max(lengths, default=0)} | lengths)
+    smooth = {name: smoothed(curve["output"]) for name, curve in shown.items()}
+    rows = [[name, *(float(curve[step - 1]) if step <= len(curve) else None for step in steps)] for name, curve in smooth.items()]
     return common.table(["after steps", *map(str, steps)], rows)
 
 
