@@ -89,8 +89,8 @@ def _arguments(spec, given, picture, most) -> dict[str, Any]:
         kind = argument_of(parameter).read
         if kind:
             arguments[name] = _READ[kind](getattr(given, name, None), given, picture, most)
-        elif hasattr(given, name):
-            arguments[name] = getattr(given, name)
+        else:
+            arguments[name] = getattr(given, name, parameter.default)
     return arguments
 
 

@@ -154,8 +154,8 @@ def test_compression_artefacts_have_a_command(run):
     assert pixels("photo.cleaned.png").shape == RGB.shape
 
 
-def test_options_that_contradict_each_other_are_misuse(run):
-    assert run(*DENOISE, "--generator", "skip", "--option", "down=4,4")[0] in {2, 3}
+def test_options_that_contradict_each_other_are_refused(run):
+    assert run(*DENOISE, "--generator", "skip", "--option", "down=4,4")[0] == 3
 
 
 def test_the_generators_are_listed_with_their_options(run):
@@ -181,7 +181,7 @@ def test_inpainting_leaves_the_known_pixels_as_they_were(run, arguments):
     assert "wrote photo.inpainted.png" in out
     np.testing.assert_array_equal(restored[kept], RGB[kept])
     assert not np.array_equal(restored[~kept], RGB[~kept])
-    assert ("will be filled in" in err) == bool(arguments)
+    assert ("wrong way round" in err) == bool(arguments)
 
 
 @pytest.mark.parametrize("kernel", ["lanczos2", "lanczos3", "bicubic", "box"])
@@ -248,7 +248,8 @@ def test_superres_is_compared_with_the_enlargement_by_pillow(run):
     small = Image.fromarray(GRAY[:6, :5])
     small.save("small.png")
     pillow(GRAY, "truth.png")
-    assert run("superres", "small.png", *SHORT, "--reference", "truth.png", "--json", "record.json", "--range", "full")[0] == 0
+    found = run("superres", "small.png", *SHORT, "--reference", "truth.png", "--json", "record.json", "--range", "full")
+    assert found[0] == 0, found
     enlarged = np.asarray(small.resize((20, 24), Image.Resampling.BICUBIC)) / 255
     expected = -10 * np.log10(np.mean((enlarged - GRAY / 255) ** 2))
     assert json.loads(Path("record.json").read_text())["metrics"]["input"]["psnr"] == pytest.approx(expected, abs=0.01)
@@ -366,21 +367,11 @@ def write_bad_inputs():
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("denoise", "missing.png"),
-        ("denoise", "text.png"),
-        ("denoise", "empty.png"),
-        ("denoise", "short.png"),
-        ("denoise", "folder.png"),
         (*DENOISE, "--generator", "gan"),
         (*DENOISE, "--generator", "skip", "--option", "width=3"),
         (*DENOISE, "--generator", "plain", "--option", "width=x"),
         ("flash", "photo.png", "--flash", "clean.png", "--generator", "unet"),
         (*DENOISE, "--recipe", "slow"),
-        (*DENOISE, "--recipe", "missing.json"),
-        (*DENOISE, "--recipe", "text.json"),
-        (*DENOISE, "--recipe", "empty.json"),
-        (*DENOISE, "--recipe", "list.json"),
-        (*DENOISE, "--recipe", "evil.json"),
         (*DENOISE, "--schedule", "linear"),
         (*DENOISE, "--loss", "l2"),
         (*DENOISE, "--loss", "huber:"),
@@ -388,6 +379,27 @@ def write_bad_inputs():
         (*DENOISE, "--loss", "huber:-1"),
         (*DENOISE, "--loss", "poisson:0"),
         (*DENOISE, "--loss", "mse:1"),
+    ],
+)
+def test_a_word_that_an_option_does_not_take_is_exit_code_2(run, arguments):
+    before = names()
+    assert run(*arguments, *SHORT)[0] == 2
+    assert names() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("denoise", "missing.png"),
+        ("denoise", "text.png"),
+        ("denoise", "empty.png"),
+        ("denoise", "short.png"),
+        ("denoise", "folder.png"),
+        (*DENOISE, "--recipe", "missing.json"),
+        (*DENOISE, "--recipe", "text.json"),
+        (*DENOISE, "--recipe", "empty.json"),
+        (*DENOISE, "--recipe", "list.json"),
+        (*DENOISE, "--recipe", "evil.json"),
         (*DENOISE, "--reference", "missing.png"),
         (*DENOISE, "--reference", "small.png"),
         (*DENOISE, "--reference", "gray.png"),
