@@ -68,7 +68,7 @@ class Outcome:
     @cached_property
     def before(self) -> np.ndarray:
         """The input, at the size of the result."""
-        return np.asarray(self.task.span.outside(self.task.before), self.task.dtype)
+        return _outside(self.task, self.task.before)
 
     @property
     def std(self) -> np.ndarray:
@@ -111,9 +111,13 @@ class Outcome:
 
 def finished(task: Task, estimates: np.ndarray) -> np.ndarray:
     """Turns estimates of the core `(..., H, W, C)` into results `(..., H', W', C)` in the units of the input."""
-    values = task.span.outside(task.finish(estimates))
-    values = values.clip(0, 1) if task.is_nominal else values
-    return np.asarray(values if task.known is None else np.where(np.isnan(task.known), values, task.known), task.dtype)
+    values = _outside(task, task.finish(estimates))
+    return values if task.known is None else np.where(np.isnan(task.known), values, task.known)
+
+
+def _outside(task, values):
+    values = task.span.outside(values)
+    return np.asarray(values.clip(0, 1) if task.is_nominal else values, task.dtype)
 
 
 def score(task: Task, image: np.ndarray) -> dict[str, float]:
