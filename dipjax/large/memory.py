@@ -4,7 +4,7 @@ The need is read off the traced training step: what it holds at its worst moment
 is last used. That costs no compilation, and the trace is the one that the restoration needs anyway. Against the compiler's own
 count (`memory_analysis()` of the loop, XLA for CPU, JAX 0.10.2) it is 3 % below to 8 % above for the fast and the official network
 at 64 x 64 and 128 x 128. For a generator with `remat` it counts what that saves, which the compiler for CPU undoes: there the true
-need is about 1.5 times as much. benchmarks/memory.py compares both with what a process really takes.
+need is about 1.5 times as much. `benchmarks.speed memory` compares both with what a process really takes.
 """
 
 import contextlib
