@@ -82,10 +82,15 @@ def start(keys: Array | State, problem: Problem, flags: list[bool]) -> tuple[int
     return keys.shape
 
 
-def layout(batching: Layout | None) -> None:
-    """Refuses what is no layout."""
-    if not (batching is None or isinstance(batching, Layout)):
-        raise ValueError(f"batching: found {batching!r}, expected None or a layout such as `layouts.TOGETHER`.")
+def kinds(recipe: Recipe, problem: Problem, batching: Layout | None) -> None:
+    """Refuses what is no recipe, no problem or no layout."""
+    for name, value, kind, expected in (
+        ("recipe", recipe, Recipe, "a Recipe; a setting has one, `setting.recipe`"),
+        ("problem", problem, Problem, "a Problem, which the functions of `problem` make"),
+        ("batching", batching, Layout | None, "None or a layout such as `layouts.TOGETHER`"),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name}: found {type(value).__name__}, expected {expected}.")
 
 
 def alike(tree: Any, other: Any) -> bool:

@@ -79,12 +79,15 @@ def iterate(
     Raises:
       ValueError: the recipe does not fit the problem, or `start` not the recipe.
     """
+    check.kinds(recipe, problem, batching)
     flags = spread(problem, problem_axis)
     check.fits(recipe, problem, flags, num_steps)
     num_steps = int(num_steps)  # one of NumPy would be another program
-    check.layout(batching)
     shape = check.start(start, problem, flags)
-    start_step = 0 if not isinstance(start, State) else int(np.max(start.step, initial=0))
+    start_step = 0
+    if isinstance(start, State):
+        start = jax.tree.map(_on_host, start)
+        start_step = int(np.max(start.step, initial=0))
     over_seeds = len(shape) > any(flags)
     num_runs = int(np.prod(shape))
     layout = (batching or layouts.default(num_runs * int(np.prod(problem.shape[:-1])))).fitted(num_runs)
@@ -103,7 +106,7 @@ def iterate(
         data = make_problem([leaf[run // runs_of_problem] for leaf in batch], shared)
         if not isinstance(start, State):
             return loop.init(recipe, start.reshape(-1)[run], data)
-        return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], _on_host(start)), data)
+        return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], start), data)
 
     def advance(states, own, num_steps):
         if layout.width > 1:
@@ -215,23 +218,14 @@ class _History:
 
 def _join(states, layout):
     """Stacks the states of one group on the host, where that compiles nothing."""
-    return states[0] if layout.width == 1 else jax.tree.map(lambda *leaves: _stack(leaves), *states)
+    stack = lambda *leaves: jnp.stack(leaves) if _is_key(leaves[0]) else np.stack([np.asarray(leaf) for leaf in leaves])  # noqa: E731
+    return states[0] if layout.width == 1 else jax.tree.map(stack, *states)
 
 
-def _stack(leaves):
-    return jnp.stack(leaves) if _is_key(leaves[0]) else np.stack([np.asarray(leaf) for leaf in leaves])
-
-
-def _on_host(state):
-    """Returns the state with arrays of NumPy, of which a part can be taken without a program for every shape."""
-
-    def on_host(leaf):
-        if _is_key(leaf):
-            return leaf
-        array = np.asarray(leaf)  # what the caller has put in its place may be float64
-        return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
-
-    return jax.tree.map(on_host, state)
+def _on_host(leaf):
+    """Returns an array of NumPy, of which a part can be taken without a program for every shape; keys stay as they are."""
+    # What the caller has put in the place of an array may be float64, or a number.
+    return leaf if _is_key(leaf) else np.asarray(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype))
 
 
 def _is_key(leaf):

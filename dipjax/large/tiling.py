@@ -185,6 +185,8 @@ def _joined(pieces):
 def _grid(problem, tile, overlap):
     """Returns the grid, None where one tile covers the image."""
     operator = problem.operator
+    if len(problem.shape) != 3:
+        raise ValueError(f"tile: found an image of shape {problem.shape}, expected (H, W, C); 0 restores it as a whole.")
     if not hasattr(operator, "cut"):
         raise ValueError(
             f"tile: found the operator {type(operator).__name__}, which cannot be cut into tiles, expected one with `cut`,"

@@ -539,6 +539,15 @@ def test_a_batch_whose_parts_are_of_different_length_is_refused():
             restore(RECIPE, KEYS[:2], wrong, problem_axis=0)
 
 
+def test_what_is_no_recipe_or_no_problem_is_refused_by_name():
+    from dipjax.recipes import fast
+
+    with pytest.raises(ValueError, match="^recipe: found Setting, .*setting.recipe"):
+        restore(fast.denoising(1), KEYS, TASK)
+    with pytest.raises(ValueError, match="^problem: found ndarray"):
+        restore(RECIPE, KEYS, picture())
+
+
 @pytest.mark.parametrize("batching", ["vmap", jax.vmap, 1])
 def test_a_layout_that_is_none_is_refused(batching):
     with pytest.raises(ValueError, match="^batching: found"):

@@ -147,7 +147,7 @@ def test_every_tile_is_a_run_of_its_own_with_a_key_of_its_own():
 
 
 def test_one_program_serves_all_tiles_however_many(caplog):
-    recipe = skip_recipe()
+    recipe = mixer_recipe()
 
     def num_compiled(height, width):
         caplog.clear()
@@ -257,6 +257,8 @@ REFUSED = {
     "overlap by 22": (problem.deblurring(PICTURE, psfs.box(7)), {"tile": 22}),
     "tiles of 0 pixels": (problem.super_resolution(picture(9, 9, 3), 4), {"tile": 3}),
     "operator Compose": (PROBLEMS["denoise"][1].replace(operator=operators.Compose(())), {"tile": 30}),
+    "shape .4, 20, 20, 1.": (problem.denoising(np.zeros((4, 20, 20, 1))), {"tile": 10}),
+    "shape .50, 1.": (problem.denoising(np.zeros((50, 1))), {"tile": 10}),
     "operator Partial": (problem.feature_inversion(PICTURE, jnp.square), {"tile": 30}),
 }
 
