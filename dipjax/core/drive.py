@@ -219,7 +219,7 @@ class _History:
 def _join(states, layout):
     """Stacks the states of one group on the host, where that compiles nothing."""
     stack = lambda *leaves: jnp.stack(leaves) if _is_key(leaves[0]) else np.stack([np.asarray(leaf) for leaf in leaves])  # noqa: E731
-    return states[0] if layout.width == 1 else jax.tree.map(stack, *states)
+    return states[0] if layout.width == 1 else layout.placed(jax.tree.map(stack, *states))
 
 
 def _on_host(leaf):

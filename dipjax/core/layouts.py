@@ -6,10 +6,11 @@ that have ended make anything compile. A `Layout` says how large a group is.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,17 @@ class Layout:
         mapped = jax.vmap(function, in_axes) if self.at_once > 1 else _single(function, in_axes)
         if self.num_devices == 1:
             return mapped
-        mesh = Mesh(np.asarray(jax.local_devices()[: self.num_devices]), ("runs",))
+        mesh = self._mesh()
         specs = tuple(PartitionSpec("runs") if axis == 0 else PartitionSpec() for axis in in_axes)
         # What a loop carries starts equal on all devices and then differs, which the check would refuse.
         return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("runs"), check_vma=False)
+
+    def placed(self, tree: Any) -> Any:
+        """Returns arrays `(width, ...)` where the program leaves its own: from elsewhere, the same program would be compiled again."""
+        return tree if self.num_devices == 1 else jax.device_put(tree, NamedSharding(self._mesh(), PartitionSpec("runs")))
+
+    def _mesh(self):
+        return Mesh(np.asarray(jax.local_devices()[: self.num_devices]), ("runs",))
 
 
 def _single(function, in_axes):

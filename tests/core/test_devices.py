@@ -90,3 +90,17 @@ print(jax.jit(lambda x: x.sum(0)).lower(spread).compile().as_text())
 
 def test_what_is_communicated_would_be_found():
     assert re.search(COLLECTIVES, run(SUM, 2))
+
+
+def test_all_chunks_share_one_program_also_on_several_devices():
+    script = """
+from dipjax.core import drive
+from dipjax.operators import problem
+from tests.conftest import mixer_recipe, picture
+
+list(drive.iterate(mixer_recipe(), drive.seeds(0, 4), problem.denoising(picture()), num_steps=7, chunk_seconds=0))
+print(drive._advance._cache_size())
+"""
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "1", done.stderr
