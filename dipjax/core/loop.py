@@ -185,9 +185,6 @@ def run(recipe: Recipe, state: State, problem: Problem, num_steps: int, total: i
 
     Returns:
       The state, and metrics `(num_steps,)`.
-
-    Example:
-      >>> state, metrics = run(recipe, init(recipe, key, problem), problem, 100)  # doctest: +SKIP
     """
     numpy = jnp if isinstance(state.step, jax.core.Tracer) else np  # on the host no program is made for every number of steps
     total = state.step + num_steps if total is None else numpy.int32(total)

@@ -43,11 +43,6 @@ def transformation(optimizer: Any, progress: Array | float) -> optax.GradientTra
 @dataclass(frozen=True)
 class Recipe:
     """The method. Hashable: it decides the compiled program. How many steps are taken is no part of it.
-
-    Example:
-      >>> recipe = dipjax.Recipe(Skip(3), inputs.Noise(32), optimizers.Adam(0.01), input_noise=1 / 30)  # doctest: +SKIP
-      >>> dipjax.Recipe.from_json(recipe.to_json()) == recipe  # doctest: +SKIP
-      True
     """
 
     generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (h, w, D)) -> (H, W, C) or larger

@@ -94,12 +94,21 @@ def test_what_is_communicated_would_be_found():
 
 def test_all_chunks_share_one_program_also_on_several_devices():
     script = """
+import logging
+import jax
 from dipjax.core import drive
 from dipjax.operators import problem
 from tests.conftest import mixer_recipe, picture
 
+class Count(logging.Handler):
+    def emit(self, record):
+        found.append("Finished XLA compilation of jit(_advance)" in record.getMessage())
+
+found = []
+jax.config.update("jax_log_compiles", True)
+logging.getLogger("jax").addHandler(Count())
 list(drive.iterate(mixer_recipe(), drive.seeds(0, 4), problem.denoising(picture()), num_steps=7, chunk_seconds=0))
-print(drive._advance._cache_size())
+print(sum(found))
 """
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
