@@ -3,6 +3,7 @@
 Progress, plots, files, time limits and Ctrl-C live in the loop around `iterate`, never in a callback inside a compiled program.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,13 +85,11 @@ def iterate(
     check.fits(recipe, problem, flags, num_steps)
     num_steps = int(num_steps)  # one of NumPy would be another program
     shape = check.start(start, problem, flags)
-    start_step = 0
-    if isinstance(start, State):
-        start = jax.tree.map(_on_host, start)
-        start_step = int(np.max(start.step, initial=0))
+    start = jax.tree.map(_on_host, start)
+    start_step = int(np.max(start.step, initial=0)) if isinstance(start, State) else 0
     over_seeds = len(shape) > any(flags)
-    num_runs = int(np.prod(shape))
-    layout = (batching or layouts.default(num_runs * int(np.prod(problem.shape[:-1])))).fitted(num_runs)
+    num_runs = math.prod(shape)
+    layout = layouts.chosen(batching, num_runs, problem.shape[:-1])
     groups = [np.arange(first, first + layout.width).clip(max=num_runs - 1) for first in range(0, num_runs, layout.width)]
     leaves, structure = jax.tree.flatten(problem)
     make_problem = _Maker(structure, tuple(flags))
@@ -122,12 +121,9 @@ def iterate(
     taken, num_left, size, history = 0, num_steps - start_step, 1, _History(num_runs, nothing)
 
     def result():
-        average, alive = (_gather([getattr(state, name) for state in states], layout, num_runs) for name in ("average", "alive"))
-        images, alive = average.reshape((*shape, *average.shape[1:])), alive.reshape(shape)
-        now = list(states)
-        return Result(
-            images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, lambda: _whole(now, layout, num_runs, shape)
-        )
+        images, alive = (_gather([getattr(state, name) for state in states], layout, shape) for name in ("average", "alive"))
+        make_state = partial(_whole, list(states), layout, shape)
+        return Result(images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, make_state)
 
     yield result()
     while taken < num_left and any(np.asarray(state.alive).any() for state in states):
@@ -232,19 +228,19 @@ def _is_key(leaf):
     return isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _gather(leaves, layout, num_runs):
-    leaves = [leaf[None] if layout.width == 1 else leaf for leaf in map(np.asarray, leaves)]
-    return np.concatenate(leaves)[:num_runs]
+def _gather(leaves, layout, shape):
+    """Returns what the groups hold as one array `(*shape, ...)`, without the runs that only fill the last group."""
+    joined = np.concatenate([leaf[None] if layout.width == 1 else leaf for leaf in map(np.asarray, leaves)])
+    return joined[: math.prod(shape)].reshape((*shape, *joined.shape[1:]))
 
 
-def _whole(states, layout, num_runs, shape):
+def _whole(states, layout, shape):
     """Returns the state of all runs as one tree of host arrays."""
 
     def whole(*leaves):
         if not _is_key(leaves[0]):
-            gathered = _gather(leaves, layout, num_runs)
-            return gathered.reshape((*shape, *gathered.shape[1:]))
-        data = _gather([jax.random.key_data(leaf) for leaf in leaves], layout, num_runs)
-        return jax.random.wrap_key_data(data.reshape((*shape, *data.shape[1:])), impl=jax.random.key_impl(leaves[0]))
+            return _gather(leaves, layout, shape)
+        data = _gather([jax.random.key_data(leaf) for leaf in leaves], layout, shape)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaves[0]))
 
     return jax.tree.map(whole, *states)

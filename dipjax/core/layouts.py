@@ -4,6 +4,7 @@ The host takes the runs in groups. One compiled program serves all groups, whate
 that have ended make anything compile. A `Layout` says how large a group is.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,3 +89,8 @@ def default(num_pixels: int = 0) -> Layout:
     """
     few = num_pixels <= _MOST_PIXELS_AT_ONCE  # of all devices: how many of them a few runs keep busy is not known here
     return TOGETHER if few and jax.default_backend() != "cpu" else ONE_BY_ONE
+
+
+def chosen(layout: Layout | None, num_runs: int, sides: tuple[int, ...]) -> Layout:
+    """Returns the layout that runs of images of these `sides (H, W)` get: the caller's or the `default`, fitted to their number."""
+    return (layout or default(num_runs * math.prod(sides))).fitted(num_runs)

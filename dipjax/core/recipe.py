@@ -42,8 +42,7 @@ def transformation(optimizer: Any, progress: Array | float) -> optax.GradientTra
 
 @dataclass(frozen=True)
 class Recipe:
-    """The method. Hashable: it decides the compiled program. How many steps are taken is no part of it.
-    """
+    """The method. Hashable: it decides the compiled program. How many steps are taken is no part of it."""
 
     generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (h, w, D)) -> (H, W, C) or larger
     input: Callable  # (key, problem) -> z (h, w, D), see `inputs`

@@ -8,7 +8,6 @@ need is about 1.5 times as much. `benchmarks.speed memory` compares both with wh
 """
 
 import contextlib
-import math
 import os
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
     For every run its state, before and after a chunk of steps; for every run that is computed at the same time what a step keeps for
     the gradient, and the state once more. The problem may hold shapes instead of arrays.
     """
-    layout = (layout or layouts.default(num_seeds * math.prod(problem.shape[:-1]))).fitted(num_seeds)
+    layout = layouts.chosen(layout, num_seeds, problem.shape[:-1])
     state = jax.eval_shape(partial(loop.init, recipe), jax.random.key(0), problem)
     step = worst(loop.train_step.trace(recipe, state, problem).jaxpr.jaxpr)
     state, data = (sum(map(_bytes, jax.tree.leaves(tree))) for tree in (state, problem))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -152,8 +151,7 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
     num_steps = options.num_iter or setting.steps_for(grid.tile if grid else task.problem.shape)
     results = tiling.iterate(setting.recipe, keys, task.problem, grid, num_steps=num_steps, batching=layout, budget=options.budget)
-    sides = grid.tile if grid else task.problem.shape[:-1]
-    fitted = (layout or layouts.default(options.seeds * math.prod(sides))).fitted(options.seeds)
+    fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
     quality = None if task.truth is None else partial(_quality, task)
     total = num_steps * (len(grid.parts) if grid else 1)
     followed = (follow or directly)(results, total, budget=options.budget, callback=options.callback, score=quality)
