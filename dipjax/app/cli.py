@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _explain(error):
     sentence = " ".join(str(error).split())
-    if type(error).__name__ == "Diverged":  # its class would import JAX
+    if isinstance(error, asked.Diverged):
         return _DIVERGED, f"{sentence}; nothing was written"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
         return 1, "not enough memory; take a smaller picture, fewer --seeds, --batching map, or a --tile"

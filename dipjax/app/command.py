@@ -18,10 +18,11 @@ from dipjax import files
 from dipjax.app import progress, report, startup
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
+from dipjax.files.opening import MAX_PIXELS
+from dipjax.files.picture import white
 from dipjax.tasks.door import TASKS, argument_of, solve
 from dipjax.tasks.options import Misused, Options
 
-_MOST_PIXELS = 64_000_000  # in a picture, and in a result, unless --max-pixels says otherwise
 _REPEATED = ("seeds", "num_iter", "loss", "schedule", "range", "rng", "tile", "tile_overlap")  # what a record sets that runs again
 
 
@@ -37,7 +38,7 @@ def restore(given: Namespace) -> Finished:
     """Runs one command; what can be wrong raises an `ImageError`, a `ValueError`, an `OutputError` or `Diverged`."""
     spec = TASKS[given.task]
     _repeat(given)
-    most = given.max_pixels or _MOST_PIXELS
+    most = given.max_pixels or MAX_PIXELS  # of a result too
     picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None)
     for sentence in picture.notes:
         note(f"{given.input}: {sentence}")
@@ -52,7 +53,7 @@ def restore(given: Namespace) -> Finished:
     truth = _load_reference(given.reference, (height * factor, width * factor, num_channels), most)
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
-    is_whole = picture.dtype.name in {"uint8", "uint16"}
+    is_whole = white(picture.dtype) > 1
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, follow=progress.follow, note=note)
     failures = _write(outcome, output, picture, given)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))

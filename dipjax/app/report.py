@@ -69,11 +69,11 @@ def record(report: Report) -> bytes:
     result, options = outcome.result, outcome.options
     device = jax.devices()[0]
     names = ("jax", "jaxlib", "flax", "optax", "numpy")
-    (height, width, num_channels), (before_height, before_width) = outcome.image.shape, _size_before(outcome)
+    (height, width, num_channels), before = outcome.image.shape, outcome.task.problem.measurement.shape
     content = {
         "task": given.task,
         "command": shlex.join(["dipjax", *given.arguments]),
-        "input": {"file": Path(given.input).name, "width": before_width, "height": before_height},
+        "input": {"file": Path(given.input).name, "width": before[1], "height": before[0]},
         "output": {"file": report.output.name, "width": width, "height": height, "channels": num_channels},
         "seeds": options.seeds,
         "dead_seeds": np.flatnonzero(~outcome.alive).tolist(),
@@ -95,12 +95,6 @@ def record(report: Report) -> bytes:
         "versions": {"dipjax": __version__, "python": platform.python_version()} | {name: metadata.version(name) for name in names},
     }
     return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
-
-
-def _size_before(outcome):
-    """Returns height and width of the input."""
-    factor = getattr(outcome.task.problem.operator, "factor", 1)
-    return [side // factor for side in outcome.image.shape[:2]]
 
 
 def _finite(value):

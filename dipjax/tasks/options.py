@@ -20,6 +20,10 @@ class Misused(ValueError):
     """Says in one sentence which option has a value that it does not take."""
 
 
+class Diverged(RuntimeError):
+    """Says that no seed is left."""
+
+
 class Argument(NamedTuple):
     """How an option, or a parameter of a task, is explained and written."""
 

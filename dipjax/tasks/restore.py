@@ -23,11 +23,7 @@ from dipjax.generators import registry
 from dipjax.large import tiling
 from dipjax.recipes import Setting, choose, for_generator
 from dipjax.tasks.door import Task
-from dipjax.tasks.options import BATCHING, Misused, Options
-
-
-class Diverged(RuntimeError):
-    """Says that no seed is left."""
+from dipjax.tasks.options import BATCHING, Diverged, Misused, Options
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ class Outcome:
         """How many parts were restored, one after another."""
         return len(self.grid.parts) if self.grid else 1
 
-    @property
+    @cached_property
     def scores(self) -> dict | None:
         """PSNR in dB and SSIM of the input, each seed and the mean, on the range of the measurement; None without a truth."""
         if self.task.truth is None:
