@@ -131,7 +131,11 @@ def _add_task(commands, spec):
 def _add(parser, name, argument, **more):
     """Adds an option that says nothing of itself where it is not given, so that it is known what the user asked for."""
     how = {"dest": name, "default": argparse.SUPPRESS, "help": argument.help, "metavar": argument.metavar} | more
-    how |= {"choices": argument.choices} if argument.choices else {"type": _typed(argument.parse or text)}
+    how |= (
+        {"choices": argument.choices}
+        if argument.choices
+        else {"type": _typed(asked.whole(*argument.limits) if argument.limits else argument.parse or text)}
+    )
     how |= {"action": "append"} if argument.many else {}
     parser.add_argument(argument.flag, **{key: value for key, value in how.items() if value is not None})
 

@@ -5,7 +5,6 @@ whatever becomes of the one before it.
 """
 
 import dataclasses
-import json
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from dipjax.files.opening import MAX_PIXELS
 from dipjax.files.picture import white
 from dipjax.tasks.door import TASKS, argument_of, solve
 from dipjax.tasks.options import Misused, Options
+from dipjax.tasks.restore import read_json
 
 _REPEATED = ("seeds", "num_iter", "loss", "schedule", "range", "rng", "tile", "tile_overlap")  # what a record sets that runs again
 
@@ -64,10 +64,7 @@ def _repeat(given):
     recipe = getattr(given, "recipe", None)
     if not (recipe and recipe.lower().endswith(".json")):
         return
-    try:
-        content = json.loads(Path(recipe).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot read {recipe!r}: {getattr(error, 'strerror', None) or 'it is not JSON'}") from error
+    content = read_json(recipe)
     settings = content.get("options", {}) if isinstance(content, dict) else {}
     for name in _REPEATED:
         if isinstance(settings, dict) and settings.get(name) is not None and not hasattr(given, name):

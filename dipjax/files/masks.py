@@ -51,9 +51,7 @@ def load_mask(
     level = 1 - level if known else level
     mask, shades = _marked(level, picture.file_format in _LOSSY)
     if grow:
-        from scipy.ndimage import distance_transform_edt  # takes longer than all other imports here
-
-        mask = distance_transform_edt(~mask) <= grow
+        mask = grown(mask, grow)
         if mask.all():
             raise ImageError(f"the mask {str(path)!r} marks every pixel once it is widened by {grow:g}; choose a smaller grow")
     notes = [note, shades, *(note for note in picture.notes if "converted" not in note)]
@@ -61,6 +59,13 @@ def load_mask(
         advice = "leave out --mask-known" if known else "use --mask-known"
         notes.append(f"the mask fills in {mask.mean():.0%} of the picture; if that is the wrong way round, {advice}")
     return mask, tuple(note for note in notes if note)
+
+
+def grown(mask: np.ndarray, pixels: float) -> np.ndarray:
+    """Returns the mask (H, W) with all that lies within so many pixels of what it marks."""
+    from scipy.ndimage import distance_transform_edt  # takes longer than all other imports here
+
+    return distance_transform_edt(~mask) <= pixels
 
 
 def _level(picture: Picture, known: bool) -> tuple[np.ndarray, str | None]:

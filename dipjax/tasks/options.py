@@ -30,6 +30,7 @@ class Argument(NamedTuple):
     help: str
     flag: str | None = None  # on the command line; None if it is for Python alone
     parse: Callable[[str], Any] | None = None  # of one word
+    limits: tuple[int, int | None] | None = None  # of a whole number, None where there is none above
     choices: tuple[str, ...] | None = None
     metavar: str | None = None
     many: bool = False  # may be given several times
@@ -42,12 +43,19 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     def parse(text):
         digits = text.strip().removeprefix("+").removeprefix("-") if text.strip()[:2] not in {"+-", "-+"} else ""
         value = int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= 30 else None
-        if value is None or value < least or (most is not None and value > most):
-            limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise ValueError(f"found {text!r}, expected a whole number {limits}")
+        if value is None or not _within(value, least, most):
+            raise ValueError(f"found {text!r}, expected a whole number {_between(least, most)}")
         return value
 
     return parse
+
+
+def _within(value, least, most):
+    return least <= value and (most is None or value <= most)
+
+
+def _between(least, most):
+    return f"of at least {least}" if most is None else f"from {least} to {most}"
 
 
 def positive(text: str) -> float:
@@ -87,11 +95,11 @@ class Options:
 
     seeds: int = _option(
         4, "how many restorations, which differ in their random start, are averaged: time grows with it, so does quality",
-        "--seeds", parse=whole(1, _MOST_SEEDS), metavar="K",
+        "--seeds", limits=(1, _MOST_SEEDS), metavar="K",
     )  # fmt: skip
     num_iter: int | None = _option(
         None, "training steps of each; None takes the recipe's, which for noise follow the picture's size",
-        "--steps", parse=whole(1, MOST_STEPS), metavar="N",
+        "--steps", limits=(1, MOST_STEPS), metavar="N",
     )  # fmt: skip
     budget: float | None = _option(
         None,
@@ -138,10 +146,10 @@ class Options:
     )  # fmt: skip
     tile: int | None = _option(
         None, "restore in tiles of this side, in pixels, and blend them; 0 never; None where the whole would not fit the memory",
-        "--tile", parse=whole(0), metavar="PIXELS",
+        "--tile", limits=(0, None), metavar="PIXELS",
     )  # fmt: skip
     tile_overlap: int | None = _option(
-        None, "pixels that neighbouring tiles share; None is an eighth of the tile", "--tile-overlap", parse=whole(1), metavar="PIXELS"
+        None, "pixels that neighbouring tiles share; None is an eighth of the tile", "--tile-overlap", limits=(1, None), metavar="PIXELS"
     )
     truth: Any = _option(
         None, "the true picture, as large as the result, to compute PSNR and SSIM", "--reference", read="picture", metavar="CLEAN"
@@ -154,15 +162,13 @@ class Options:
 
     def __post_init__(self):
         """Checks what needs no picture."""
-        checks = {"seeds": (1, _MOST_SEEDS), "num_iter": (1, MOST_STEPS), "tile": (0, None), "tile_overlap": (1, None)}
-        for name, (least, most) in checks.items():
+        for name, argument in arguments().items():
             value = getattr(self, name)
-            is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if value is None and name != "seeds":
+            if argument.limits is None or (value is None and name != "seeds"):
                 continue
-            if not is_whole or value < least or (most is not None and value > most):
-                limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-                raise ValueError(f"{name}: found {value!r}, expected a whole number {limits}.")
+            is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not is_whole or not _within(value, *argument.limits):
+                raise ValueError(f"{name}: found {value!r}, expected a whole number {_between(*argument.limits)}.")
         if self.budget is not None and not (_is_number(self.budget) and 0 < self.budget < np.inf):
             raise ValueError(f"budget: found {self.budget!r}, expected a positive number of seconds.")
         is_range = isinstance(self.range, (tuple, list)) and len(self.range) == 2 and all(map(_is_number, self.range))

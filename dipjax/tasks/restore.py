@@ -233,12 +233,17 @@ def _from_recipe(task, wish, channels):
     return made, getattr(wish, "__name__", type(wish).__name__)
 
 
-def _read(path, default):
-    """Returns the setting of a file: a recipe as `Recipe.to_json` writes it, or a record of `--json`, whose steps count too."""
+def read_json(path: str) -> Any:
+    """Returns what the file of a recipe or of a record holds; a ValueError says why it cannot be read."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ValueError(f"recipe: cannot read {path!r}: {getattr(error, 'strerror', None) or 'it is not JSON'}.") from error
+
+
+def _read(path, default):
+    """Returns the setting of a file: a recipe as `Recipe.to_json` writes it, or a record of `--json`, whose steps count too."""
+    content = read_json(path)
     is_record = isinstance(content, dict) and "recipe" in content and "type" not in content
     recipe = Recipe.from_json(json.dumps(content["recipe"] if is_record else content))
     steps = content.get("steps_wanted") if is_record else None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
+from dipjax.files.masks import grown
 from dipjax.tasks import ranges
 from dipjax.tasks.door import Task, task
 from dipjax.tasks.options import Argument, whole
@@ -51,11 +52,7 @@ def _holes(pixels, mask, grow=0):
     if isinstance(grow, bool) or not isinstance(grow, (int, np.integer)) or not 0 <= grow <= max(pixels.shape[:2]):
         raise ValueError(f"grow: found {grow!r}, expected a whole number of pixels, at least 0.")
     holes = mask.astype(bool)
-    if grow:
-        from scipy.ndimage import distance_transform_edt
-
-        holes = distance_transform_edt(~holes) <= grow
-    holes = holes | ~np.isfinite(pixels).all(axis=-1)
+    holes = (grown(holes, grow) if grow else holes) | ~np.isfinite(pixels).all(axis=-1)
     if holes.all():
         raise ValueError("mask: found every pixel marked, expected some to restore from; True (white) marks a pixel to fill in.")
     if not holes.any():
