@@ -1,7 +1,7 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
 from . import files, generators, interop, metrics, operators, recipes
-from .core import layouts
+from .core import layouts, stopping
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
 from .core.problem import Problem
@@ -53,6 +53,7 @@ __all__ = [
     "restore",
     "run",
     "seeds",
+    "stopping",
     "super_resolve",
     "tiling",
     "train_step",

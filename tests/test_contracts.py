@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 
 import dipjax
 from dipjax import record
-from dipjax.core import drive, layouts, recipe
+from dipjax.core import drive, layouts, recipe, stopping
 from dipjax.core.problem import Problem
 from dipjax.fitting import inputs, losses, optimizers, penalties
 from dipjax.generators import registry as generators
@@ -36,6 +36,11 @@ EXAMPLES = {
     inputs.Normal: [(inputs.Normal(), inputs.Normal(depth=32))],
     inputs.Meshgrid: [(inputs.Meshgrid(),) * 2],
     inputs.Guide: [(inputs.Guide(),) * 2],
+    stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.03, patience=0.5)), (stopping.HeldOut(0.1, 0.0),) * 2],
+    stopping.WindowedVariance: [(stopping.WindowedVariance(), stopping.WindowedVariance(100))],
+    stopping.AveragedVariance: [(stopping.AveragedVariance(), stopping.AveragedVariance(weight=0.1))],
+    stopping.Discrepancy: [(stopping.Discrepancy(), stopping.Discrepancy(None))],
+    stopping.Sure: [(stopping.Sure(), stopping.Sure(pseudo=0.3))],
     losses.MSE: [(losses.MSE(),) * 2],
     losses.L1: [(losses.L1(),) * 2],
     losses.Huber: [(losses.Huber(), losses.Huber(delta=0.1))],
@@ -49,19 +54,18 @@ EXAMPLES = {
         (optimizers.Adam(), optimizers.Adam(0.01, optimizers.Constant())),
         (optimizers.Adam(0.1, optimizers.Cosine()), optimizers.Adam(schedule=optimizers.Cosine(), learning_rate=0.1)),
     ],
-    optimizers.WithParameterNoise: [
-        (optimizers.WithParameterNoise(), optimizers.WithParameterNoise(optimizers.Adam(0.01), 0.02))
-    ],
+    optimizers.WithParameterNoise: [(optimizers.WithParameterNoise(), optimizers.WithParameterNoise(optimizers.Adam(0.01), 0.02))],
 }
 SCHEDULES = {optimizers.Constant, optimizers.Cosine}
-MODULES = (inputs, losses, penalties, optimizers)
+MODULES = (inputs, losses, penalties, optimizers, stopping)
 
 
 def parts_of(module):
     """Returns the public settings of a module of `fitting`."""
     return {
         thing for name, thing in vars(module).items()
-        if inspect.isclass(thing) and dataclasses.is_dataclass(thing) and not name.startswith("_") and "__call__" in vars(thing)
+        if inspect.isclass(thing) and dataclasses.is_dataclass(thing) and not name.startswith("_")
+        and {"__call__", "update"} & set(vars(thing))
         and thing.__module__ in {module.__name__, recipe.__name__}
     }  # fmt: skip
 
@@ -86,6 +90,7 @@ def test_every_registry_lists_its_parts():
     assert set(losses.REGISTRY.values()) == parts_of(losses) - {losses.Maximise}
     assert set(penalties.REGISTRY.values()) == parts_of(penalties)
     assert set(optimizers.REGISTRY.values()) == parts_of(optimizers) - SCHEDULES
+    assert set(stopping.REGISTRY.values()) == parts_of(stopping)
     assert {type(schedule) for schedule in optimizers.SCHEDULES.values()} == SCHEDULES
 
 

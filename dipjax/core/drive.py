@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.core import check, layouts, loop
+from dipjax.core import check, layouts, loop, stopping
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe, transformation
@@ -121,15 +121,22 @@ def iterate(
     taken, num_left, size, history = 0, num_steps - start_step, 1, _History(num_runs, nothing)
 
     def result():
-        images, alive = (_gather([getattr(state, name) for state in states], layout, shape) for name in ("average", "alive"))
+        gather = partial(_gather, layout=layout, shape=shape)
+        images, alive = (gather([getattr(state, name) for state in states]) for name in ("average", "alive"))
         make_state = partial(_whole, list(states), layout, shape)
-        return Result(images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, make_state)
+        images, *ends = (images,) if recipe.stopping is None else _best(states, gather, images)
+        return Result(images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, make_state, *ends)
+
+    def going(state):
+        return (np.asarray(state.alive) & ~(False if recipe.stopping is None else np.asarray(state.watch.stopped))).any()
 
     yield result()
-    while taken < num_left and any(np.asarray(state.alive).any() for state in states):
+    while taken < num_left and any(map(going, states)):
         size = min(size, num_left - taken, loop.LONGEST_CHUNK)
         clock = time.perf_counter()
-        done = [advance(state, part, size) for state, part in zip(states, own, strict=True)]
+        # The first chunk fills the curves of all; after it a rule has the last step's numbers, at which ended runs stay.
+        ended = [recipe.stopping is not None and taken > 0 and not going(state) for state in states]
+        done = [(state, None) if over else advance(state, *how, size) for state, over, *how in zip(states, ended, own, strict=True)]
         states, metrics = zip(*jax.block_until_ready(done), strict=True)
         elapsed = time.perf_counter() - clock
         history.add(metrics, size)
@@ -182,6 +189,9 @@ def _fitted(recipe, state, problem):
     for name in ("params", "average", "unknowns"):
         if not check.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
+    if not check.alike(new.watch, state.watch):
+        watch = stopping.begin(recipe, state.key, problem, (state.average, *state.unknowns))
+        state = state._replace(watch=watch)
     if check.alike(new.opt_state, state.opt_state) and check.alike(new.kept, state.kept):
         return state
     opt_state = state.opt_state
@@ -199,13 +209,17 @@ class _History:
         self.length, self.arrays = 0, [np.empty((num_runs, loop.LONGEST_CHUNK), leaf.dtype) for leaf in leaves]
 
     def add(self, groups, num_steps):
-        """Appends one chunk: the metrics `(W, LONGEST_CHUNK)` of every group, of which `num_steps` are filled."""
+        """Appends one chunk: the metrics `(W, LONGEST_CHUNK)` of every group, of which `num_steps` are filled; None: all stay level."""
         num_runs, room = self.arrays[0].shape
         start, self.length = self.length, self.length + num_steps
         if self.length > room:
             self.arrays = [np.concatenate([array, np.empty((num_runs, self.length), array.dtype)], 1) for array in self.arrays]
-        for array, *curves in zip(self.arrays, *map(jax.tree.leaves, groups), strict=True):
-            array[:, start : self.length] = np.concatenate([np.asarray(curve)[:, :num_steps] for curve in curves])[:num_runs]
+        width = next(len(group.loss) for group in groups if group is not None)
+        for index, group in enumerate(groups):
+            runs = slice(index * width, min((index + 1) * width, num_runs))
+            for array, curve in zip(self.arrays, self.arrays if group is None else jax.tree.leaves(group), strict=True):
+                level = array[runs, start - 1 : start] if group is None else np.asarray(curve)[: runs.stop - runs.start, :num_steps]
+                array[runs, start : self.length] = level
 
     def curves(self, shape):
         """Returns the metrics `(*shape, T)`."""
@@ -232,6 +246,16 @@ def _gather(leaves, layout, shape):
     """Returns what the groups hold as one array `(*shape, ...)`, without the runs that only fill the last group."""
     joined = np.concatenate([leaf[None] if layout.width == 1 else leaf for leaf in map(np.asarray, leaves)])
     return joined[: math.prod(shape)].reshape((*shape, *joined.shape[1:]))
+
+
+def _best(states, gather, averages):
+    """Returns what runs with a stopping rule give, which of them it has stopped, their steps, and those to what they give."""
+    of_all = lambda get: gather([get(state) for state in states])  # noqa: E731
+    known = np.isfinite(of_all(lambda state: state.watch.best.score))
+    images = of_all(lambda state: state.watch.best.estimate[0])
+    images = np.where(known.reshape(*known.shape, *(1,) * (images.ndim - known.ndim)), images, averages)
+    best_steps = np.where(known, of_all(lambda state: state.watch.best.step) + 1, 0)
+    return images, of_all(lambda state: state.watch.stopped), of_all(lambda state: state.step), best_steps
 
 
 def _whole(states, layout, shape):

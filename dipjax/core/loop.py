@@ -21,6 +21,7 @@ from dipjax import hashing
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import MSE, Recipe, transformation
 from dipjax.core.state import Kept, Metrics, State, psnr
+from dipjax.core.stopping import begin, watched, where
 
 LONGEST_CHUNK = 1000  # steps that one call of the compiled loop can take: so long is the room for their metrics
 _PERFECT_FIT = 100.0  # dB; an exact fit is no reason to undo all that follows
@@ -50,7 +51,8 @@ def _init(recipe, key, problem):
     average, *unknowns = jax.eval_shape(partial(generate, recipe), params, z, problem)
     average, *unknowns = (jnp.zeros(array.shape, array.dtype) for array in (average, *unknowns))
     kept = nothing_kept(recipe, problem, params, opt_state)
-    return State(jnp.int32(0), noise_key, z, params, opt_state, average, tuple(unknowns), jnp.bool(True), kept)
+    watch = begin(recipe, noise_key, problem, (average, *unknowns))
+    return State(jnp.int32(0), noise_key, z, params, opt_state, average, tuple(unknowns), jnp.bool(True), kept, watch)
 
 
 def nothing_kept(recipe: Recipe, problem: Problem, params: Any, opt_state: Any) -> Kept | None:
@@ -86,7 +88,9 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     def objective(params):
         image, *unknowns = generate(recipe, params, z, problem)
         prediction = problem.operator(image, *unknowns)
-        loss = recipe.loss(prediction, problem.measurement)
+        hide = getattr(recipe.stopping, "hide", None)
+        seen = hide(state.watch.memory, prediction, problem.measurement) if hide else prediction
+        loss = recipe.loss(seen, problem.measurement)
         return loss + penalty(recipe, image, problem, progress), (loss, (image, tuple(unknowns)), prediction)
 
     # None must not override what the caller has set.
@@ -108,7 +112,8 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     alive = state.alive & jnp.isfinite(value) & _is_finite(updates) & _is_finite(output)
     params, opt_state, (average, unknowns) = where(alive, new, (state.params, state.opt_state, (state.average, state.unknowns)))
     now = _metrics(recipe, loss, output[0], average, problem)
-    return State(state.step + 1, state.key, state.z, params, opt_state, average, unknowns, alive, kept), now
+    new = State(state.step + 1, state.key, state.z, params, opt_state, average, unknowns, alive, kept)
+    return watched(recipe, state, new, now, output, problem)
 
 
 def generate(recipe: Recipe, params: Any, z: Array, problem: Problem) -> tuple:
@@ -153,11 +158,6 @@ def _metrics(recipe, loss, image, average, problem):
 def _is_finite(tree):
     # One long vector rather than a hundred short ones, each of which would cost a compiled kernel.
     return jnp.isfinite(ravel_pytree(tree)[0]).all()
-
-
-def where(condition: Array, tree: Any, other: Any) -> Any:
-    """Returns one of two equal trees."""
-    return jax.tree.map(partial(jnp.where, condition), tree, other)
 
 
 @partial(jax.jit, static_argnames="recipe")

@@ -19,6 +19,15 @@ class Kept(NamedTuple):
     opt_state: Any
 
 
+class Watch(NamedTuple):
+    """What a stopping rule knows of a run."""
+
+    memory: Any  # the rule's own
+    best: Any  # `stopping.Best`: the score, the step and the estimate that the run gives
+    stopped: Array  # (), bool; True for good, and nothing of the state changes any more
+    last: "Metrics"  # of the last step that was taken
+
+
 class State(NamedTuple):
     """What the next step of one run needs."""
 
@@ -31,6 +40,7 @@ class State(NamedTuple):
     unknowns: tuple  # the same average of what the generator makes beside the image, () for most
     alive: Array  # (), bool; False for good after the first step that is not finite
     kept: Kept | None  # None without backtracking
+    watch: Watch | None = None  # None without a stopping rule
 
 
 class Metrics(NamedTuple):
@@ -40,6 +50,7 @@ class Metrics(NamedTuple):
     psnr: Array | None  # (), of this step's output; None without a truth
     psnr_average: Array | None  # (), of the estimate; None without a truth
     watched: tuple = ()  # (), one for each function in `Recipe.watch`
+    score: Array | None = None  # (), the stopping rule's, the lower the better; None without one
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +60,14 @@ class Result:
     images: np.ndarray  # (..., H, W, C), every run's estimate
     alive: np.ndarray  # (...), False where a run came to a number that is not finite; its estimate is the last good one
     metrics: Metrics  # arrays (..., T), one column for every step of this call
-    num_steps: int  # T, taken by every run
+    num_steps: int  # T, taken by every run that did not stop before; the curves of those that did go on level
     seconds: float  # spent in steps, compilation not counted
     compile_seconds: float
     over_seeds: bool  # whether the last axis of `...` runs over seeds of one problem
     make_state: Callable[[], State]  # fetches what only a continuation needs
+    stopped: np.ndarray | None = None  # (...), where the stopping rule ended a run; None without a rule, as the next two
+    steps: np.ndarray | None = None  # (...), the steps that each run has taken, those before this call included
+    best_steps: np.ndarray | None = None  # (...), after how many steps each run had the estimate it gives; 0 where it is the latest
 
     @cached_property
     def state(self) -> State:

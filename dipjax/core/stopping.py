@@ -1,0 +1,390 @@
+"""When to stop: rules that watch a run from inside the compiled step, each for itself.
+
+A rule is a frozen dataclass with two pure methods. `init(key, problem, estimate)` returns what it remembers before the first step, where
+`estimate` is the image and the unknowns, `(image, *unknowns)`, in zeros. `update(memory, look)` returns a `Verdict`. What the run gives is
+the estimate of the best moment so far, whether the rule stopped the run or something else did; a stopped run is frozen. A rule may also
+have `hide(memory, prediction, measurement)`: the prediction that the loss sees, for example with the measurement itself where entries are
+held out, which leaves no residual and no gradient there. To add a rule, add a class, and a row to `REGISTRY`, where `--stop` finds it.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from dipjax.core.problem import Problem
+from dipjax.core.recipe import Recipe
+from dipjax.core.state import Metrics, State, Watch
+
+
+class Look(NamedTuple):
+    """What a rule sees of a step."""
+
+    step: Array  # (), counted from 0
+    output: tuple  # what the generator made in this step, the image and the unknowns
+    estimate: tuple  # the same of the running average
+    prediction: Any  # the measurement that the estimate predicts
+    problem: Problem
+    loss: Any  # the recipe's: (prediction, measurement) -> ()
+
+
+class Best(NamedTuple):
+    """The best moment so far."""
+
+    score: Array  # (), the lower the better; infinite before there is one
+    step: Array  # (), its step
+    estimate: tuple  # the image and the unknowns
+
+
+class Verdict(NamedTuple):
+    """What a rule says after a step."""
+
+    memory: Any
+    best: Best
+    score: Array  # (), of this step
+    stop: Array  # (), bool
+
+
+def _nothing(problem: Problem, estimate: tuple) -> Best:
+    return Best(jnp.array(jnp.inf, problem.dtype), jnp.int32(0), estimate)
+
+
+def _better(best: Best, score: Array, look: Look, estimate: tuple | None = None) -> Best:
+    """Returns the better of the best moment and this one."""
+    new = Best(score.astype(best.score.dtype), look.step, look.estimate if estimate is None else estimate)
+    return where(score < best.score, new, best)
+
+
+def where(condition: Array, tree: Any, other: Any) -> Any:
+    """Returns one of two equal trees."""
+    return jax.tree.map(partial(jnp.where, condition), tree, other)
+
+
+def begin(recipe: Recipe, key: Array, problem: Problem, estimate: tuple) -> Watch | None:
+    """Returns what the recipe's rule knows of a run before the first step; None without a rule."""
+    if recipe.stopping is None:
+        return None
+    zero = jnp.zeros((), problem.dtype)
+    scores = (None, None) if problem.truth is None else (zero, zero)
+    last = Metrics(zero, *scores, (zero,) * len(recipe.watch), zero)
+    memory = recipe.stopping.init(jax.random.fold_in(key, 2**32 - 1), problem, estimate)  # no step has this number
+    return Watch(memory, _nothing(problem, estimate), jnp.bool(False), last)
+
+
+def watched(recipe: Recipe, state: State, new: State, now: Metrics, output: tuple, problem: Problem) -> tuple[State, Metrics]:
+    """Asks the rule about a step, from `state` to `new`; a run that has ended before it stays as it was."""
+    if recipe.stopping is None:
+        return new, now
+    image, unknowns = output
+    estimate = (new.average, *new.unknowns)
+    look = Look(state.step, (image, *unknowns), estimate, problem.operator(*estimate), problem, recipe.loss)
+    memory, best, score, stop = recipe.stopping.update(state.watch.memory, look)
+    now = now._replace(score=jnp.where(jnp.isnan(score), jnp.inf, score).astype(now.loss.dtype))
+    new = new._replace(watch=Watch(memory, best, stop, now))
+    return where(state.watch.stopped | ~state.alive, (state, state.watch.last), (new, now))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Keeps some of the measurement out of the loss, and takes the moment at which the averaged output predicts it best.
+
+    Each run draws its own entries, of any measurement: pixels, samples of a spectrum, or numbers. Two kinds at once. Single entries judge
+    noise that is independent from one entry to the next. Where noise is correlated, as after a camera's own processing, neighbours give it
+    away; there blocks serve, of which only the centre is scored. The residual says which to believe: it is correlated between neighbours
+    as the noise is. The score is the recipe's own loss at the entries that are held out, smoothed over steps.
+    """
+
+    singles: float = 0.03  # of the entries are held out one by one
+    blocks: float = 0.05  # of the entries lie in blocks that are held out
+    side: int = 5  # of a block; it must exceed the length over which noise is correlated
+    correlation: float = 0.3  # of the residual between neighbours, above which the blocks are believed
+    patience: float = 0.5  # stops when nothing better came for this share of the steps to the best moment ...
+    least: int = 100  # ... and so many more
+    smoothing: float = 0.9  # weight of the past in the score
+    gain: float = 0.0  # what is better by less than this share does not renew the patience: measurements without noise
+
+    def __post_init__(self):
+        """Checks the settings."""
+        for name in ("singles", "blocks", "smoothing", "gain"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
+        _check("side", self.side, self.side >= 1 and self.side % 2 == 1, "an odd number of entries")
+        _check("singles", self.singles, self.singles + self.blocks > 0, "some entries to be held out, single ones or blocks")
+        _check("patience", self.patience, self.patience >= 0, "a number that is not negative")
+        _check("least", self.least, self.least >= 1, "a whole number of steps from 1")
+
+    def init(self, key: Array, problem: Problem, estimate: tuple) -> "_HeldOut":
+        """Draws the entries of one run."""
+        leaves, structure = jax.tree.flatten(problem.measurement)
+        keys = jax.random.split(key, 1 + len(leaves))
+        image = [jax.random.uniform(keys[0], part.shape, jnp.real(part).dtype).astype(part.dtype) for part in estimate]
+        # Where a hole is, nothing depends on the image, so that nothing is learned from what is held out there.
+        probed = jax.tree.leaves(problem.operator(*image))
+        drawn = [self._draw(*parts) for parts in zip(keys[1:], leaves, probed, strict=True)]
+        single, centre, hidden = (jax.tree.unflatten(structure, list(part)) for part in zip(*drawn, strict=True))
+        best = _nothing(problem, estimate)
+        zero = jnp.zeros((2,), problem.dtype)
+        return _HeldOut(single, centre, hidden, zero, (best, best), best.score, best.step)
+
+    def _draw(self, key, measurement, probed):
+        """Returns the single entries, the centres of blocks, and all that is held out of one array, for all of its channels at once."""
+        shape = (*measurement.shape[:-1], 1) if measurement.ndim > 1 else measurement.shape
+        measured = (probed != 0) | (measurement != 0)
+        measured = measured.any(-1, keepdims=True) if measurement.ndim > 1 else measured
+        keys = jax.random.split(key)
+        axes = len(shape) - 1 if len(shape) > 1 else 0
+        single = _chosen(keys[0], measured, self.singles)
+        if not (self.blocks and axes and min(shape[:-1]) >= 3 * self.side):
+            return single, jnp.zeros(shape, bool), single
+        centre = _chosen(keys[1], measured, self.blocks / self.side**axes)
+        window = (*(self.side,) * axes, 1)
+        block = lax.reduce_window(centre, False, lax.bitwise_or, window, (1,) * len(shape), "SAME")
+        return single & ~block, centre, single | block
+
+    def hide(self, memory: "_HeldOut", prediction: Any, measurement: Any) -> Any:
+        """Returns the prediction with the measurement itself at all that is held out."""
+        return jax.tree.map(jnp.where, memory.hidden, measurement, prediction)
+
+    def update(self, memory: "_HeldOut", look: Look) -> Verdict:
+        """Scores the average of the outputs at what is held out."""
+        y, dtype = look.problem.measurement, memory.scores.dtype
+
+        def score(marks):
+            shown = jax.tree.map(jnp.where, marks, look.prediction, y)
+            share = sum(mark.sum() * leaf.shape[-1] for mark, leaf in zip(*map(jax.tree.leaves, (marks, y)), strict=True))
+            total = sum(leaf.size for leaf in jax.tree.leaves(y))
+            return jnp.where(share > 0, look.loss(shown, y) * (total / jnp.maximum(share, 1)), jnp.inf).astype(dtype)
+
+        now = jnp.stack([score(memory.single), score(memory.centre)])
+        weight = jnp.maximum(1 - self.smoothing, 1 / (look.step.astype(dtype) + 1)).astype(dtype)
+        known = jnp.isfinite(now)
+        scores = jnp.where(known, memory.scores + weight * (jnp.where(known, now, 0) - memory.scores), jnp.inf)
+        bests = tuple(_better(best, scores[i], look) for i, best in enumerate(memory.bests))
+        trust = (_correlation(look.prediction, y, memory.hidden, dtype) > self.correlation) | ~known[0]
+        trust &= known[1]
+        best, score = where(trust, bests[1], bests[0]), jnp.where(trust, scores[1], scores[0])
+        renewed = best.score < memory.level * (1 - self.gain)
+        level, since = jnp.where(renewed, best.score, memory.level), jnp.where(renewed, best.step, memory.since)
+        # Which kind is believed may change, and with it the scale of the scores.
+        stop = look.step - (since if self.gain else best.step) > self.patience * best.step + self.least
+        return Verdict(memory._replace(scores=scores, bests=bests, level=level, since=since), best, score, stop)
+
+
+class _HeldOut(NamedTuple):
+    single: Any  # trees of (h, w, 1), bool
+    centre: Any
+    hidden: Any
+    scores: Array  # (2,), smoothed
+    bests: tuple[Best, Best]  # by the single entries, by the blocks
+    level: Array  # () and the next: the last best that was better by `gain`
+    since: Array
+
+
+def _chosen(key, measured, share):
+    """Marks a share of what was measured, at least one entry."""
+    if not share:
+        return jnp.zeros(measured.shape, bool)
+    draw = jnp.where(measured, jax.random.uniform(key, measured.shape), 2)
+    number = jnp.maximum(1, jnp.round(share * measured.sum())).astype(jnp.int32)
+    return (draw <= jnp.sort(draw.ravel())[number - 1]) & measured
+
+
+def _correlation(prediction, measurement, hidden, dtype):
+    """Returns the correlation of the residual between neighbours along the axes of space, where both are seen."""
+    products = pairs = squares = seen = jnp.zeros((), dtype)
+    for p, y, out in zip(*map(jax.tree.leaves, (prediction, measurement, hidden)), strict=True):
+        if y.ndim < 2:
+            continue
+        visible = (~out).astype(dtype)
+        residual = (p - y) * visible
+        squares, seen = squares + jnp.sum(jnp.abs(residual) ** 2), seen + visible.sum() * y.shape[-1]
+        for axis in range(y.ndim - 1):
+            before, after = (
+                partial(lax.slice_in_dim, start_index=start, limit_index=y.shape[axis] - 1 + start, axis=axis) for start in (0, 1)
+            )
+            products += jnp.sum(jnp.real(before(residual) * jnp.conj(after(residual))))
+            pairs += jnp.sum(before(visible) * after(visible)) * y.shape[-1]
+    return products / jnp.maximum(pairs, 1) / jnp.maximum(squares / jnp.maximum(seen, 1), jnp.finfo(dtype).tiny)
+
+
+@dataclass(frozen=True)
+class WindowedVariance:
+    """ES-WMV: stops where the outputs of a window of steps vary least (Wang et al., Early stopping for deep image prior, 2021).
+
+    The estimate is the output of that moment. Memory grows with `window` pictures for every run.
+    """
+
+    window: int = 100
+    patience: int = 1000
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check("window", self.window, self.window >= 2, "a whole number of steps from 2")
+        _check("patience", self.patience, self.patience >= 1, "a whole number of steps from 1")
+
+    def init(self, key: Array, problem: Problem, estimate: tuple) -> tuple:
+        """Returns an empty window."""
+        del key
+        image = estimate[0]
+        ring = jnp.zeros((self.window, *image.shape), image.dtype)
+        return ring, image, jnp.zeros((), problem.dtype), _nothing(problem, estimate)
+
+    def update(self, memory: tuple, look: Look) -> Verdict:
+        """Takes the newest output into the window and drops the oldest: mean and sum of squares follow exactly, in O(N)."""
+        ring, mean, squares, best = memory
+        new, place = look.output[0], look.step % self.window
+        old = ring[place]
+        ring = ring.at[place].set(new)
+        # At the end of a window both are computed afresh, so that rounding does not pile up.
+        moved = mean + (new - old) / self.window
+        change = jnp.sum(jnp.real((new - old) * jnp.conj((new - moved) + (old - mean))))
+        whole = ring.mean(0)
+        fresh = place == self.window - 1
+        mean = jnp.where(fresh, whole, moved)
+        squares = jnp.where(fresh, jnp.sum(jnp.abs(ring - whole) ** 2), squares + change).astype(squares.dtype)
+        full = look.step >= self.window - 1
+        score = jnp.where(full, squares / (self.window * new.size), jnp.inf).astype(best.score.dtype)
+        best = _better(best, score, look, look.output)
+        return Verdict((ring, mean, squares, best), best, score, full & (look.step - best.step >= self.patience))
+
+
+@dataclass(frozen=True)
+class AveragedVariance:
+    """ES-EMV: like ES-WMV with exponential averages instead of a window, which need the memory of one picture (Wang et al., 2021).
+
+    The estimate is the exponential average of the outputs.
+    """
+
+    weight: float = 0.1  # of the newest output
+    patience: int = 1000
+    start: int = 100  # steps before which nothing is compared
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check("weight", self.weight, 0 < self.weight < 1, "a number between 0 and 1")
+        _check("patience", self.patience, self.patience >= 1, "a whole number of steps from 1")
+        _check("start", self.start, self.start >= 0, "a whole number of steps from 0")
+
+    def init(self, key: Array, problem: Problem, estimate: tuple) -> tuple:
+        """Returns empty averages."""
+        del key
+        return estimate, jnp.zeros((), problem.dtype), _nothing(problem, estimate)
+
+    def update(self, memory: tuple, look: Look) -> Verdict:
+        """Takes the newest output into the averages."""
+        mean, variance, best = memory
+        first = look.step == 0
+        weight = jnp.where(first, 1, self.weight).astype(variance.dtype)
+        distance = jnp.mean(jnp.abs(look.output[0] - mean[0]) ** 2)
+        variance = jnp.where(first, 0, (1 - weight) * (variance + weight * distance)).astype(variance.dtype)
+        mean = jax.tree.map(lambda old, new: (old + weight * (new - old)).astype(old.dtype), mean, look.output)
+        counts = look.step > self.start
+        score = jnp.where(counts, variance, jnp.inf).astype(best.score.dtype)
+        best = _better(best, score, look, mean)
+        return Verdict((mean, variance, best), best, score, counts & (look.step - best.step >= self.patience))
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """The discrepancy principle: stops when the average fits the measurement as closely as its noise allows (Morozov, 1966)."""
+
+    sigma: float | None = None  # standard deviation of the noise, in the units of the measurement; None: estimated
+    tau: float = 1.0  # stops at `tau^2 sigma^2`; more stops sooner
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check_sigma(self.sigma)
+        _check("tau", self.tau, self.tau > 0, "a positive number")
+
+    def init(self, key: Array, problem: Problem, estimate: tuple) -> tuple:
+        """Estimates the noise where it is not given."""
+        del key
+        return _variance(self.sigma, problem), _nothing(problem, estimate)
+
+    def update(self, memory: tuple, look: Look) -> Verdict:
+        """Compares the residual with the noise."""
+        variance, best = memory
+        score = jnp.abs(_mean_square(look) - self.tau**2 * variance).astype(best.score.dtype)
+        best = _better(best, score, look)
+        return Verdict((variance, best), best, score, _mean_square(look) <= self.tau**2 * variance)
+
+
+@dataclass(frozen=True)
+class Sure:
+    """Stein's unbiased estimate of the error, for Gaussian noise and a squared loss: takes the moment at which it is least.
+
+    `|A x - y|^2 / N - sigma^2 + 2 sigma^2 d`, where d is the share of the noise that was fitted. It is measured: the run fits the
+    measurement with a little noise more, whose component in the prediction is d (Stein, 1981; pseudo-noise as in the orthogonal stopping
+    criterion of 2019). No derivative is needed.
+    """
+
+    sigma: float | None = None  # standard deviation of the noise, in the units of the measurement; None: estimated
+    pseudo: float = 0.3  # standard deviation of what is added, in units of sigma
+    patience: float = 0.5  # as in `HeldOut`
+    least: int = 100
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check_sigma(self.sigma)
+        _check("pseudo", self.pseudo, self.pseudo > 0, "a positive number")
+        _check("patience", self.patience, self.patience >= 0, "a number that is not negative")
+        _check("least", self.least, self.least >= 1, "a whole number of steps from 1")
+
+    def init(self, key: Array, problem: Problem, estimate: tuple) -> tuple:
+        """Draws the noise that is added."""
+        variance = _variance(self.sigma, problem)
+        leaves, structure = jax.tree.flatten(problem.measurement)
+        size = self.pseudo * jnp.sqrt(jnp.maximum(variance, jnp.finfo(variance.dtype).eps))
+        keys = jax.random.split(key, len(leaves))
+        added = [size * jax.random.rademacher(k, y.shape, problem.dtype) for k, y in zip(keys, leaves, strict=True)]
+        return variance, jax.tree.unflatten(structure, added), _nothing(problem, estimate)
+
+    def hide(self, memory: tuple, prediction: Any, measurement: Any) -> Any:
+        """Returns the prediction less what is added to the measurement: the residual that counts."""
+        del measurement
+        return jax.tree.map(lambda p, noise: p - noise.astype(p.dtype), prediction, memory[1])
+
+    def update(self, memory: tuple, look: Look) -> Verdict:
+        """Computes the estimate of the error."""
+        variance, added, best = memory
+        residual = jax.tree.map(jnp.subtract, look.prediction, look.problem.measurement)
+        inner = lambda a, b: sum(map(lambda x, y: jnp.sum(jnp.real(x) * y), *map(jax.tree.leaves, (a, b))))  # noqa: E731
+        fitted = inner(residual, added) / inner(added, added)  # the chance correlation with the measurement is gone with it
+        score = (_mean_square(look) - variance + 2 * variance * fitted).astype(best.score.dtype)
+        best = _better(best, score, look)
+        stop = look.step - best.step > self.patience * best.step + self.least
+        return Verdict((variance, added, best), best, score, stop)
+
+
+def _mean_square(look):
+    parts = jax.tree.leaves(jax.tree.map(lambda p, y: jnp.abs(p - y) ** 2, look.prediction, look.problem.measurement))
+    return sum(part.sum() for part in parts) / sum(part.size for part in parts)
+
+
+def _variance(sigma, problem):
+    """Returns the variance of the noise: given, or from the finest diagonal differences (Donoho and Johnstone, 1994: their median)."""
+    if sigma is not None:
+        return jnp.array(sigma**2, problem.dtype)
+    parts = []
+    for y in jax.tree.leaves(problem.measurement):
+        axes = [axis for axis in range(max(y.ndim - 1, 1)) if y.shape[axis] > 1]
+        differences = y
+        for axis in axes:
+            differences = jnp.diff(differences, axis=axis)
+        parts.append(jnp.abs(differences).ravel() * 0.5 ** (len(axes) / 2))
+    return ((jnp.median(jnp.concatenate(parts)) / 0.6745) ** 2).astype(problem.dtype)
+
+
+def _check(name, value, is_right, expected):
+    if not is_right:
+        raise ValueError(f"{name}: found {value!r}, expected {expected}.")
+
+
+def _check_sigma(sigma):
+    _check("sigma", sigma, sigma is None or sigma > 0, "a positive number, or None to estimate it")
+
+
+REGISTRY = {"held-out": HeldOut, "wmv": WindowedVariance, "emv": AveragedVariance, "discrepancy": Discrepancy, "sure": Sure}
+"""The word of `--stop`, and its rule."""
