@@ -36,7 +36,7 @@ EXAMPLES = {
     inputs.Normal: [(inputs.Normal(), inputs.Normal(depth=32))],
     inputs.Meshgrid: [(inputs.Meshgrid(),) * 2],
     inputs.Guide: [(inputs.Guide(),) * 2],
-    stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.03, patience=0.5)), (stopping.HeldOut(0.1, 0.0),) * 2],
+    stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.04, patience=0.4)), (stopping.HeldOut(0.1, correlation=1.0),) * 2],
     stopping.WindowedVariance: [(stopping.WindowedVariance(), stopping.WindowedVariance(100))],
     stopping.AveragedVariance: [(stopping.AveragedVariance(), stopping.AveragedVariance(weight=0.1))],
     stopping.Discrepancy: [(stopping.Discrepancy(), stopping.Discrepancy(None))],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from dipjax.core import drive, layouts, loop, stopping
 from dipjax.core.problem import Problem
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIGMA = 0.1
 SIDE = 48
 QUICK = {  # rules that decide within the few steps of the runs here
-    "held-out": HeldOut(0.1, 0.2, side=3, patience=0.2, least=2, smoothing=0.5),
+    "held-out": HeldOut(0.1, patience=0.2, least=2, smoothing=0.5),
     "wmv": WindowedVariance(window=3, patience=4),
     "emv": AveragedVariance(patience=4, start=2),
     "discrepancy": Discrepancy(sigma=0.3),
@@ -84,10 +85,7 @@ def test_held_out_entries_find_the_moment_of_the_least_error_in_white_and_in_cor
     task = problem.denoising(truth + noise)
     rule = HeldOut(0.05, 0.4, patience=0.3, least=15, smoothing=0.5)  # so many that chance does not decide
     memory = rule.init(jax.random.key(3), task, (jnp.zeros(task.shape),))
-    hidden = np.asarray(memory.hidden)
-    if correlated:  # single entries are given away by their neighbours: there the run fits their noise too
-        hidden = hidden & ~np.asarray(memory.single)
-    images = fitting_run(truth, noise, hidden)
+    images = fitting_run(truth, noise, np.asarray(memory.hidden))
     verdicts = play(rule, images, task)
     error = errors(images, truth)
     final = verdicts[-1]
@@ -98,9 +96,10 @@ def test_held_out_entries_find_the_moment_of_the_least_error_in_white_and_in_cor
     assert int(final.best.step) < len(verdicts) - 1 - 15
 
 
-def test_what_is_held_out_has_no_part_in_loss_and_gradient():
-    task = problem.denoising(picture(24, 25, 2))
-    rule = HeldOut(0.05, 0.2, side=3)
+@pytest.mark.parametrize("correlated", [False, True])
+def test_what_is_held_out_has_no_part_in_loss_and_gradient(correlated):
+    task = problem.denoising(waves(0) + rough(1, correlated))
+    rule = HeldOut(0.05, 0.4)
     memory = rule.init(jax.random.key(0), task, (jnp.zeros(task.shape),))
     hidden = np.broadcast_to(memory.hidden, task.shape)
 
@@ -110,17 +109,29 @@ def test_what_is_held_out_has_no_part_in_loss_and_gradient():
     gradient = np.asarray(jax.grad(loss)(jnp.full(task.shape, 0.25)))
     assert (gradient[hidden] == 0).all()
     assert (gradient[~hidden] != 0).all()
-    assert 0.2 < hidden.mean() < 0.3
-    single, centre = np.asarray(memory.single)[..., 0], np.asarray(memory.centre)[..., 0]
-    assert not (single & centre).any()
-    for row, column in np.argwhere(centre):
-        assert memory.hidden[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].all()
+    scored = np.asarray(memory.scored)[..., 0]
+    assert scored.sum() == (round(0.4 / 25 * SIDE**2) if correlated else round(0.05 * SIDE**2))
+    reach = 2 if correlated else 0
+    for row, column in np.argwhere(scored):
+        assert memory.hidden[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1].all()
+    assert 0.2 < hidden.mean() < 0.4 if correlated else (hidden[..., 0] == scored).all()
+
+
+@pytest.mark.parametrize(
+    ("smooth", "near", "far"), [(0.0, (-0.1, 0.1), (-0.1, 0.1)), (0.7, (0.35, 0.5), (-0.15, 0.1)), (1.5, (0.5, 0.8), (0.1, 0.4))]
+)
+def test_the_correlation_of_noise_is_measured_where_the_picture_is_flat(smooth, near, far):
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((96, 90, 3)), (smooth, smooth, 0))
+    texture = np.float32(np.indices((96, 90)).sum(0) // 3 % 2 * (np.arange(90) > 40))[..., None]  # stripes on a half
+    found = stopping.noise_correlation(jnp.float32(texture + 0.1 * noise / noise.std()))
+    for value, (low, high) in zip(found, (near, far), strict=True):
+        assert low < value < high
 
 
 def test_every_run_holds_out_its_own_entries_and_only_those_that_were_measured():
     known = picture(30, 31) > 0.6
     task = problem.inpainting(picture(30, 31, 3), known)
-    rule = HeldOut(0.1, 0.0)
+    rule = HeldOut(0.1, correlation=1.0)
     masks = [np.asarray(rule.init(key, task, (jnp.zeros(task.shape),)).hidden) for key in light_keys(2)]
     assert (masks[0] != masks[1]).any()
     for mask in masks:
@@ -308,7 +319,7 @@ def test_the_rules_have_names_and_refuse_what_they_cannot_take():
         assert isinstance(QUICK[name], rule)
         assert rule() == rule()
     for make, name in (
-        (partial(HeldOut, 1.0), "singles"), (partial(HeldOut, 0.0, 0.0), "singles"), (partial(HeldOut, side=4), "side"),
+        (partial(HeldOut, 1.0), "singles"), (partial(HeldOut, 0.1, 0.0), "blocks"), (partial(HeldOut, side=4), "side"),
         (partial(HeldOut, least=0), "least"), (partial(WindowedVariance, window=1), "window"),
         (partial(AveragedVariance, weight=1.0), "weight"), (partial(Discrepancy, sigma=0.0), "sigma"), (partial(Sure, pseudo=0), "pseudo"),
     ):  # fmt: skip
