@@ -23,7 +23,18 @@ from dipjax.tasks.door import TASKS, argument_of, solve
 from dipjax.tasks.options import Misused, Options
 from dipjax.tasks.restore import read_json
 
-_REPEATED = ("seeds", "num_iter", "loss", "schedule", "range", "rng", "tile", "tile_overlap")  # what a record sets that runs again
+_REPEATED = (
+    "seeds",
+    "num_iter",
+    "loss",
+    "schedule",
+    "range",
+    "rng",
+    "stop",
+    "sigma",
+    "tile",
+    "tile_overlap",
+)  # what a record sets that runs again
 
 
 @dataclasses.dataclass(frozen=True)

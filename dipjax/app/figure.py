@@ -63,7 +63,8 @@ def _shrunk(image):
 
 
 def _draw_curves(sheet, report):
-    loss, psnr, psnr_average, _ = report.outcome.metrics
+    curves, result = report.outcome.metrics, report.outcome.result
+    loss, psnr, psnr_average = curves.loss, curves.psnr, curves.psnr_average
     steps = np.arange(1, loss.shape[1] + 1)
     has_psnr = psnr is not None
     axes = np.atleast_1d(sheet.subplots(1, 1 + has_psnr))
@@ -71,11 +72,17 @@ def _draw_curves(sheet, report):
     for seed in range(len(loss)):
         style = {"color": f"C{seed % 10}", "marker": marker}
         axes[0].semilogy(steps, loss[seed], **style, linewidth=0.8, label=f"seed {seed}")
+        if result.stopped is not None and not report.outcome.grid:
+            axes[0].semilogy(steps, curves.score[seed], color=style["color"], linestyle=":", linewidth=1)
+            for axis in axes[: 1 + has_psnr]:
+                if result.best_steps[seed]:
+                    axis.axvline(result.best_steps[seed], color=style["color"], linestyle="--", linewidth=0.8)
         if has_psnr:
             axes[1].plot(steps, psnr[seed], **style, linewidth=0.5, alpha=0.35)
             axes[1].plot(steps, psnr_average[seed], **style, linewidth=1.4, label=f"seed {seed}")
     axes[0].set_ylabel("loss")
-    axes[0].set_title("data fit", fontsize=10)
+    rule = "" if result.stopped is None else "; dotted: the stopping rule's score; dashed: the moment that was taken"
+    axes[0].set_title(f"data fit{rule}", fontsize=10)
     if has_psnr:
         axes[1].axhline(report.outcome.scores["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
         axes[1].set_ylabel("PSNR (dB)")

@@ -184,6 +184,10 @@ def _words(result, score):
         return "starting" if result.alive.any() else "every seed diverged"
     words = [f"loss {result.metrics.loss[result.alive, result.num_steps - 1].mean():.5f}"]
     words += [f"PSNR {score(result.image):.2f} dB"] if score else []
+    if result.stopped is not None:
+        best = result.best_steps[result.alive & (result.best_steps > 0)]
+        words += [f"best at step {int(np.median(best))}"] if best.size else []
+        words += [f"{int(result.stopped.sum())} of {result.stopped.size} seeds stopped"] if result.stopped.any() else []
     words += [f"{result.num_steps / max(result.seconds, 1e-9):.3g} steps/s"]
     return ", ".join(words)
 
@@ -193,7 +197,7 @@ def _time_left(result, num_steps, budget, elapsed):
         return "time left unknown"
     left = (num_steps - result.num_steps) * result.seconds / result.num_steps
     left = left if budget is None else min(left, max(0.0, budget - elapsed))
-    return f"{duration(left)} left"
+    return f"{'' if result.stopped is None else 'at most '}{duration(left)} left"
 
 
 def duration(seconds: float) -> str:

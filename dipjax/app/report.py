@@ -48,6 +48,8 @@ def summary(report: Report) -> list[str]:
     tiles = f" in {outcome.num_tiles} tiles" if outcome.grid else ""
     total = outcome.num_tiles * outcome.num_steps
     times = f"{duration(result.seconds)}, and {duration(result.compile_seconds)} for compilation"
+    if result.stopped is not None:
+        early += f", {int(result.stopped.sum())} of {num_seeds} stopped by the rule, best after {_steps_in_words(result)}"
     lines = [f"{result.num_steps} of {total} steps{tiles}, {num_seeds} seed{'s' * (num_seeds > 1)}{early}: {times}"]
     if num_alive < num_seeds:
         lines += [f"{num_alive} of {num_seeds} seeds alive; the others diverged and were left out"]
@@ -59,6 +61,30 @@ def summary(report: Report) -> list[str]:
             f" SSIM {before['ssim']:.3f} before, {after['ssim']:.3f} after"
         ]
     return lines
+
+
+def _steps_in_words(result):
+    low, high = result.best_steps.min(), result.best_steps.max()
+    return f"{low} steps" if low == high else f"{low} to {high} steps"
+
+
+def _stopping(outcome):
+    """Says why and when each seed stopped."""
+    result = outcome.result
+    if result.stopped is None:
+        return None
+    return {
+        "rule": type(outcome.recipe.stopping).__name__,
+        "stopped": result.stopped.tolist(),
+        "steps": result.steps.tolist(),
+        "best_steps": result.best_steps.tolist(),
+        "best_score": _at_best(result),
+    }
+
+
+def _at_best(result):
+    """Returns each seed's score where it was best; the curves of tiles do not tell which of them that was."""
+    return result.metrics.score.min(axis=-1).tolist()
 
 
 def record(report: Report) -> bytes:
@@ -83,6 +109,7 @@ def record(report: Report) -> bytes:
         "steps": result.num_steps,
         "steps_wanted": outcome.num_steps,
         "ending": outcome.ending,
+        "stopping": _stopping(outcome),
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "loss": result.metrics.loss[:, -1].tolist(),

@@ -146,6 +146,8 @@ def iterate(
     shown = _enlarged(problem.measurement, problem.shape)
     images, alive = np.repeat(shown[None], keys.size, axis=0), np.ones(keys.size, bool)
     finished, spent = [], (0, 0.0, 0.0)
+    steps = best_steps = np.zeros(keys.size, int)  # of the finished tiles
+    all_stopped = np.ones(keys.size, bool)
     chunk_seconds = max(0.5, images.size / problem.shape[-1] / _PIXELS_PER_SECOND)
     for index, (part, window) in enumerate(zip(parts, grid.windows(), strict=True)):
         tile = jax.tree.map(jax.numpy.asarray, cut(problem, *part))
@@ -159,10 +161,16 @@ def iterate(
             alive[:] = now.alive.any()
             so_far = [total + own for total, own in zip(spent, (now.num_steps, now.seconds, now.compile_seconds), strict=True)]
             curves = _joined([*finished, now.metrics])
-            yield Result(images.copy(), alive.copy(), curves, *so_far, over_seeds=True, make_state=now.make_state)
+            ends = {}
+            if now.stopped is not None:
+                stopped = all_stopped & now.stopped & (index == len(parts) - 1)
+                ends = {"stopped": stopped, "steps": steps + now.steps, "best_steps": best_steps + now.best_steps}
+            yield Result(images.copy(), alive.copy(), curves, *so_far, over_seeds=True, make_state=now.make_state, **ends)
             if now.num_steps and time.perf_counter() >= end:
                 break
         spent = so_far
+        if now.stopped is not None:
+            steps, best_steps, all_stopped = ends["steps"], ends["best_steps"], all_stopped & now.stopped
         finished.append(now.metrics)
         if not alive.any():
             return

@@ -98,8 +98,19 @@ class Options:
         "--seeds", limits=(1, _MOST_SEEDS), metavar="K",
     )  # fmt: skip
     num_iter: int | None = _option(
-        None, "training steps of each; None takes the recipe's, which for noise follow the picture's size",
+        None, "training steps of each; None takes the recipe's, which for noise follow the picture's size; four times those with `stop`",
         "--steps", limits=(1, MOST_STEPS), metavar="N",
+    )  # fmt: skip
+    stop: Any = _option(
+        "none", "when each seed stops: held-out, where it no longer predicts better what it has not seen; wmv, emv, discrepancy or sure,"
+        " the published rules; none, after all steps; auto, held-out for a noisy picture, else none. With a rule the steps are the most it"
+        " may take. In Python also a rule from `dipjax.stopping`",
+        "--stop", metavar="RULE",
+    )  # fmt: skip
+    sigma: float | None = _option(
+        None, "standard deviation of the noise, in the units of the picture, of whole numbers divided by their largest; for discrepancy and"
+        " sure, which else estimate it",
+        "--sigma", parse=positive, metavar="S",
     )  # fmt: skip
     budget: float | None = _option(
         None,
@@ -169,8 +180,10 @@ class Options:
             is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
             if not is_whole or not _within(value, *argument.limits):
                 raise ValueError(f"{name}: found {value!r}, expected a whole number {_between(*argument.limits)}.")
-        if self.budget is not None and not (_is_number(self.budget) and 0 < self.budget < np.inf):
-            raise ValueError(f"budget: found {self.budget!r}, expected a positive number of seconds.")
+        for name, unit in (("budget", "number of seconds"), ("sigma", "number")):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and 0 < value < np.inf):
+                raise ValueError(f"{name}: found {value!r}, expected a positive {unit}.")
         is_range = isinstance(self.range, (tuple, list)) and len(self.range) == 2 and all(map(_is_number, self.range))
         if self.range not in ("auto", "full") and not (is_range and np.isfinite(self.range).all() and self.range[0] < self.range[1]):
             raise ValueError(f'range: found {self.range!r}, expected "auto", "full", or two numbers of which the first is smaller.')

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from dipjax import metrics
-from dipjax.core import drive, layouts
+from dipjax.core import drive, layouts, stopping
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, deviation, psnr
@@ -25,13 +25,15 @@ from dipjax.recipes import Setting, choose, for_generator
 from dipjax.tasks.door import Task
 from dipjax.tasks.options import BATCHING, Diverged, Misused, Options
 
+_GENEROUS = 4  # times the steps of a setting, which a rule may take before it stops
+
 
 @dataclass(frozen=True)
 class Followed:
     """How the work ended."""
 
     result: Result | None  # the last one, None if not one step was finished
-    ending: str  # "done", "budget", "callback", "interrupted" or "failed"
+    ending: str  # "done", "stopped" by the rule, "budget", "callback", "interrupted" or "failed"
     exit_code: int = 0
 
 
@@ -145,7 +147,8 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
     grid, reason = tiling.plan(setting.recipe, task.problem, options.seeds, **sizes)
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
-    num_steps = options.num_iter or setting.steps_for(grid.tile if grid else task.problem.shape)
+    most = 1 if setting.recipe.stopping is None else _GENEROUS
+    num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
     results = tiling.iterate(setting.recipe, keys, task.problem, grid, num_steps=num_steps, batching=layout, budget=options.budget)
     fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
     quality = None if task.truth is None else partial(_quality, task)
@@ -155,7 +158,9 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
         raise KeyboardInterrupt(followed.exit_code)
     if not followed.result.alive.any():
         raise Diverged(f"all {options.seeds} seeds diverged; try another rng, a smaller learning rate, or another recipe")
-    return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, followed.ending, followed.exit_code)
+    stopped = followed.result.stopped
+    ending = "stopped" if followed.ending == "done" and stopped is not None and stopped.all() else followed.ending
+    return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, ending, followed.exit_code)
 
 
 def _quality(task, estimate):
@@ -189,10 +194,10 @@ def setting_for(task: Task, options: Options) -> tuple[Setting, str]:
       ValueError: the file of a recipe cannot be read.
     """
     if isinstance(options.recipe, str) and options.recipe.lower().endswith(".json"):
-        return _changed(_read(options.recipe, choose(task.setting)(task.problem.shape[-1])), options), Path(options.recipe).name
+        return _changed(_read(options.recipe, choose(task.setting)(task.problem.shape[-1])), task, options), Path(options.recipe).name
     try:
         setting, name = _named(task, options)
-        return _changed(setting, options), name
+        return _changed(setting, task, options), name
     except ValueError as error:
         raise Misused(str(error)) from error
 
@@ -208,7 +213,10 @@ def _named(task, options):
     return _from_recipe(task, options.recipe, channels)
 
 
-def _changed(setting, options):
+def _changed(setting, task, options):
+    rule = _rule(task, options)
+    if rule is not None:
+        setting = setting.changed(stopping=rule)
     if options.loss is not None:
         setting = setting.changed(loss=losses.make(options.loss) if isinstance(options.loss, str) else _callable("loss", options.loss))
     if options.schedule is not None:
@@ -219,6 +227,32 @@ def _changed(setting, options):
             schedule = optimizers.SCHEDULES[schedule]
         setting = setting.with_schedule(_callable("schedule", schedule))
     return setting
+
+
+def _rule(task, options):
+    """Returns the stopping rule of a word, None where the recipe's own stays."""
+    word = options.stop
+    sigma = {} if options.sigma is None else {"sigma": options.sigma / (task.span.high - task.span.low)}
+    if word == "auto":
+        word = task.stop
+    if not isinstance(word, str):
+        methods = [getattr(word, name, None) for name in ("init", "update")]
+        if word is not None and (isinstance(word, type) or not all(map(callable, methods))):
+            raise ValueError(f"stop: found {word!r}, expected a name or a rule from `dipjax.stopping`.")
+        rule = word
+    elif word == "none":
+        rule = None
+    elif word in stopping.REGISTRY:
+        kind = stopping.REGISTRY[word]
+        takes = any(field.name == "sigma" for field in dataclasses.fields(kind))
+        rule = kind(**sigma) if takes else kind()
+        if sigma and takes:
+            return rule
+    else:
+        raise ValueError(f"stop: found {word!r}, expected one of auto, none, {', '.join(stopping.REGISTRY)}.")
+    if sigma:
+        raise ValueError(f"sigma: found {options.sigma} with the rule {options.stop!r}, expected one that takes it: discrepancy or sure.")
+    return rule
 
 
 def _from_recipe(task, wish, channels):

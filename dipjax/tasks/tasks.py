@@ -27,7 +27,7 @@ def denoise(pixels: np.ndarray) -> Task:
     """
     from dipjax.operators import problem
 
-    return Task(problem.denoising(pixels), pixels)
+    return Task(problem.denoising(pixels), pixels, stop="held-out")
 
 
 @task("dejpeg", words="remove the blocks and rings of strong compression", done="cleaned")

@@ -31,7 +31,8 @@ def result(steps, loss=0.5):
     image = np.full((2, 2, 1), 0.25)
     metrics = SimpleNamespace(loss=np.full((1, steps), loss))
     return SimpleNamespace(
-        num_steps=steps, seconds=0.1 * steps, compile_seconds=1.0, alive=np.array([True]), metrics=metrics, images=image[None], image=image
+        num_steps=steps, seconds=0.1 * steps, compile_seconds=1.0, alive=np.array([True]), metrics=metrics, images=image[None], image=image,
+        stopped=None,
     )
 
 def results(*seconds):

@@ -244,6 +244,20 @@ def test_the_record_says_what_was_done_and_how_good_it_is(run):
     assert f"{scores['ensemble']['ssim']:.3f}" in out
 
 
+def test_a_stopping_rule_is_in_the_record_the_curves_and_on_the_screen(run):
+    code, out, _ = run(*DENOISE, "--seeds", 2, "--stop", "discrepancy", "--sigma", 1, *RECORD)
+    record = json.loads(Path("record.json").read_text(), parse_constant=pytest.fail)
+    assert code == 0
+    assert record["ending"] == "stopped"
+    score = record["stopping"].pop("best_score")
+    assert record["stopping"] == {"rule": "Discrepancy", "stopped": [True, True], "steps": [1, 1], "best_steps": [1, 1]}
+    assert record["recipe"]["stopping"]["sigma"] == 1
+    table = Path("curve.csv").read_text().splitlines()
+    assert table[0].endswith("score_0,score_1")
+    assert [float(value) for value in table[1].split(",")[-2:]] == pytest.approx(score)
+    assert "2 of 2 stopped by the rule, best after 1 steps" in out
+
+
 def test_superres_is_compared_with_the_enlargement_by_pillow(run):
     small = Image.fromarray(GRAY[:6, :5])
     small.save("small.png")

@@ -26,7 +26,7 @@ def quick(monkeypatch):
 def result(steps, *, seconds=1.0, alive=(True, True), loss=0.25):
     image = np.full((2, 2, 1), 0.5)
     metrics = SimpleNamespace(loss=np.full((len(alive), steps), loss))
-    fields = {"images": np.stack([image] * len(alive)), "image": image, "metrics": metrics, "compile_seconds": 1.0}
+    fields = {"images": np.stack([image] * len(alive)), "image": image, "metrics": metrics, "compile_seconds": 1.0, "stopped": None}
     return SimpleNamespace(num_steps=steps, seconds=seconds, alive=np.array(alive), **fields)
 
 

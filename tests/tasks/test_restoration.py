@@ -12,6 +12,7 @@ import pytest
 
 import dipjax
 from dipjax.core import drive, layouts
+from dipjax.core.stopping import REGISTRY, AveragedVariance, Discrepancy, HeldOut, Sure, WindowedVariance
 from dipjax.fitting import losses, optimizers
 from dipjax.operators import problem, psfs
 from dipjax.recipes import Setting
@@ -245,6 +246,52 @@ def test_an_array_of_jax_and_a_list_are_pictures_too():
         np.testing.assert_allclose(dipjax.denoise(image, seeds=2), plain, atol=1e-6)
 
 
+RULES = {
+    "held-out": HeldOut(), "auto": HeldOut(), "none": None, "wmv": WindowedVariance(), "emv": AveragedVariance(), "sure": Sure(),
+    "discrepancy": Discrepancy(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", RULES)
+def test_a_stopping_rule_has_a_word(word):
+    task = COMMANDS["denoise"].build(GRAY[..., None])
+    assert setting_for(task, Options(stop=word))[0].recipe.stopping == RULES[word]
+    assert set(RULES) == {*REGISTRY, "auto", "none"}
+
+
+def test_a_rule_of_the_caller_is_used_and_ends_the_work():
+    restored, outcome = dipjax.denoise(GRAY, seeds=3, stop=Discrepancy(sigma=100.0), return_result=True)
+    assert outcome.ending == "stopped"
+    assert outcome.num_steps == 4 * 3
+    np.testing.assert_array_equal(outcome.result.steps, 1)
+    np.testing.assert_allclose(restored, outcome.images.mean(0)[..., 0], atol=1e-6)
+    assert dipjax.denoise(GRAY, seeds=1, stop="held-out", num_iter=5, return_result=True)[1].num_steps == 5
+
+
+def test_the_noise_of_a_rule_is_in_the_units_of_the_picture():
+    seen = []
+    for scale in (1, 4000):
+        outcome = dipjax.denoise(scale * GRAY, seeds=1, stop="sure", sigma=0.1 * scale, range=(0, scale), return_result=True)[1]
+        seen.append(outcome.recipe.stopping.sigma)
+    np.testing.assert_allclose(seen, 0.1)
+
+
+def test_a_recipe_keeps_its_rule_unless_another_one_is_asked_for():
+    own = quick(1).changed(stopping=Discrepancy(0.5))
+    task = COMMANDS["denoise"].build(GRAY[..., None])
+    assert setting_for(task, Options(recipe=own))[0].recipe.stopping == Discrepancy(0.5)
+    assert setting_for(task, Options(recipe=own, stop="emv"))[0].recipe.stopping == AveragedVariance()
+
+
+def test_every_tile_stops_for_itself():
+    outcome = dipjax.denoise(
+        picture(40, 36)[..., 0], seeds=2, tile=32, tile_overlap=8, stop=Discrepancy(sigma=10.0), num_iter=60, return_result=True
+    )[1]
+    assert outcome.ending == "stopped"
+    assert outcome.result.steps.tolist() == outcome.result.best_steps.tolist() == [4, 4]
+    assert outcome.result.num_steps == 4
+
+
 LOSSES = {"mse": losses.MSE(), "l1": losses.L1(), "huber": losses.Huber(), "huber:0.05": losses.Huber(0.05), "poisson:9": losses.Poisson(9)}
 
 
@@ -329,6 +376,8 @@ OPTIONS = {
     "seeds": (0, -1, 2.5, True, 10**30, "4", None),
     "num_iter": (0, 2.5, 2**31, True),
     "budget": (0, -1, np.nan, np.inf, "1", True),
+    "stop": ("soon", "", 3, HeldOut, losses.MSE()),
+    "sigma": (0, -1, np.nan, "25", True, 0.1),
     "rng": ("0", -1, 2**64, 2**32, True, 0.5, jax.random.split(jax.random.key(0), 2)),
     "batching": ("scan", 3, jax.vmap),
     "recipe": ("slow", 3, "missing.json", lambda channels: 3),
