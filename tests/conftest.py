@@ -1,9 +1,13 @@
 """What the tests of the core share: tiny pictures, a generator that compiles in no time, and the smallest real one."""
 
+import mmap
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import pytest
 
@@ -15,6 +19,19 @@ from dipjax.fitting.optimizers import Adam
 
 ADAM = Adam(0.01)
 TINY = {"down": (4, 4), "up": (4, 4), "skip": (2, 2)}
+
+
+def compile_with(*flags):
+    """Gives XLA, here and in child processes, those of the flags that it knows: it ends the process at one that it does not know."""
+    for path in Path(jaxlib.__file__).parent.glob("libjax_common.*"):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code:
+            known = [f"--{flag}" for flag in flags if code.find(flag.partition("=")[0].encode()) >= 0]
+        os.environ["XLA_FLAGS"] = " ".join([*known, os.environ.get("XLA_FLAGS", "")]).strip()
+
+
+# The older emitters of loops compile in a quarter of the time, and the tests compile thousands of programs that run for a millisecond.
+PEOPLE = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}  # the environment of a process that compiles as people's do
+compile_with("xla_cpu_use_fusion_emitters=false", "xla_cpu_parallel_codegen_split_count=1")
 
 
 @pytest.fixture(autouse=True, scope="module")
