@@ -15,4 +15,5 @@ def test_the_notebook_runs_and_is_stored_without_outputs(path, monkeypatch):
     assert not any(cell.get("outputs") for cell in notebook.cells)
     monkeypatch.setenv("DIPJAX_NUM_STEPS", "3")
     monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()

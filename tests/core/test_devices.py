@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PEOPLE
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
@@ -65,6 +67,7 @@ def run(script, num_devices, *arguments):
         os.environ
         | {"JAX_NUM_CPU_DEVICES": str(num_devices), "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
         | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+        | PEOPLE
     )
     command = [sys.executable, "-c", script, str(num_devices), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
