@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, on_gpu, paper, quality, settings, speed
+from benchmarks import common, on_gpu, paper, quality, settings, speed, stopping
 from dipjax.recipes import Setting, fast
 from dipjax.recipes.by_name import WORDS
 from tests.conftest import mixer_recipe
@@ -163,3 +163,42 @@ def test_on_gpu_asks_for_options_that_exist(monkeypatch, tmp_path, data, name):
     _, module, *words = on_gpu.jobs(tmp_path, data)[name]
     with pytest.raises(Reached):
         sys.modules[module].main(words)
+
+
+# PSNR of a gray picture with each noise before it is clipped: from its variance. Cameras and salt and pepper have no such formula.
+PEAKS = {
+    "gauss10": 28.13,
+    "gauss25": 20.17,
+    "gauss50": 14.15,
+    "poisson10": 13.01,
+    "poisson30": 17.78,
+    "poisson100": 23.01,
+    "blurred1": 20.17,
+}
+
+
+@pytest.mark.parametrize("name", stopping.NOISE)
+def test_the_noise_is_as_strong_as_it_says(name):
+    picture = np.full((128, 128, 3), 0.5)
+    noisy = stopping.NOISE[name](picture, np.random.default_rng(0))
+    assert noisy.shape == picture.shape
+    if name in PEAKS:
+        assert -10 * np.log10(np.mean((noisy - picture) ** 2)) == pytest.approx(PEAKS[name], abs=0.15)
+    elif name.startswith("salt"):
+        assert np.mean((noisy != 0.5).all(-1)) == pytest.approx(int(name[4:]) / 100, abs=0.01)
+    else:
+        assert 0 < np.mean((noisy - picture) ** 2) < 0.01
+
+
+def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypatch, tmp_path, capsys):
+    (tmp_path / "few").mkdir()
+    common.save(tmp_path / "few/a.png", np.random.default_rng(0).random((20, 24, 3)))
+    monkeypatch.setattr(stopping, "choose", lambda *name: lambda channels: Setting(mixer_recipe(channels), 3))
+    words = ["--data", str(tmp_path), "--pictures", "few", "--noise", "gauss25", "--steps", "30", "--rules", "none", "discrepancy"]
+    stopping.main([*words, "--json", str(tmp_path / "rows.json")])
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    for free, row in zip(rows["none, gauss25"]["rows"], rows["discrepancy, gauss25"]["rows"], strict=True):
+        assert free["peak"] == pytest.approx(row["peak"], abs=1e-4)
+        assert row["lost"] > -1e-3
+        assert 1 <= row["taken"] <= row["stopped"] <= 30
+    assert "| discrepancy | gauss25 | " in capsys.readouterr().out

@@ -1,0 +1,169 @@
+"""Does it know when to stop? Every rule against the best step of the same run, over kinds and strengths of noise.
+
+    python -m benchmarks.stopping --data DIR [--pictures cset9] [--rules held-out none ...] [--noise gauss25 ...] [--json FILE]
+
+`DIR` holds the folders of pictures, of which each gives its middle of 128 x 128 pixels. All noise is clipped and rounded to 8 bit: normal,
+of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
+noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
+photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
+loss. A run goes on after its rule has stopped it, up to `--steps`, so that its best step is known. "lost" is the PSNR (RGB, range 1,
+unclipped) of the average at its best step less that of what the rule gives; "held out" is what the best average of a run without a rule
+is better than that of a run with it. All pictures of one noise are one batch of one compiled program. Finished rows are kept.
+"""
+
+import io
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from benchmarks import common
+from dipjax.core import drive
+from dipjax.core import problem as problems
+from dipjax.core.state import psnr
+from dipjax.core.stopping import REGISTRY, Verdict
+from dipjax.operators import problem
+from dipjax.recipes import choose
+
+SIDE = 128
+
+
+# Noise: (picture in [0, 1], generator of random numbers) -> picture
+
+
+def normal(picture, random, *, sigma):
+    return picture + random.normal(0, sigma / 255, picture.shape)
+
+
+def poisson(picture, random, *, photons):
+    return random.poisson(picture * photons) / photons
+
+
+def salt_and_pepper(picture, random, *, percent):
+    draw = random.random(picture.shape[:2])[..., None]
+    return np.where(draw < percent / 200, 0, np.where(draw > 1 - percent / 200, 1, picture))
+
+
+def blurred(picture, random, *, width):
+    noise = ndimage.gaussian_filter(random.standard_normal(picture.shape), (width, width, 0), mode="wrap")
+    return picture + noise / noise.std() * 25 / 255
+
+
+def camera(picture, random, *, photons):
+    colours = np.zeros(picture.shape)
+    colours[0::2, 0::2, 0] = colours[0::2, 1::2, 1] = colours[1::2, 0::2, 1] = colours[1::2, 1::2, 2] = 1
+    mosaic = (picture**2.2 * colours).sum(-1)
+    mosaic = random.poisson(mosaic * photons) / photons + random.normal(0, 0.002, mosaic.shape)
+    spread = partial(ndimage.convolve, weights=np.outer([1, 2, 1], [1, 2, 1])[..., None] / 4, mode="mirror")
+    linear = spread(mosaic[..., None] * colours) / spread(colours)
+    file = io.BytesIO()
+    Image.fromarray(np.uint8(np.rint(255 * linear.clip(0, 1) ** (1 / 2.2)))).save(file, "JPEG", quality=90)
+    return np.asarray(Image.open(file)) / 255
+
+
+NOISE = {
+    **{f"gauss{sigma}": partial(normal, sigma=sigma) for sigma in (10, 25, 50)},
+    **{f"poisson{photons}": partial(poisson, photons=photons) for photons in (10, 30, 100)},
+    **{f"salt{percent}": partial(salt_and_pepper, percent=percent) for percent in (5, 10, 20)},
+    **{f"blurred{width}": partial(blurred, width=width) for width in (0.7, 1, 1.5)},
+    **{f"camera{photons}": partial(camera, photons=photons) for photons in (50, 200, 1000)},
+}
+
+
+@dataclass(frozen=True)
+class Following:
+    """Does as its rule and remembers what that gave, but lets the run go on."""
+
+    rule: Any
+
+    def init(self, key, problem, estimate):
+        return self.rule.init(key, problem, estimate), jnp.bool(False), jnp.int32(0)
+
+    def hide(self, memory, prediction, measurement):
+        return self.rule.hide(memory[0], prediction, measurement) if hasattr(self.rule, "hide") else prediction
+
+    def update(self, memory, look):
+        inner, stopped, steps = memory
+        verdict = self.rule.update(inner, look)
+        new = verdict.memory, stopped | verdict.stop, steps + ~stopped
+        # From where it stopped on, the rule sees nothing more.
+        inner = jax.tree.map(partial(jnp.where, stopped), inner, verdict.memory)
+        return Verdict((inner, *new[1:]), verdict.best, verdict.score, jnp.bool(False))
+
+
+def measure(options, rule, noise):
+    """Returns the rows of all pictures and seeds: what was lost, and after which steps it was best, taken, and stopped."""
+    files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
+    files = files[: options.number]
+    tasks = []
+    for index, path in enumerate(files):
+        truth = common.load(path, crop=SIDE).astype(np.float32) / 255
+        noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
+        tasks.append(problem.denoising(np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), truth=truth))
+    recipe = replace(choose("denoise", "fast")(3).recipe, stopping=None if rule == "none" else Following(REGISTRY[rule]()))
+    keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
+    result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0)
+    rows = []
+    for index, path in enumerate(files):
+        for seed in range(2):
+            curve = result.metrics.psnr_average[index, seed]
+            row = {"picture": path.stem, "seed": seed, "peak": float(curve.max()), "best": int(curve.argmax()) + 1}
+            if rule != "none":
+                memory = jax.tree.map(lambda leaf, at=(index, seed): leaf[at], result.state.watch.memory[1:])
+                given = float(psnr(result.images[index, seed], np.asarray(tasks[index].truth)))
+                row |= {"lost": row["peak"] - given, "taken": int(result.best_steps[index, seed]), "stopped": int(memory[1])}
+            rows.append(row)
+    return {"rows": rows, "seconds": result.seconds}
+
+
+def parse(argv):
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--pictures", default="cset9", metavar="FOLDER")
+    parser.add_argument("--number", type=int, help="only the first so many pictures")
+    parser.add_argument("--rules", nargs="+", default=["none", "held-out"], choices=["none", *REGISTRY])
+    parser.add_argument("--noise", nargs="+", default=list(NOISE), choices=NOISE)
+    parser.add_argument("--steps", type=int, default=1500)
+    return parser.parse_args(argv)
+
+
+def summary(rows):
+    """Returns the cells of a line: decibels lost, and steps taken to stop against the best step."""
+    lost = np.array([row["lost"] for row in rows])
+    ratio = np.median([row["stopped"] / row["best"] for row in rows])
+    return [float(np.median(lost)), float(np.quantile(lost, 0.9)), float(lost.max()), float(ratio)]
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    options = parse(argv)
+    report = common.Report(options.json, {"pictures": options.pictures, "number": options.number, "steps": options.steps})
+    lines, every, peaks = [], {}, {}
+    for rule in options.rules:
+        for noise in options.noise:
+            rows = report.get(f"{rule}, {noise}", partial(measure, options, rule, noise))["rows"]
+            print(f"{rule}, {noise}: done", file=sys.stderr, flush=True)
+            if rule == "none":
+                peaks[noise] = rows
+                continue
+            every.setdefault(rule, []).extend(rows)
+            without = peaks.get(noise, rows)
+            cost = float(np.median([free["peak"] - row["peak"] for free, row in zip(without, rows, strict=True)]))
+            best, stopped = (int(np.median([row[name] for row in rows])) for name in ("best", "stopped"))
+            lines.append([rule, noise, *summary(rows), best, stopped, cost if noise in peaks else None])
+        if rule in every:
+            lines.append([rule, "all", *summary(every[rule]), None, None, None])
+    titles = ["rule", "noise", "lost, median", "90 %", "worst", "stopped / best", "best step", "stopped at", "held out"]
+    about = f"`{common.command('stopping', argv)}`; {common.made()}."
+    common.publish([*common.table(titles, lines), "", "PSNR in dB, medians over pictures and seeds.", "", about], options.markdown)
+
+
+if __name__ == "__main__":
+    main()
