@@ -101,7 +101,7 @@ class Following:
 def measure(options, rule, noise):
     """Returns the rows of all pictures and seeds: what was lost, and after which steps it was best, taken, and stopped."""
     files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
-    files = files[: options.number]
+    files = [path for path in files if path.stem in (options.only or [path.stem])]
     tasks = []
     for index, path in enumerate(files):
         truth = common.load(path, crop=SIDE).astype(np.float32) / 255
@@ -127,7 +127,7 @@ def parse(argv):
     parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--pictures", default="cset9", metavar="FOLDER")
-    parser.add_argument("--number", type=int, help="only the first so many pictures")
+    parser.add_argument("--only", nargs="+", metavar="PICTURE")
     parser.add_argument("--rules", nargs="+", default=["none", "held-out"], choices=["none", *REGISTRY])
     parser.add_argument("--noise", nargs="+", default=list(NOISE), choices=NOISE)
     parser.add_argument("--steps", type=int, default=1500)
@@ -144,7 +144,7 @@ def summary(rows):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
-    report = common.Report(options.json, {"pictures": options.pictures, "number": options.number, "steps": options.steps})
+    report = common.Report(options.json, {"pictures": options.pictures, "only": options.only, "steps": options.steps})
     lines, every, peaks = [], {}, {}
     for rule in options.rules:
         for noise in options.noise:

@@ -94,15 +94,15 @@ class HeldOut:
 
     Each run draws its own entries, of any measurement: pixels, samples of a spectrum, or numbers. Single entries judge noise that is
     independent from one entry to the next. Where noise is correlated, as after a camera's own processing, neighbours give it away; there
-    blocks are held out, and only their centres are scored. The flattest patches of the measurement, in which noise is most of what there
+    blocks are held out, and only what lies inside of them is scored. The flattest patches of the measurement, in which noise is most of what there
     is, say before the first step which of the two it is and how long a block must be. The score is the recipe's own loss at the entries
     that are scored, smoothed over steps.
     """
 
     singles: float = 0.04  # of the entries are held out where noise is independent
-    blocks: float = 0.1  # of the entries lie in blocks that are held out where it is not
-    side: int = 5  # of a block ...
-    wide: int = 9  # ... and where noise is correlated farther than between neighbours
+    blocks: float = 0.15  # of the entries lie in blocks that are held out where it is not
+    side: int = 5  # of a block, of which the inner entries are scored ...
+    wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
     correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
     patience: float = 0.4  # stops when nothing better came for this share of the steps to the best moment ...
     least: int = 40  # ... and so many more
@@ -143,10 +143,11 @@ class HeldOut:
             return single, single
         near, far = noise_correlation(measurement)
         scored, hidden = single, single
-        for side, is_right in ((self.side, near > self.correlation), (self.wide, (near > self.correlation) & (far > _FAR))):
+        correlated = near > self.correlation
+        for side, core, is_right in ((self.side, self.side - 2, correlated), (self.wide, 1, correlated & (far > _FAR))):
             centre = _chosen(key, measured, self.blocks / side**2)
-            block = lax.reduce_window(centre, False, lax.bitwise_or, (side, side, 1), (1, 1, 1), "SAME")
-            scored, hidden = where(is_right, (centre, block), (scored, hidden))
+            pair = tuple(lax.reduce_window(centre, False, lax.bitwise_or, (n, n, 1), (1, 1, 1), "SAME") for n in (max(core, 1), side))
+            scored, hidden = where(is_right, pair, (scored, hidden))
         return scored, hidden
 
     def hide(self, memory: "_HeldOut", prediction: Any, measurement: Any) -> Any:
