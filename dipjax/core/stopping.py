@@ -93,10 +93,10 @@ class HeldOut:
     """Keeps some of the measurement out of the loss, and takes the moment at which the averaged output predicts it best.
 
     Each run draws its own entries, of any measurement: pixels, samples of a spectrum, or numbers. Single entries judge noise that is
-    independent from one entry to the next. Where noise is correlated, as after a camera's own processing, neighbours give it away; there
-    blocks are held out, and only what lies inside of them is scored. The flattest patches of the measurement, in which noise is most of what there
-    is, say before the first step which of the two it is and how long a block must be. The score is the recipe's own loss at the entries
-    that are scored, smoothed over steps.
+    independent from one entry to the next. Where noise is correlated, as after a camera's own processing, neighbours give it away;
+    there blocks are held out, and only what lies inside of them is scored. The flattest patches of the measurement, in which noise is
+    most of what there is, say before the first step which of the two it is and how long a block must be. The score is the recipe's own
+    loss at the entries that are scored, smoothed over steps.
     """
 
     singles: float = 0.04  # of the entries are held out where noise is independent
