@@ -3,6 +3,7 @@
 Progress, plots, files, time limits and Ctrl-C live in the loop around `iterate`, never in a callback inside a compiled program.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from dipjax.core import check, layouts, loop, stopping
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe, transformation
-from dipjax.core.state import Result, State
+from dipjax.core.state import Result, State, disagreeing
 
 # Every program keeps about 1,650 memory maps, of which Linux allows a process 65,530, and some 17 MiB.
 _MOST_PROGRAMS = 12
@@ -90,13 +91,11 @@ def iterate(
     over_seeds = len(shape) > any(flags)
     num_runs = math.prod(shape)
     layout = layouts.chosen(batching, num_runs, problem.shape[:-1])
-    groups = [np.arange(first, first + layout.width).clip(max=num_runs - 1) for first in range(0, num_runs, layout.width)]
     leaves, structure = jax.tree.flatten(problem)
     make_problem = _Maker(structure, tuple(flags))
     runs_of_problem = shape[-1] if over_seeds else 1
     shared = [leaf for leaf, flag in zip(leaves, flags, strict=True) if not flag]
     batch = [np.asarray(leaf) for leaf, flag in zip(leaves, flags, strict=True) if flag]
-    own = [[leaf[group // runs_of_problem] for leaf in batch] for group in groups]
     for program in (_advance, loop.chunk, loop.initialiser()):
         if program._cache_size() >= _MOST_PROGRAMS:
             program.clear_cache()
@@ -107,39 +106,36 @@ def iterate(
             return loop.init(recipe, start.reshape(-1)[run], data)
         return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], start), data)
 
-    def advance(states, own, num_steps):
+    def advance(states, group, num_steps):
+        own = [leaf[group // runs_of_problem] for leaf in batch]
         if layout.width > 1:
             return _advance(recipe, layout, states, own, shared, make_problem, num_steps, total)
         state, metrics = loop.chunk(recipe, states, make_problem([leaf[0] for leaf in own], shared), num_steps, total)
         return state, jax.tree.map(lambda curve: curve[None], jax.tree.map(np.asarray, metrics))
 
     total, clock = np.int32(num_steps), time.perf_counter()
-    states = [_join([first_state(run) for run in group], layout) for group in groups]
+    runs = _Runs(layout, num_runs, shape, first_state)
     # No step at all: this compiles the program that all chunks share.
-    states[0], nothing = jax.block_until_ready(advance(states[0], own[0], 0))
+    runs.states[0], nothing = jax.block_until_ready(advance(runs.states[0], runs.groups[0], 0))
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
     taken, num_left, size, history = 0, num_steps - start_step, 1, _History(num_runs, nothing)
 
     def result():
-        gather = partial(_gather, layout=layout, shape=shape)
-        images, alive = (gather([getattr(state, name) for state in states]) for name in ("average", "alive"))
-        make_state = partial(_whole, list(states), layout, shape)
-        images, *ends = (images,) if recipe.stopping is None else _best(states, gather, images)
-        return Result(images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, make_state, *ends)
-
-    def going(state):
-        return (np.asarray(state.alive) & ~(False if recipe.stopping is None else np.asarray(state.watch.stopped))).any()
+        images, alive = (runs.gather(lambda state, name=name: getattr(state, name)) for name in ("average", "alive"))
+        images, ends = (images, ()) if recipe.stopping is None else _best(runs.gather, images, alive, over_seeds)
+        return Result(images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, runs.keep(), *ends)
 
     yield result()
-    while taken < num_left and any(map(going, states)):
+    while taken < num_left and runs.going().any():
         size = min(size, num_left - taken, loop.LONGEST_CHUNK)
         clock = time.perf_counter()
         # The first chunk fills the curves of all; after it a rule has the last step's numbers, at which ended runs stay.
-        ended = [recipe.stopping is not None and taken > 0 and not going(state) for state in states]
-        done = [(state, None) if over else advance(state, *how, size) for state, over, *how in zip(states, ended, own, strict=True)]
-        states, metrics = zip(*jax.block_until_ready(done), strict=True)
+        ended = runs.regrouped() if recipe.stopping is not None and taken else [False] * len(runs.groups)
+        pairs = zip(runs.states, runs.groups, ended, strict=True)
+        done = [(state, None) if over else advance(state, group, size) for state, group, over in pairs]
+        runs.states, metrics = map(list, zip(*jax.block_until_ready(done), strict=True))
         elapsed = time.perf_counter() - clock
-        history.add(metrics, size)
+        history.add(metrics, runs, size)
         taken, seconds = taken + size, seconds + elapsed
         size = max(1, round(chunk_seconds * size / max(elapsed, 1e-6)))
         yield result()
@@ -201,6 +197,59 @@ def _fitted(recipe, state, problem):
     return state._replace(opt_state=opt_state, kept=kept)
 
 
+class _Runs:
+    """Where each run lies in the groups, and the groups' states."""
+
+    def __init__(self, layout, num_runs, shape, first_state):
+        starts = range(0, num_runs, layout.width)
+        self.layout, self.shape = layout, shape
+        self.groups = [np.arange(start, start + layout.width).clip(max=num_runs - 1) for start in starts]
+        self.states = [_join([first_state(run) for run in group], layout) for group in self.groups]
+
+    @property
+    def places(self):
+        """The place of each run in the groups, one after the other; a run that is there again only fills the last group."""
+        return np.unique(np.concatenate(self.groups), return_index=True)[1]
+
+    def own(self, index):
+        """Says which places of a group count."""
+        width = self.layout.width
+        return np.isin(np.arange(index * width, (index + 1) * width), self.places)
+
+    def gather(self, get):
+        """Returns `get(state)` of all runs `(*shape, ...)`."""
+        return self._ordered([get(state) for state in self.states])
+
+    def _ordered(self, leaves):
+        joined = self._joined(leaves)[self.places]
+        return joined.reshape((*self.shape, *joined.shape[1:]))
+
+    def _joined(self, leaves):
+        return np.concatenate([leaf[None] if self.layout.width == 1 else leaf for leaf in map(np.asarray, leaves)])
+
+    def going(self):
+        """Says of every group and its places which runs go on, `(G, W)`; what only fills a group does not count."""
+        ended = self._joined([~state.alive if state.watch is None else ~state.alive | state.watch.stopped for state in self.states])
+        return ~ended.reshape(len(self.groups), -1) & [self.own(index) for index in range(len(self.groups))]
+
+    def regrouped(self):
+        """Puts the runs that go on together, where they fill fewer groups; returns which groups have ended."""
+        on = self.going()
+        if -(-on.sum() // self.layout.width) < on.any(1).sum():
+            order = np.argsort(~on.ravel(), kind="stable")
+            state = jax.tree.map(lambda *leaves: _of_keys(self._joined, leaves), *self.states)
+            parts = np.split(order, len(self.groups))
+            self.states = [self.layout.placed(jax.tree.map(lambda leaf, part=part: leaf[part], state)) for part in parts]
+            self.groups, on = [np.concatenate(self.groups)[part] for part in parts], on.ravel()[order].reshape(on.shape)
+        return ~on.any(1)
+
+    def keep(self):
+        """Returns what fetches the state of all runs as it is now, a tree of host arrays `(*shape, ...)`."""
+        now = copy.copy(self)
+        now.states, now.groups = list(self.states), list(self.groups)
+        return lambda: jax.tree.map(lambda *leaves: _of_keys(now._ordered, leaves), *now.states)
+
+
 class _History:
     """The curves of all runs, in arrays that grow with the steps that are taken; what was given out is never written to again."""
 
@@ -208,18 +257,17 @@ class _History:
         leaves, self.structure = jax.tree.flatten(metrics)
         self.length, self.arrays = 0, [np.empty((num_runs, loop.LONGEST_CHUNK), leaf.dtype) for leaf in leaves]
 
-    def add(self, groups, num_steps):
+    def add(self, metrics, runs, num_steps):
         """Appends one chunk: the metrics `(W, LONGEST_CHUNK)` of every group, of which `num_steps` are filled; None: all stay level."""
         num_runs, room = self.arrays[0].shape
         start, self.length = self.length, self.length + num_steps
         if self.length > room:
             self.arrays = [np.concatenate([array, np.empty((num_runs, self.length), array.dtype)], 1) for array in self.arrays]
-        width = next(len(group.loss) for group in groups if group is not None)
-        for index, group in enumerate(groups):
-            runs = slice(index * width, min((index + 1) * width, num_runs))
-            for array, curve in zip(self.arrays, self.arrays if group is None else jax.tree.leaves(group), strict=True):
-                level = array[runs, start - 1 : start] if group is None else np.asarray(curve)[: runs.stop - runs.start, :num_steps]
-                array[runs, start : self.length] = level
+        for index, (group, curves) in enumerate(zip(runs.groups, metrics, strict=True)):
+            own = runs.own(index)
+            for array, curve in zip(self.arrays, self.arrays if curves is None else jax.tree.leaves(curves), strict=True):
+                new = array[group[own], start - 1, None] if curves is None else np.asarray(curve)[own, :num_steps]
+                array[group[own], start : self.length] = new
 
     def curves(self, shape):
         """Returns the metrics `(*shape, T)`."""
@@ -242,29 +290,19 @@ def _is_key(leaf):
     return isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _gather(leaves, layout, shape):
-    """Returns what the groups hold as one array `(*shape, ...)`, without the runs that only fill the last group."""
-    joined = np.concatenate([leaf[None] if layout.width == 1 else leaf for leaf in map(np.asarray, leaves)])
-    return joined[: math.prod(shape)].reshape((*shape, *joined.shape[1:]))
+def _of_keys(function, leaves):
+    """Applies a function of NumPy arrays to arrays that may be keys."""
+    if not _is_key(leaves[0]):
+        return function(leaves)
+    return jax.random.wrap_key_data(function([jax.random.key_data(leaf) for leaf in leaves]), impl=jax.random.key_impl(leaves[0]))
 
 
-def _best(states, gather, averages):
-    """Returns what runs with a stopping rule give, which of them it has stopped, their steps, and those to what they give."""
-    of_all = lambda get: gather([get(state) for state in states])  # noqa: E731
-    known = np.isfinite(of_all(lambda state: state.watch.best.score))
-    images = of_all(lambda state: state.watch.best.estimate[0])
+def _best(gather, averages, alive, over_seeds):
+    """Returns what runs with a stopping rule give; and where it has stopped them, their steps, those to what they give, who is left out."""
+    scores = gather(lambda state: state.watch.best.score)
+    known = np.isfinite(scores)
+    images = gather(lambda state: state.watch.best.estimate[0])
     images = np.where(known.reshape(*known.shape, *(1,) * (images.ndim - known.ndim)), images, averages)
-    best_steps = np.where(known, of_all(lambda state: state.watch.best.step) + 1, 0)
-    return images, of_all(lambda state: state.watch.stopped), of_all(lambda state: state.step), best_steps
-
-
-def _whole(states, layout, shape):
-    """Returns the state of all runs as one tree of host arrays."""
-
-    def whole(*leaves):
-        if not _is_key(leaves[0]):
-            return _gather(leaves, layout, shape)
-        data = _gather([jax.random.key_data(leaf) for leaf in leaves], layout, shape)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaves[0]))
-
-    return jax.tree.map(whole, *states)
+    best_steps = np.where(known, gather(lambda state: state.watch.best.step) + 1, 0)
+    left_out = disagreeing(images, alive, scores) if over_seeds else None
+    return images, (gather(lambda state: state.watch.stopped), gather(lambda state: state.step), best_steps, left_out)

@@ -157,7 +157,7 @@ def iterate(
             if not now.num_steps:
                 end = _end(budget, start, len(parts) - index)  # what the compilation took is shared by all
             else:
-                images[:, *part] = before + window * (_of_the_living(now.images, now.alive) - shown[part])
+                images[:, *part] = before + window * (_of_the_others(now.images, now.counted) - shown[part])
             alive[:] = now.alive.any()
             so_far = [total + own for total, own in zip(spent, (now.num_steps, now.seconds, now.compile_seconds), strict=True)]
             curves = _joined([*finished, now.metrics])
@@ -251,9 +251,10 @@ def _enlarged(measurement, shape):
     return measurement[np.ix_(*axes)]
 
 
-def _of_the_living(images, living):
-    dead = ~living[:, None, None, None]
-    return np.where(dead, images[living].mean(0), images) if living.any() and dead.any() else images
+def _of_the_others(images, counted):
+    """Returns the images with the mean of those that count in the place of the others."""
+    absent = ~counted[:, None, None, None]
+    return np.where(absent, images[counted].mean(0), images) if counted.any() and absent.any() else images
 
 
 def _end(budget, start, num_left):

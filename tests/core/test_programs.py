@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from dipjax.core import drive, layouts, loop
+from dipjax.core.problem import stack
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs, losses, optimizers, penalties
 from dipjax.fitting.optimizers import Adam
 from dipjax.operators import problem
-from tests.conftest import PEOPLE, Mixer, light_keys, mixer_recipe, picture
+from tests.conftest import PEOPLE, Appointed, Mixer, light_keys, mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -29,11 +30,12 @@ LAYOUTS = pytest.mark.parametrize("layout", [layouts.ONE_BY_ONE, layouts.Layout(
 def compiled(caplog):
     """Returns a function that runs another and counts the programs that were compiled for it."""
 
-    def count(function):
+    def count(function, name=""):
         caplog.clear()
         with jax.log_compiles(), caplog.at_level(logging.WARNING):
             function()
-        return sum("Finished XLA compilation" in record.getMessage() for record in caplog.records)
+        messages = [record.getMessage() for record in caplog.records]
+        return sum("Finished XLA compilation" in message and name in message for message in messages)
 
     return count
 
@@ -69,6 +71,17 @@ def test_runs_that_have_ended_compile_nothing_new(compiled):
     assert compiled(lambda: drive.restore(RECIPE, states, TASK, num_steps=4)) == 0
     dead = states._replace(alive=np.array([True, False, True, False]))
     assert compiled(lambda: drive.restore(RECIPE, dead, TASK, num_steps=4)) == 0
+
+
+def test_runs_that_are_put_together_compile_nothing_new(compiled):
+    tasks = stack([problem.denoising(np.full((9, 8, 1), end, np.float32)) for end in (3, 60, 4, 70)])
+
+    def go():
+        recipe, how = mixer_recipe(stopping=Appointed()), {"num_steps": 80, "problem_axis": 0, "batching": layouts.Layout(2)}
+        return list(drive.iterate(recipe, light_keys(4), tasks, chunk_seconds=0, **how))[-1].state
+
+    assert compiled(go, "_advance") == 1
+    assert compiled(go) == 0
 
 
 def test_restore_takes_the_program_of_init_and_run_and_the_other_way_round(compiled):

@@ -1,5 +1,7 @@
 """The records of the core: what is made of many runs, what a batch shares, how runs are laid out."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from dipjax.core import layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread, stack
 from dipjax.core.recipe import MSE, transformation
-from dipjax.core.state import Metrics, Result, psnr
+from dipjax.core.state import Metrics, Result, disagreeing, psnr
 from dipjax.operators import problem
 from tests.conftest import picture
 
@@ -146,3 +148,28 @@ def test_an_optimizer_is_a_transformation_or_makes_one():
         made = transformation(optimizer, 0.5)
         updates, _ = made.update({"a": jnp.ones(1)}, made.init({"a": jnp.ones(1)}), {"a": jnp.ones(1)}, value=1.0, unheard_of=2)
         np.testing.assert_allclose(updates["a"], -0.1, rtol=1e-4)
+
+
+def test_a_seed_is_left_out_only_where_it_is_worse_and_far_from_the_others():
+    random = np.random.default_rng(0)
+    images = 0.5 + 0.01 * random.standard_normal((5, 6, 7, 1)).astype(np.float32)
+    far = images.copy()
+    far[3] += 0.1
+    alive, worse = np.ones(5, bool), np.float32([1, 1.02, 0.99, 1.5, 1])
+    assert disagreeing(far, alive, worse).tolist() == [False, False, False, True, False]
+    assert not disagreeing(images, alive, worse).any()  # it looks like the others
+    assert not disagreeing(far, alive, np.ones(5, np.float32)).any()  # it predicts as well
+    assert not disagreeing(far[2:4], alive[:2], worse[2:4]).any()  # one of two
+    assert disagreeing(far, np.arange(5) != 0, worse).tolist() == [False, False, False, True, False]
+    assert disagreeing(far, alive, worse - 2).tolist() == [False, False, False, True, False]  # scores may be negative
+    assert not disagreeing(far, np.arange(5) != 3, worse).any()  # the dead are out anyway
+    batch = disagreeing(np.stack([far, images]), np.ones((2, 5), bool), np.stack([worse, worse]))
+    assert batch.tolist() == [[False, False, False, True, False], [False] * 5]
+
+
+def test_what_is_left_out_counts_neither_in_the_mean_nor_in_the_deviation():
+    images = np.float32([1, 2, 9]).reshape(3, 1, 1, 1) * np.ones((3, 2, 2, 1), np.float32)
+    found = dataclasses.replace(result(images, [True] * 3), left_out=np.array([False, False, True]))
+    assert found.counted.tolist() == [True, True, False]
+    np.testing.assert_allclose(found.image, 1.5)
+    np.testing.assert_allclose(found.std, np.sqrt(0.5))
