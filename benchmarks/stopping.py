@@ -9,6 +9,10 @@ photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JP
 loss. A run goes on after its rule has stopped it, up to `--steps`, so that its best step is known. "lost" is the PSNR (RGB, range 1,
 unclipped) of the average at its best step less that of what the rule gives; "held out" is what the best average of a run without a rule
 is better than that of a run with it. All pictures of one noise are one batch of one compiled program. Finished rows are kept.
+
+The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
+the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
+mean squares.
 """
 
 import io
@@ -22,9 +26,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from benchmarks import common
+from dipjax import uncertainty
 from dipjax.core import drive
 from dipjax.core import problem as problems
 from dipjax.core.state import psnr
@@ -33,6 +38,7 @@ from dipjax.operators import problem
 from dipjax.recipes import choose
 
 SIDE = 128
+INTERVALS = {50: 0.6745, 90: 1.6449}  # times the standard deviation
 
 
 # Noise: (picture in [0, 1], generator of random numbers) -> picture
@@ -110,8 +116,10 @@ def measure(options, rule, noise):
     recipe = replace(choose("denoise", "fast")(3).recipe, stopping=None if rule == "none" else Following(REGISTRY[rule]()))
     keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
     result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0)
-    rows = []
+    rows, errors = [], []
     for index, path in enumerate(files):
+        if rule == "held-out":
+            errors.append({"picture": path.stem, **error(result, index, tasks[index])})
         for seed in range(2):
             curve = result.metrics.psnr_average[index, seed]
             row = {"picture": path.stem, "seed": seed, "peak": float(curve.max()), "best": int(curve.argmax()) + 1}
@@ -120,7 +128,29 @@ def measure(options, rule, noise):
                 given = float(psnr(result.images[index, seed], np.asarray(tasks[index].truth)))
                 row |= {"lost": row["peak"] - given, "taken": int(result.best_steps[index, seed]), "stopped": int(memory[1])}
             rows.append(row)
-    return {"rows": rows, "seconds": result.seconds}
+    return {"rows": rows, "errors": errors, "seconds": result.seconds}
+
+
+def error(result, index, task):
+    """Returns how well the error of one picture's mean over seeds was estimated."""
+    own = jax.tree.map(lambda leaf: leaf[index], result.state)
+    own = own._replace(watch=own.watch._replace(memory=own.watch.memory[0]))  # of the rule that was followed
+    left_out = None if result.left_out is None else result.left_out[index]
+    one = replace(result, images=result.images[index], alive=result.alive[index], left_out=left_out, make_state=lambda: own)
+    found = uncertainty.calibrated(one, task)
+    wrong = np.abs(one.image - np.asarray(task.truth))
+    inside = {f"within{percent}": float(np.mean(wrong <= times * found.std)) for percent, times in INTERVALS.items()}
+    gained = float(np.mean(found.std**2)) < found.noise**2
+    noise = float(np.sqrt(np.mean((np.asarray(task.measurement) - np.asarray(task.truth)) ** 2)))
+    ratio = float(np.sqrt(np.mean(found.std**2) / np.mean(wrong**2)))
+    rank = float(stats.spearmanr(found.std.ravel(), wrong.ravel()).statistic)
+    return inside | {
+        "rank": rank,
+        "ratio": ratio,
+        "noise": found.noise / noise,
+        "gained": gained,
+        "psnr": float(psnr(one.image, np.asarray(task.truth))),
+    }
 
 
 def parse(argv):
@@ -145,11 +175,12 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     report = common.Report(options.json, {"pictures": options.pictures, "only": options.only, "steps": options.steps})
-    lines, every, peaks = [], {}, {}
-    for rule in options.rules:
-        for noise in options.noise:
-            rows = report.get(f"{rule}, {noise}", partial(measure, options, rule, noise))["rows"]
+    lines, sure, every, peaks = [], [], {}, {}
+    for noise in options.noise:
+        for rule in options.rules:
+            done = report.get(f"{rule}, {noise}", partial(measure, options, rule, noise))
             print(f"{rule}, {noise}: done", file=sys.stderr, flush=True)
+            rows = done["rows"]
             if rule == "none":
                 peaks[noise] = rows
                 continue
@@ -158,11 +189,36 @@ def main(argv=None):
             cost = float(np.median([free["peak"] - row["peak"] for free, row in zip(without, rows, strict=True)]))
             best, stopped = (int(np.median([row[name] for row in rows])) for name in ("best", "stopped"))
             lines.append([rule, noise, *summary(rows), best, stopped, cost if noise in peaks else None])
-        if rule in every:
-            lines.append([rule, "all", *summary(every[rule]), None, None, None])
+            sure += [[noise, *sureness(done["errors"])]] if done["errors"] else []
+    lines += [[rule, "all", *summary(rows), None, None, None] for rule, rows in every.items()]
     titles = ["rule", "noise", "lost, median", "90 %", "worst", "stopped / best", "best step", "stopped at", "held out"]
     about = f"`{common.command('stopping', argv)}`; {common.made()}."
-    common.publish([*common.table(titles, lines), "", "PSNR in dB, medians over pictures and seeds.", "", about], options.markdown)
+    text = [*common.table(titles, lines), "", "PSNR in dB, medians over pictures and seeds.", ""]
+    if sure:
+        titles = [
+            "noise",
+            "in the 50 % interval",
+            "least",
+            "most",
+            "in the 90 % interval",
+            "least",
+            "most",
+            "rank correlation",
+            "estimate / error",
+        ]
+        text += [*common.table(titles, sure), "", "Medians over pictures, and the least and the most of any.", ""]
+    common.publish([*text, about], options.markdown)
+
+
+def sureness(errors):
+    """Returns the cells of a line: what lies within the intervals, rank correlation, and estimated by true error."""
+    of_all = lambda name: np.array([one[name] for one in errors])  # noqa: E731
+    within = [value for percent in INTERVALS for value in _spread(of_all(f"within{percent}"))]
+    return [*within, float(np.median(of_all("rank"))), float(np.median(of_all("ratio")))]
+
+
+def _spread(values):
+    return float(np.median(values)), float(values.min()), float(values.max())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import files, generators, interop, metrics, operators, recipes
+from . import files, generators, interop, metrics, operators, recipes, uncertainty
 from .core import layouts, stopping
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
@@ -57,4 +57,5 @@ __all__ = [
     "super_resolve",
     "tiling",
     "train_step",
+    "uncertainty",
 ]

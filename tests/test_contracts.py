@@ -54,6 +54,8 @@ EXAMPLES = {
         (optimizers.Adam(), optimizers.Adam(0.01, optimizers.Constant())),
         (optimizers.Adam(0.1, optimizers.Cosine()), optimizers.Adam(schedule=optimizers.Cosine(), learning_rate=0.1)),
     ],
+    stopping.Samples: [(stopping.Samples(), stopping.Samples(7000, every=50))],
+    optimizers.Langevin: [(optimizers.Langevin(), optimizers.Langevin(0.01))],
     optimizers.WithParameterNoise: [(optimizers.WithParameterNoise(), optimizers.WithParameterNoise(optimizers.Adam(0.01), 0.02))],
 }
 SCHEDULES = {optimizers.Constant, optimizers.Cosine}
@@ -90,7 +92,7 @@ def test_every_registry_lists_its_parts():
     assert set(losses.REGISTRY.values()) == parts_of(losses) - {losses.Maximise}
     assert set(penalties.REGISTRY.values()) == parts_of(penalties)
     assert set(optimizers.REGISTRY.values()) == parts_of(optimizers) - SCHEDULES
-    assert set(stopping.REGISTRY.values()) == parts_of(stopping)
+    assert set(stopping.REGISTRY.values()) == parts_of(stopping) - {stopping.Samples}  # which stops nothing
     assert {type(schedule) for schedule in optimizers.SCHEDULES.values()} == SCHEDULES
 
 
@@ -309,7 +311,7 @@ def test_an_optimizer_goes_downhill_with_the_rate_of_its_schedule(optimizer, dty
             )  # fmt: skip
             return updates, state
 
-        needs_key = isinstance(optimizer, optimizers.WithParameterNoise)
+        needs_key = isinstance(optimizer, (optimizers.WithParameterNoise, optimizers.Langevin))
         (early, state), (late, _) = step(jnp.zeros((), dtype)), step(jnp.asarray(0.75, dtype))
         chex.assert_type([leaf for leaf in jax.tree.leaves((early, state)) if jnp.issubdtype(leaf.dtype, jnp.floating)], dtype)
         assert (early["bias"] < 0).all()
@@ -344,13 +346,25 @@ def test_parameter_noise_is_a_fiftieth_of_the_deviation_of_a_kernel_of_any_rank_
     assert abs(np.corrcoef(first["kernel"].ravel(), other["kernel"].ravel())[0, 1]) < 0.2
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 50), (3, 3, 40, 50)])
+def test_langevin_takes_the_step_of_adam_and_adds_noise_of_two_learning_rates_to_kernels(shape):
+    params = {"kernel": random(shape), "bias": jnp.ones(50)}
+    grads = jax.tree.map(lambda leaf: leaf - 0.3, params)
+    ours, adam = optimizers.Langevin(0.01)(0.5), optimizers.Adam(0.01)(0.5)
+    found = ours.update(grads, ours.init(params), params, key=jax.random.key(0))[0]
+    expected = adam.update(grads, adam.init(params), params)[0]
+    np.testing.assert_allclose(found["bias"], expected["bias"], rtol=1e-4)
+    np.testing.assert_allclose((found["kernel"] - expected["kernel"]).std(), 0.02, rtol=0.15)
+
+
 @pytest.mark.parametrize("make", [
+    partial(optimizers.Langevin, 0.0), partial(optimizers.Langevin, 0.01, -1.0),
     partial(optimizers.Adam, 0.0), partial(optimizers.Adam, -1), partial(optimizers.Adam, float("nan")),
     partial(optimizers.Adam, float("inf")),
     partial(losses.Huber, 0), partial(losses.Huber, float("nan")), partial(losses.Poisson, -1.0), partial(losses.Poisson, 30, 0.0),
 ])  # fmt: skip
 def test_a_number_that_cannot_be_is_refused_by_name(make):
-    with pytest.raises(ValueError, match="^(learning_rate|delta|photons|epsilon): found"):
+    with pytest.raises(ValueError, match="^(learning_rate|noise|delta|photons|epsilon): found"):
         make()
 
 

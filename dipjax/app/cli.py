@@ -120,6 +120,12 @@ def _add_task(commands, spec):
     extra.add_argument(
         "--json", type=file_name, metavar="FILE", help="write a record of settings, times and results; --recipe FILE runs it again"
     )
+    extra.add_argument(
+        "--uncertainty",
+        type=file_name,
+        metavar="FILE",
+        help="write the standard deviation of the error of every pixel: .tif in the units of the picture, or .png, scaled as --json says",
+    )
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     extra.add_argument(

@@ -32,6 +32,7 @@ _REPEATED = (
     "rng",
     "stop",
     "sigma",
+    "aggregate",
     "tile",
     "tile_overlap",
 )  # what a record sets that runs again
@@ -147,11 +148,12 @@ def _load_reference(path, shape, most):
 
 def _check_outputs(output, picture, factor, given, spec):
     files.check_writable(output, picture, factor=factor, force=given.force)
-    others = [Path(path) for path in (given.json, given.plot, given.curve) if path]
+    others = [Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty) if path]
     for path in others:
         files.check_free(path, force=given.force)
-    if given.plot and Path(given.plot).suffix.lower() not in report.FIGURE_SUFFIXES:
-        raise OutputError(f"cannot write {given.plot!r}: use one of the suffixes {', '.join(report.FIGURE_SUFFIXES)}")
+    for path, suffixes in ((given.plot, report.FIGURE_SUFFIXES), (given.uncertainty, report.MAP_SUFFIXES)):
+        if path and Path(path).suffix.lower() not in suffixes:
+            raise OutputError(f"cannot write {path!r}: use one of the suffixes {', '.join(suffixes)}")
     if len({path.resolve() for path in (output, *others)}) <= len(others):
         raise OutputError("two outputs have the same name; give each its own")
     read = [getattr(given, name, None) for name, parameter in spec.parameters.items() if argument_of(parameter).read]
@@ -169,7 +171,7 @@ def _write(outcome, output, picture, given) -> list[str]:
     alpha = picture.alpha
     if alpha is not None and outcome.task.known is not None:  # damage that was erased to transparent is repaired
         alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
-    others = [(given.json, report.record), (given.curve, report.curve), (given.plot, _figure)]
+    others = [(given.json, report.record), (given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
     jobs = [(output, lambda: _save(output, outcome.image, picture, alpha, given.force))]
     jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
     failures = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dipjax.app.report import Report
+from dipjax.app.report import Report, rms
 
 _PANEL = 3.3  # inches, the width of one picture
 _MOST_SHOWN = 1000  # pixels on a side, more than the figure has room for
@@ -28,25 +28,34 @@ def figure(report: Report) -> bytes:
 
 def _draw_pictures(sheet, report):
     axes, outcome = sheet.subplots(1, 4), report.outcome
-    num_alive, scores = int(outcome.alive.sum()), outcome.scores or {}
+    num_alive, scores = int(outcome.result.counted.sum()), outcome.scores or {}
     one = scores["seeds"][report.single] if scores else None
     enlarged = ", enlarged" if outcome.task.problem.measurement.shape[:2] < outcome.task.before.shape[:2] else ""
     shown = [
         (outcome.before, f"input{enlarged}", scores.get("input")),
         (outcome.images[report.single], "one seed", one),
-        (outcome.image, f"mean of {num_alive} seed{'s' * (num_alive > 1)}", scores.get("ensemble")),
+        (outcome.image, _made_of(outcome, num_alive), scores.get("ensemble")),
     ]
     for axis, (image, title, score) in zip(axes, shown, strict=False):
         _draw_picture(axis, outcome.task.span.scaled(image).clip(0, 1), title, score)
-    if num_alive > 1:
-        std = _shrunk(outcome.std).mean(axis=-1)
-        spread = axes[3].imshow(std, cmap="magma", vmin=0, vmax=max(std.max(), 1e-12))
-        axes[3].set_title("standard deviation over seeds\n(mean over channels)", fontsize=10)
+    std = outcome.uncertainty if outcome.uncertainty is not None else outcome.std if num_alive > 1 else None
+    if std is not None:
+        shown = _shrunk(std).mean(axis=-1)
+        highest = np.nanmax(shown, initial=1e-12)
+        spread = axes[3].imshow(shown, cmap="magma", vmin=0, vmax=highest)
+        what = "over seeds" if outcome.uncertainty is None else f"of the error, {rms(std):.3g} in all"
+        axes[3].set_title(f"standard deviation {what}\n(mean over channels)", fontsize=10)
         sheet.colorbar(spread, ax=axes[3], shrink=0.8)
     else:
         axes[3].set_title("no standard deviation:\nonly one seed", fontsize=10)
     for axis in axes:
         axis.set_axis_off()
+
+
+def _made_of(outcome, number):
+    if outcome.gained is False:
+        return "the input: nothing was gained"
+    return f"{outcome.options.aggregate} of {number} seed{'s' * (number > 1)}"
 
 
 def _draw_picture(axis, image, title, scores):

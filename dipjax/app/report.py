@@ -18,9 +18,12 @@ import numpy as np
 
 from dipjax import __version__
 from dipjax.app.progress import duration
+from dipjax.files import OutputError
+from dipjax.files.encode import encode_map
 from dipjax.record import encode
 from dipjax.tasks.restore import Outcome
 
+MAP_SUFFIXES = (".png", ".tif", ".tiff")
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 _NO_SETTINGS = ("truth", "callback", "return_result", "channel_axis")  # options that are no settings
 
@@ -35,8 +38,8 @@ class Report:
 
     @property
     def single(self) -> int:
-        """The number of the first living seed."""
-        return int(self.outcome.alive.argmax())
+        """The number of the first seed that counts."""
+        return int(self.outcome.result.counted.argmax())
 
 
 def summary(report: Report) -> list[str]:
@@ -53,6 +56,14 @@ def summary(report: Report) -> list[str]:
     lines = [f"{result.num_steps} of {total} steps{tiles}, {num_seeds} seed{'s' * (num_seeds > 1)}{early}: {times}"]
     if num_alive < num_seeds:
         lines += [f"{num_alive} of {num_seeds} seeds alive; the others diverged and were left out"]
+    if outcome.result.left_out is not None and outcome.result.left_out.any():
+        names = ", ".join(map(str, np.flatnonzero(outcome.result.left_out)))
+        lines += [f"left out, because it predicts worse than the others and lies far from them: seed {names}"]
+    if outcome.uncertainty is not None:
+        error, noise = rms(outcome.uncertainty), outcome.noise
+        lines += [f"estimated error {error:.3g}, noise of the input {noise:.3g} (standard deviations, in the units of the picture)"]
+    if outcome.gained is False:
+        lines += ["nothing was gained: the input is as close to the truth, as far as can be told, and is written as it was"]
     if scores := outcome.scores:
         before, after = scores["input"], scores["ensemble"]
         span = f" on the range {outcome.task.span}" if (outcome.task.span.low, outcome.task.span.high) != (0.0, 1.0) else ""
@@ -61,6 +72,12 @@ def summary(report: Report) -> list[str]:
             f" SSIM {before['ssim']:.3f} before, {after['ssim']:.3f} after"
         ]
     return lines
+
+
+def rms(values: np.ndarray) -> float:
+    """Returns the root mean square of what is known; NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(np.square(known, dtype=np.float64)))) if known.size else math.nan
 
 
 def _steps_in_words(result):
@@ -80,6 +97,29 @@ def _stopping(outcome):
         "best_steps": result.best_steps.tolist(),
         "best_score": _at_best(result),
     }
+
+
+def _uncertainty(report):
+    """Says how sure the result is, and what white is in the file of `--uncertainty`."""
+    outcome = report.outcome
+    if outcome.uncertainty is None:
+        return None
+    largest = float(np.nanmax(outcome.uncertainty, initial=0.0))
+    name = Path(report.given.uncertainty).name if report.given.uncertainty else None
+    return {"file": name, "error": rms(outcome.uncertainty), "noise": outcome.noise, "largest": largest, "gained": outcome.gained}
+
+
+def uncertainty(report: Report) -> bytes:
+    """Returns the map of the standard deviation of the error as a picture.
+
+    Raises:
+      OutputError: there is none.
+    """
+    if report.outcome.uncertainty is None:
+        raise OutputError(
+            f"cannot write {report.given.uncertainty!r}: nothing is known of the error; it takes --stop held-out and two seeds"
+        )
+    return encode_map(report.given.uncertainty, report.outcome.uncertainty)
 
 
 def _at_best(result):
@@ -103,6 +143,7 @@ def record(report: Report) -> bytes:
         "output": {"file": report.output.name, "width": width, "height": height, "channels": num_channels},
         "seeds": options.seeds,
         "dead_seeds": np.flatnonzero(~outcome.alive).tolist(),
+        "left_out_seeds": [] if result.left_out is None else np.flatnonzero(result.left_out).tolist(),
         "rng": options.rng,
         "range": {"low": outcome.task.span.low, "high": outcome.task.span.high, "found": outcome.task.span.found},
         "tiles": dataclasses.asdict(outcome.grid) if outcome.grid else None,
@@ -110,6 +151,7 @@ def record(report: Report) -> bytes:
         "steps_wanted": outcome.num_steps,
         "ending": outcome.ending,
         "stopping": _stopping(outcome),
+        "uncertainty": _uncertainty(report),
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "loss": result.metrics.loss[:, -1].tolist(),

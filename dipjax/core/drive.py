@@ -20,7 +20,7 @@ from dipjax.core import check, layouts, loop, stopping
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe, transformation
-from dipjax.core.state import Result, State, disagreeing
+from dipjax.core.state import Result, State
 
 # Every program keeps about 1,650 memory maps, of which Linux allows a process 65,530, and some 17 MiB.
 _MOST_PROGRAMS = 12
@@ -304,5 +304,5 @@ def _best(gather, averages, alive, over_seeds):
     images = gather(lambda state: state.watch.best.estimate[0])
     images = np.where(known.reshape(*known.shape, *(1,) * (images.ndim - known.ndim)), images, averages)
     best_steps = np.where(known, gather(lambda state: state.watch.best.step) + 1, 0)
-    left_out = disagreeing(images, alive, scores) if over_seeds else None
+    left_out = stopping.disagreeing(images, alive, scores) if over_seeds else None
     return images, (gather(lambda state: state.watch.stopped), gather(lambda state: state.step), best_steps, left_out)

@@ -68,7 +68,8 @@ class Result:
     stopped: np.ndarray | None = None  # (...), where the stopping rule ended a run; None without a rule, as the next two
     steps: np.ndarray | None = None  # (...), the steps that each run has taken, those before this call included
     best_steps: np.ndarray | None = None  # (...), after how many steps each run had the estimate it gives; 0 where it is the latest
-    left_out: np.ndarray | None = None  # (...), seeds that disagree with all others, see `disagreeing`; None: not looked for
+    left_out: np.ndarray | None = None  # (...), seeds that disagree with all others, see `stopping.disagreeing`; None: not looked for
+    make_uncertainty: Callable[[], Any] | None = None  # of parts that were put together, see `tiling`
 
     @cached_property
     def state(self) -> State:
@@ -89,35 +90,6 @@ class Result:
     def std(self) -> np.ndarray:
         """The standard deviation over the seeds that count (unbiased), per pixel and channel; NaN, undefined, for fewer than two."""
         return deviation(self.images, self.counted) if self.over_seeds else np.full_like(self.images.real, np.nan)
-
-
-_WORSE = 0.1  # of the median of the scores above it, and ...
-_FARTHER = 2.0  # ... times the median distance from the others: what a seed must exceed in both to be left out
-
-
-def disagreeing(images: np.ndarray, alive: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Returns which of `K` seeds predict what they have not seen worse than the others, and also lie far from them, `(..., K)`.
-
-    Of fewer than three living seeds none can be said to be the odd one, and of more at most every third is.
-
-    Args:
-      images: `(..., K, H, W, C)`.
-      alive: `(..., K)`.
-      scores: `(..., K)`, the lower the better.
-    """
-    odd = np.zeros(alive.shape, bool)
-    for at in np.ndindex(alive.shape[:-1]):
-        living = np.flatnonzero(alive[at] & np.isfinite(scores[at]))
-        middle = np.median(scores[at][living]) if len(living) > 2 else np.inf
-        worse = living[scores[at][living] > middle + _WORSE * abs(middle)]
-        if not len(worse):
-            continue
-        # From the median of the others, which an odd one among them does not move.
-        distance = np.array([np.mean(np.abs(images[at][k] - np.median(images[at][living[living != k]], axis=0)) ** 2) for k in living])
-        far = living[distance > _FARTHER**2 * np.median(distance)]
-        both = sorted(set(worse) & set(far), key=lambda k: -scores[at][k])
-        odd[at][both[: len(living) // 3]] = True
-    return odd
 
 
 def deviation(images: np.ndarray, alive: np.ndarray) -> np.ndarray:

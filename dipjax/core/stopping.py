@@ -364,6 +364,74 @@ class Sure:
         return Verdict((variance, added, best), best, score, stop)
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Gives the mean of outputs at a distance, and keeps their variance; never stops. For `optimizers.Langevin` (Cheng et al., 2019)."""
+
+    start: int = 7000  # steps before the first sample
+    every: int = 50  # steps from one to the next
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check("start", self.start, self.start >= 0, "a whole number of steps from 0")
+        _check("every", self.every, self.every >= 1, "a whole number of steps from 1")
+
+    def init(self, key: Array, problem: Problem, estimate: tuple) -> "Sampled":
+        """Returns no samples."""
+        del key
+        return Sampled(jnp.int32(0), jnp.zeros(estimate[0].shape, problem.dtype), _nothing(problem, estimate))
+
+    def update(self, memory: "Sampled", look: Look) -> Verdict:
+        """Takes a sample where one is due."""
+        due = (look.step >= self.start) & ((look.step - self.start) % self.every == 0)
+        number = memory.number + due
+        mean = memory.best.estimate
+        share = (due / jnp.maximum(number, 1)).astype(memory.squares.dtype)
+        new = jax.tree.map(lambda old, output: (old + share * (output - old)).astype(old.dtype), mean, look.output)
+        change = jnp.real((look.output[0] - mean[0]) * jnp.conj(look.output[0] - new[0]))
+        squares = memory.squares + jnp.where(due, change, 0)
+        score = jnp.where(number > 0, -number, jnp.inf).astype(memory.best.score.dtype)
+        best = Best(score, jnp.where(due, look.step, memory.best.step), new)
+        return Verdict(Sampled(number, squares.astype(memory.squares.dtype), best), best, score, jnp.bool(False))
+
+
+class Sampled(NamedTuple):
+    """What `Samples` remembers."""
+
+    number: Array  # ()
+    squares: Array  # (H, W, C), the sum of squared distances from the mean
+    best: Best
+
+
+_WORSE = 0.1  # of the median of the scores above it, and ...
+_FARTHER = 2.0  # ... times the median distance from the others: what a seed must exceed in both to be left out
+
+
+def disagreeing(images: np.ndarray, alive: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Returns which of `K` seeds predict what they have not seen worse than the others, and also lie far from them, `(..., K)`.
+
+    Of fewer than three living seeds none can be said to be the odd one, and of more at most every third is.
+
+    Args:
+      images: `(..., K, H, W, C)`.
+      alive: `(..., K)`.
+      scores: `(..., K)`, the lower the better.
+    """
+    odd = np.zeros(alive.shape, bool)
+    for at in np.ndindex(alive.shape[:-1]):
+        living = np.flatnonzero(alive[at] & np.isfinite(scores[at]))
+        middle = np.median(scores[at][living]) if len(living) > 2 else np.inf
+        worse = living[scores[at][living] > middle + _WORSE * abs(middle)]
+        if not len(worse):
+            continue
+        # From the median of the others, which an odd one among them does not move.
+        distance = np.array([np.mean(np.abs(images[at][k] - np.median(images[at][living[living != k]], axis=0)) ** 2) for k in living])
+        far = living[distance > _FARTHER**2 * np.median(distance)]
+        both = sorted(set(worse) & set(far), key=lambda k: -scores[at][k])
+        odd[at][both[: len(living) // 3]] = True
+    return odd
+
+
 def _mean_square(look):
     parts = jax.tree.leaves(jax.tree.map(lambda p, y: jnp.abs(p - y) ** 2, look.prediction, look.problem.measurement))
     return sum(part.sum() for part in parts) / sum(part.size for part in parts)

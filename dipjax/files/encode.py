@@ -83,6 +83,15 @@ def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: n
     paths.write(path, data, force=force)
 
 
+def encode_map(path: str | os.PathLike, values: np.ndarray) -> bytes:
+    """Returns a file of numbers that are not negative `(H, W, C)`: TIFF as they are, in float32; PNG with 65535 for the largest and NaN."""
+    if SUFFIXES[Path(path).suffix.lower()] == "TIFF":
+        return _encode("TIFF", np.float32(values if values.shape[-1] > 1 else values[..., 0]), [], None)
+    largest = np.nanmax(values, initial=np.finfo(np.float32).tiny)
+    shares = np.where(np.isnan(values), 1, values / largest)
+    return _encode("PNG", _samples(shares, np.dtype(np.uint16), white(np.dtype(np.uint16))), [], None)
+
+
 def _samples(pixels: np.ndarray, dtype: np.dtype, largest: int) -> np.ndarray:
     """Turns pixels into the samples of a file whose `largest` is 1."""
     if dtype.kind == "f":

@@ -72,26 +72,58 @@ class WithParameterNoise:
 
     def __call__(self, progress: Array) -> optax.GradientTransformationExtraArgs:
         """Returns the transformation of a step, which takes the `key` of the run's step."""
-        inner = transformation(self.optimizer, progress)
-
-        def update(updates, state, params=None, *, key, **extra):
-            updates, state = inner.update(updates, state, params, key=key, **extra)
-            leaves, structure = jax.tree.flatten(params)
-            keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-            noise = [_noise(key, leaf, self.scale) for key, leaf in zip(keys, leaves, strict=True)]
-            return jax.tree.map(jnp.add, updates, jax.tree.unflatten(structure, noise)), state
-
-        return optax.GradientTransformationExtraArgs(inner.init, update)
+        return _followed_by_noise(transformation(self.optimizer, progress), lambda kernel: self.scale * kernel.std())
 
 
-def _noise(key, leaf, scale):
-    if leaf.ndim < _KERNEL_RANK:
-        return jnp.zeros_like(leaf)
-    return scale * leaf.std() * jax.random.normal(key, leaf.shape, leaf.dtype)
+@dataclass(frozen=True)
+class Langevin:
+    """Adam, and after every step noise on the kernels: stochastic gradient Langevin dynamics as published for the deep image prior.
+
+    With `stopping.Samples`, outputs of many steps are samples of a posterior, whose mean is the estimate and whose deviation tells how
+    sure it is. The noise is that of the authors' notebook, proportional to the learning rate.
+
+    Reference: Cheng, Gadelha, Maji, Sheldon, A Bayesian perspective on the deep image prior, CVPR 2019.
+    """
+
+    learning_rate: float = 0.01
+    noise: float = 2.0  # standard deviation, times the learning rate
+    weight_decay: float = 5e-8
+
+    def __post_init__(self):
+        """Checks the settings."""
+        for name in ("learning_rate", "noise", "weight_decay"):
+            value = getattr(self, name)
+            if not (0 <= value < float("inf") and (value or name != "learning_rate")):
+                expected = "a positive number" if name == "learning_rate" else "a number that is not negative"
+                raise ValueError(f"{name}: found {value!r}, expected {expected}.")
+
+    def __call__(self, progress: Array) -> optax.GradientTransformationExtraArgs:
+        """Returns the transformation of a step, which takes the `key` of the run's step."""
+        del progress
+        inner = optax.chain(optax.add_decayed_weights(self.weight_decay), optax.adam(self.learning_rate))
+        return _followed_by_noise(optax.with_extra_args_support(optax.flatten(inner)), lambda kernel: self.noise * self.learning_rate)
+
+
+def _followed_by_noise(inner, deviation):
+    """Returns a transformation that also adds normal noise of `deviation(kernel)` to the kernels of convolutions."""
+
+    def noise(key, leaf):
+        if leaf.ndim < _KERNEL_RANK:
+            return jnp.zeros_like(leaf)
+        return (deviation(leaf) * jax.random.normal(key, leaf.shape, leaf.dtype)).astype(leaf.dtype)
+
+    def update(updates, state, params=None, *, key, **extra):
+        updates, state = inner.update(updates, state, params, key=key, **extra)
+        leaves, structure = jax.tree.flatten(params)
+        keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
+        noises = [noise(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
+        return jax.tree.map(jnp.add, updates, jax.tree.unflatten(structure, noises)), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 SCHEDULES = {"constant": Constant(), "cosine": Cosine()}
 """Every schedule by its word on the command line."""
 
-REGISTRY = {"adam": Adam, "with parameter noise": WithParameterNoise}
+REGISTRY = {"adam": Adam, "with parameter noise": WithParameterNoise, "langevin": Langevin}
 """Every optimizer, for the tables of tests and records."""

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from dipjax import uncertainty
 from dipjax.core import drive
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem
@@ -148,6 +149,7 @@ def iterate(
     finished, spent = [], (0, 0.0, 0.0)
     steps = best_steps = np.zeros(keys.size, int)  # of the finished tiles
     all_stopped = np.ones(keys.size, bool)
+    known = _Known(np.zeros(problem.shape, np.float32), np.zeros((*problem.shape[:2], 1), np.float32))
     chunk_seconds = max(0.5, images.size / problem.shape[-1] / _PIXELS_PER_SECOND)
     for index, (part, window) in enumerate(zip(parts, grid.windows(), strict=True)):
         tile = jax.tree.map(jax.numpy.asarray, cut(problem, *part))
@@ -165,15 +167,47 @@ def iterate(
             if now.stopped is not None:
                 stopped = all_stopped & now.stopped & (index == len(parts) - 1)
                 ends = {"stopped": stopped, "steps": steps + now.steps, "best_steps": best_steps + now.best_steps}
-            yield Result(images.copy(), alive.copy(), curves, *so_far, over_seeds=True, make_state=now.make_state, **ends)
+            make_uncertainty = partial(_known_with, known, now, tile, part, window)
+            how = {"over_seeds": True, "make_state": now.make_state, "make_uncertainty": make_uncertainty}
+            yield Result(images.copy(), alive.copy(), curves, *so_far, **how, **ends)
             if now.num_steps and time.perf_counter() >= end:
                 break
         spent = so_far
+        known = known.and_of(now, tile, part, window)
         if now.stopped is not None:
             steps, best_steps, all_stopped = ends["steps"], ends["best_steps"], all_stopped & now.stopped
         finished.append(now.metrics)
         if not alive.any():
             return
+
+
+class _Known(NamedTuple):
+    """The uncertainty of some tiles: their maps blended as the pictures are, and the squares of their noise."""
+
+    std: np.ndarray
+    weight: np.ndarray
+    squares: tuple[float, ...] = ()
+
+    def and_of(self, result, tile, part, window):
+        """Returns what is known with another tile, of which it may be nothing."""
+        found = uncertainty.calibrated(result, tile)
+        if found is None:
+            return self
+        std, weight = self.std.copy(), self.weight.copy()
+        std[part] += window * found.std
+        weight[part] += window
+        return _Known(std, weight, (*self.squares, found.noise**2))
+
+    def whole(self):
+        """Returns the uncertainty; NaN where not all tiles are known that share a pixel. None where none is."""
+        if not self.squares:
+            return None
+        std = np.where(self.weight > 0.999, self.std, np.float32(np.nan))  # the weights sum to one
+        return uncertainty.Uncertainty(std, float(np.sqrt(np.mean(self.squares))))
+
+
+def _known_with(known, *latest):
+    return known.and_of(*latest).whole()
 
 
 def cut(problem: Problem, rows: slice, columns: slice) -> Problem:

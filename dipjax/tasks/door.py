@@ -29,7 +29,8 @@ class Task:
     finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
     setting: str = "denoise"  # which of the settings in `recipes.by_name` suits it
     takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
-    stop: str = "none"  # the rule of "auto"
+    stop: Any = "none"  # the rule of "auto", by its word or itself
+    is_answer: bool = False  # whether the input itself is a possible result, which is returned where no better one was found
     name: str = ""
     span: Range = Range(0.0, 1.0)
     truth: np.ndarray | None = None  # (H', W', C), in the units of the input, as the next one

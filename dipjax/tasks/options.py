@@ -14,6 +14,7 @@ import numpy as np
 MOST_STEPS = 2**31 - 1
 _MOST_SEEDS, _LARGEST_RNG = 65_536, 2**32 - 1
 BATCHING = ("auto", "vmap", "map")
+AGGREGATE = ("mean", "median", "trimmed")
 
 
 class Misused(ValueError):
@@ -98,13 +99,14 @@ class Options:
         "--seeds", limits=(1, _MOST_SEEDS), metavar="K",
     )  # fmt: skip
     num_iter: int | None = _option(
-        None, "training steps of each; None takes the recipe's, which for noise follow the picture's size; four times those with `stop`",
+        None, "training steps of each; None takes the recipe's, for noise by the picture's size, four times as many with a stopping rule",
         "--steps", limits=(1, MOST_STEPS), metavar="N",
     )  # fmt: skip
     stop: Any = _option(
-        "none", "when each seed stops: held-out, where it no longer predicts better what it has not seen; wmv, emv, discrepancy or sure,"
-        " the published rules; none, after all steps; auto, held-out for a noisy picture, else none. With a rule the steps are the most it"
-        " may take. In Python also a rule from `dipjax.stopping`",
+        "auto", "when each seed stops: held-out, where it no longer predicts better what it has not seen; wmv, emv, discrepancy or sure,"
+        " the published rules; none, after all steps; auto, held-out where the task has noise, where nothing is gained any more for other"
+        " tasks, and a recipe's own for a recipe that is named. With a rule the steps are the most it may take. In Python also a rule from"
+        " `dipjax.stopping`",
         "--stop", metavar="RULE",
     )  # fmt: skip
     sigma: float | None = _option(
@@ -155,6 +157,10 @@ class Options:
         "auto", "seeds together (vmap), one by one (map), or whatever is fastest here (auto); in Python also a Layout",
         "--batching", choices=BATCHING,
     )  # fmt: skip
+    aggregate: str = _option(
+        "mean", "what is made of the seeds, pixel by pixel: mean, median, or trimmed, the mean of the middle half",
+        "--aggregate", choices=AGGREGATE,
+    )  # fmt: skip
     tile: int | None = _option(
         None, "restore in tiles of this side, in pixels, and blend them; 0 never; None where the whole would not fit the memory",
         "--tile", limits=(0, None), metavar="PIXELS",
@@ -184,6 +190,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 < value < np.inf):
                 raise ValueError(f"{name}: found {value!r}, expected a positive {unit}.")
+        if self.aggregate not in AGGREGATE:
+            raise ValueError(f"aggregate: found {self.aggregate!r}, expected one of {', '.join(AGGREGATE)}.")
         is_range = isinstance(self.range, (tuple, list)) and len(self.range) == 2 and all(map(_is_number, self.range))
         if self.range not in ("auto", "full") and not (is_range and np.isfinite(self.range).all() and self.range[0] < self.range[1]):
             raise ValueError(f'range: found {self.range!r}, expected "auto", "full", or two numbers of which the first is smaller.')

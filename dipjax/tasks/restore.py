@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import stats
 
-from dipjax import metrics
+from dipjax import metrics, uncertainty
 from dipjax.core import drive, layouts, stopping
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
@@ -25,6 +26,7 @@ from dipjax.recipes import Setting, choose, for_generator
 from dipjax.tasks.door import Task
 from dipjax.tasks.options import BATCHING, Diverged, Misused, Options
 
+_TRIMMED = 0.25  # of the seeds are left out at either end, pixel by pixel
 _GENEROUS = 4  # times the steps of a setting, which a rule may take before it stops
 
 
@@ -54,8 +56,11 @@ class Outcome:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """The restored picture: the mean over the living seeds."""
-        return finished(self.task, self.result.image)
+        """The restored picture: what `Options.aggregate` makes of the seeds that count; the input where nothing was `gained`."""
+        if self.gained is False:
+            return self.before
+        how, images = AGGREGATES[self.options.aggregate], self.result.images[self.result.counted]
+        return finished(self.task, how(images) if len(images) else self.result.image)
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -69,8 +74,36 @@ class Outcome:
 
     @property
     def std(self) -> np.ndarray:
-        """The standard deviation over the living seeds, unbiased; NaN for fewer than two."""
-        return deviation(self.images, self.result.alive)
+        """The standard deviation over the seeds that count, unbiased; NaN for fewer than two."""
+        return deviation(self.images, self.result.counted)
+
+    @cached_property
+    def _found(self):
+        make = self.result.make_uncertainty
+        return make() if make else uncertainty.calibrated(self.result, self.task.problem)
+
+    @cached_property
+    def uncertainty(self) -> np.ndarray | None:
+        """The standard deviation of the error of the mean over seeds, see `dipjax.uncertainty`.
+
+        Zero where the input was kept, NaN in tiles that were not finished; None without held-out entries or with fewer than two seeds.
+        """
+        if self._found is None:
+            return None
+        std = self.task.finish(self._found.std) * (self.task.span.high - self.task.span.low)
+        return np.asarray(std if self.task.known is None else np.where(np.isnan(self.task.known), std, 0), self.task.dtype)
+
+    @property
+    def noise(self) -> float | None:
+        """The root mean square of the noise of the input, in its units, outliers included; None as for `uncertainty`."""
+        return None if self._found is None else self._found.noise * (self.task.span.high - self.task.span.low)
+
+    @cached_property
+    def gained(self) -> bool | None:
+        """Whether the result is closer to the truth than its input, as far as can be told; None where it cannot."""
+        if self._found is None or not self.task.is_answer or np.isnan(self._found.noise) or np.isnan(self._found.std).all():
+            return None
+        return bool(np.nanmean(self._found.std**2) < self._found.noise**2)
 
     @property
     def alive(self) -> np.ndarray:
@@ -104,6 +137,14 @@ class Outcome:
             return None
         scores = {"input": score(self.task, self.before), "ensemble": score(self.task, self.image)}
         return scores | {"seeds": [score(self.task, image) for image in self.images]}
+
+
+AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda images: images.mean(axis=0),
+    "median": lambda images: np.median(images, axis=0),
+    "trimmed": lambda images: stats.trim_mean(images, _TRIMMED, axis=0),
+}
+"""What is made of the seeds that count `(K, H, W, C)`, by the words of `--aggregate`."""
 
 
 def finished(task: Task, estimates: np.ndarray) -> np.ndarray:
@@ -147,7 +188,7 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
     grid, reason = tiling.plan(setting.recipe, task.problem, options.seeds, **sizes)
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
-    most = 1 if setting.recipe.stopping is None else _GENEROUS
+    most = _most(setting.recipe) if options.schedule is None else 1  # a rate must have fallen where the run usually ends
     num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
     results = tiling.iterate(setting.recipe, keys, task.problem, grid, num_steps=num_steps, batching=layout, budget=options.budget)
     fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
@@ -161,6 +202,10 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
     stopped = followed.result.stopped
     ending = "stopped" if followed.ending == "done" and stopped is not None and stopped.all() else followed.ending
     return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, ending, followed.exit_code)
+
+
+def _most(recipe):
+    return 1 if recipe.stopping is None else _GENEROUS
 
 
 def _quality(task, estimate):
@@ -214,9 +259,7 @@ def _named(task, options):
 
 
 def _changed(setting, task, options):
-    rule = _rule(task, options)
-    if rule is not None:
-        setting = setting.changed(stopping=rule)
+    setting = setting.changed(stopping=_rule(task, options, setting.recipe.stopping))
     if options.loss is not None:
         setting = setting.changed(loss=losses.make(options.loss) if isinstance(options.loss, str) else _callable("loss", options.loss))
     if options.schedule is not None:
@@ -229,13 +272,15 @@ def _changed(setting, task, options):
     return setting
 
 
-def _rule(task, options):
-    """Returns the stopping rule of a word, None where the recipe's own stays."""
+def _rule(task, options, own):
+    """Returns the stopping rule; `own` is the recipe's, which stays where a recipe was named and no rule."""
     word = options.stop
     sigma = {} if options.sigma is None else {"sigma": options.sigma / (task.span.high - task.span.low)}
-    if word == "auto":
-        word = task.stop
-    if not isinstance(word, str):
+    if isinstance(word, str) and word == "auto":
+        word = (
+            task.stop if own is None and (options.recipe is None or isinstance(options.recipe, str) and options.recipe == "fast") else own
+        )
+    if word is None or not isinstance(word, str):
         methods = [getattr(word, name, None) for name in ("init", "update")]
         if word is not None and (isinstance(word, type) or not all(map(callable, methods))):
             raise ValueError(f"stop: found {word!r}, expected a name or a rule from `dipjax.stopping`.")
@@ -281,7 +326,9 @@ def _read(path, default):
     is_record = isinstance(content, dict) and "recipe" in content and "type" not in content
     recipe = Recipe.from_json(json.dumps(content["recipe"] if is_record else content))
     steps = content.get("steps_wanted") if is_record else None
-    return Setting(recipe, steps) if isinstance(steps, int) and steps > 0 else dataclasses.replace(default, recipe=recipe)
+    if not (isinstance(steps, int) and steps > 0):
+        return dataclasses.replace(default, recipe=recipe)
+    return Setting(recipe, max(1, steps // _most(recipe)))
 
 
 def layout_for(batching: str | Layout) -> Layout | None:

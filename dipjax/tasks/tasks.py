@@ -27,7 +27,7 @@ def denoise(pixels: np.ndarray) -> Task:
     """
     from dipjax.operators import problem
 
-    return Task(problem.denoising(pixels), pixels, stop="held-out")
+    return Task(problem.denoising(pixels), pixels, stop="held-out", is_answer=True)
 
 
 @task("dejpeg", words="remove the blocks and rings of strong compression", done="cleaned")
@@ -39,7 +39,14 @@ def dejpeg(pixels: np.ndarray) -> Task:
     """
     from dipjax.operators import problem
 
-    return Task(problem.denoising(pixels), pixels, setting="dejpeg")
+    return Task(problem.denoising(pixels), pixels, setting="dejpeg", stop="held-out")
+
+
+def _plateau():
+    """Returns the rule for measurements with little noise: a seed stops where it predicts hardly better what it has not seen."""
+    from dipjax.core.stopping import HeldOut
+
+    return HeldOut(correlation=1.0, gain=0.02)
 
 
 def _holes(pixels, mask, grow=0):
@@ -76,7 +83,7 @@ def inpaint(
     del mask, grow  # what they mark is NaN
     known = np.isfinite(pixels).all(axis=-1)
     shown = np.where(known[..., None], pixels, 0)
-    return Task(problem.inpainting(shown, known), shown, setting="inpaint")
+    return Task(problem.inpainting(shown, known), shown, setting="inpaint", stop=_plateau())
 
 
 @task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor}")
@@ -101,7 +108,7 @@ def super_resolve(
         raise ValueError(f"kernel: found {kernel!r}, expected one of {', '.join(KERNELS)}.")
     kernel = getattr(resampling, kernel.upper()) if isinstance(kernel, str) else kernel
     data = problem.super_resolution(pixels, factor, kernel=kernel)
-    return Task(data, _enlarged(pixels, data.shape), setting="superres" if factor <= 4 else "superres 8")
+    return Task(data, _enlarged(pixels, data.shape), setting="superres" if factor <= 4 else "superres 8", stop=_plateau())
 
 
 def _enlarged(pixels, shape):
@@ -131,11 +138,11 @@ def deblur(
         raise ValueError(f"psf: found shape {psf.shape}, expected one no larger than the picture, {pixels.shape[:2]}.")
     data = problem.deblurring(pixels, psf, boundary=boundary)
     if boundary != "valid":
-        return Task(data, pixels, setting="deblur")
+        return Task(data, pixels, setting="deblur", stop=_plateau())
     # Here the estimate is larger than the picture: what is returned is the part that was photographed.
     top, left = (size - 1 - size // 2 for size in psf.shape)
     rows, columns = slice(top, top + pixels.shape[0]), slice(left, left + pixels.shape[1])
-    return Task(data, pixels, lambda estimate: estimate[..., rows, columns, :], setting="deblur")
+    return Task(data, pixels, lambda estimate: estimate[..., rows, columns, :], setting="deblur", stop=_plateau())
 
 
 @task("flash", words="remove the noise of a picture taken without flash, with the help of one with flash", done="merged")

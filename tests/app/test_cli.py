@@ -20,12 +20,14 @@ import tifffile
 from PIL import Image
 
 import dipjax
-from dipjax import files
+from dipjax import files, uncertainty
 from dipjax.app import cli, doctor, main
+from dipjax.core import stopping
+from dipjax.core.stopping import HeldOut
 from dipjax.generators import registry
 from dipjax.large import tiling
 from dipjax.tasks.door import TASKS
-from tests.app.conftest import ALPHA, HOLE, RGB, RGB16, tiny
+from tests.app.conftest import ALPHA, GAINED, HOLE, RGB, RGB16, flow, tiny
 from tests.app.processes import DENOISE as WHOLE
 from tests.app.processes import dipjax as process
 from tests.app.processes import environment
@@ -231,7 +233,7 @@ def test_the_record_says_what_was_done_and_how_good_it_is(run):
     assert record["versions"].keys() == {"python", "jax", "jaxlib", "flax", "optax", "dipjax", "numpy"}
     assert record["device"]["platform"] == jax.default_backend()
     assert record["recipe"]["generator"] == {"type": "tests.conftest:Mixer", "channels": 3}
-    assert record["recipe"] == json.loads(mixer_recipe(3).to_json())
+    assert record["recipe"] == json.loads(mixer_recipe(3, stopping=HeldOut()).to_json())
     assert record["steps_wanted"] == 2
     assert record["options"]["rng"] == 7
     assert record["range"]["found"] is False
@@ -258,6 +260,49 @@ def test_a_stopping_rule_is_in_the_record_the_curves_and_on_the_screen(run):
     assert "2 of 2 stopped by the rule, best after 1 steps" in out
 
 
+@pytest.mark.parametrize("name", ["error.tif", "error.png"])
+def test_how_sure_it_is_becomes_a_picture_and_a_scale(run, name, monkeypatch):
+    monkeypatch.setattr(flow.Outcome, "gained", GAINED)
+    code, out, _ = run(*DENOISE, "--seeds", 2, "--uncertainty", name, "--json", "record.json", "--plot", "figure.png")
+    told = json.loads(Path("record.json").read_text())["uncertainty"]
+    assert code == 0
+    assert f"wrote {name}" in out and f"estimated error {told['error']:.3g}, noise of the input {told['noise']:.3g}" in out
+    assert told["file"] == name and isinstance(told["gained"], bool)
+    if name.endswith("tif"):
+        values = tifffile.imread(name)
+        assert values.dtype == np.float32
+    else:
+        samples = imagecodecs.imread(name)
+        assert samples.dtype == np.uint16 and samples.max() == 65535
+        values = samples / 65535 * told["largest"]
+    assert values.shape == RGB.shape
+    assert np.sqrt(np.mean(values.astype(float) ** 2)) == pytest.approx(told["error"], rel=1e-3)
+    assert values.max() == pytest.approx(told["largest"], rel=1e-3)
+
+
+def test_without_held_out_entries_nothing_is_known_of_the_error_and_the_picture_is_written(run):
+    code, _, err = run(*DENOISE, "-o", "out.png", "--seeds", 2, "--stop", "none", "--uncertainty", "error.tif", "--json", "record.json")
+    assert code == 4
+    assert "nothing is known of the error" in err
+    assert Path("out.png").exists() and not Path("error.tif").exists()
+    assert json.loads(Path("record.json").read_text())["uncertainty"] is None
+
+
+def test_what_is_left_out_and_what_gained_nothing_is_said(run, monkeypatch):
+    monkeypatch.setattr(flow.Outcome, "gained", GAINED)
+    odd = np.array([False, False, True])
+    found = uncertainty.Uncertainty(np.full(RGB.shape, 0.2, np.float32), 0.1)
+    monkeypatch.setattr(stopping, "disagreeing", lambda *arguments: odd)
+    monkeypatch.setattr(uncertainty, "calibrated", lambda *arguments: found)
+    code, out, _ = run(*DENOISE, "-o", "out.png", "--seeds", 3, "--json", "record.json", "--plot", "figure.png")
+    record = json.loads(Path("record.json").read_text())
+    assert code == 0
+    assert record["left_out_seeds"] == [2] and record["uncertainty"]["gained"] is False
+    assert "lies far from them: seed 2" in out
+    assert "nothing was gained" in out
+    np.testing.assert_array_equal(np.asarray(Image.open("out.png")), RGB)
+
+
 def test_superres_is_compared_with_the_enlargement_by_pillow(run):
     small = Image.fromarray(GRAY[:6, :5])
     small.save("small.png")
@@ -279,10 +324,10 @@ def test_a_number_that_is_not_finite_is_null_in_the_record(run):
 def test_the_curve_has_a_line_for_every_step_and_a_column_for_every_seed(run):
     assert run(*DENOISE, *SHORT, *RECORD)[0] == 0
     lines = list(csv.reader(io.StringIO(Path("curve.csv").read_text())))
-    assert lines[0] == ["step", *(f"{name}_{seed}" for name in ("loss", "psnr", "psnr_average") for seed in (0, 1))]
+    assert lines[0] == ["step", *(f"{name}_{seed}" for name in ("loss", "psnr", "psnr_average", "score") for seed in (0, 1))]
     assert [line[0] for line in lines[1:]] == ["1", "2"]
     assert np.isfinite(np.array(lines[1:], float)).all()
-    assert run(*DENOISE, *SHORT, "--curve", "curve.csv", "--force")[0] == 0
+    assert run(*DENOISE, *SHORT, "--stop", "none", "--curve", "curve.csv", "--force")[0] == 0
     assert Path("curve.csv").read_text().splitlines()[0] == "step,loss_0,loss_1"
 
 
@@ -450,6 +495,7 @@ def test_an_input_that_cannot_be_used_is_exit_code_3(run, arguments):
         ("--json", "missing/record.json"),
         ("--plot", "clean.png"),
         ("--plot", "figure.txt"),
+        ("--uncertainty", "error.jpg"),
         ("--curve", "clean.png"),
         ("--curve", "folder.png"),
         ("--json", "same", "--curve", "same"),
@@ -758,7 +804,7 @@ def test_a_file_with_a_recipe_alone_is_one_and_is_never_replaced(run):
     setting = dipjax.recipes.for_generator(registry.make("siren", 3, ("width=8", "num_layers=2")))
     Path("recipe.json").write_text("\ufeff" + setting.recipe.to_json(), encoding="utf-8")
     assert run(*DENOISE, "--recipe", "recipe.json", *SHORT)[0] == 0
-    assert run(*DENOISE, *SIREN, *SHORT, "-o", "same.png")[0] == 0
+    assert run(*DENOISE, *SIREN, *SHORT, "--stop", "none", "-o", "same.png")[0] == 0
     np.testing.assert_array_equal(pixels("same.png"), pixels("photo.denoised.png"))
     assert run(*DENOISE, "--recipe", "recipe.json", *SHORT, "-o", "b.png", "--json", "recipe.json", "--force")[0] == 4
 

@@ -376,7 +376,7 @@ def test_every_command_restores_in_tiles(folder, capsys, task):
 
 
 def test_the_records_of_a_restoration_in_tiles_say_so(folder, capsys):
-    written = ("--reference", "clean.png", "--json", "r.json", "--plot", "f.png", "--curve", "c.csv")
+    written = ("--stop", "none", "--reference", "clean.png", "--json", "r.json", "--plot", "f.png", "--curve", "c.csv")
     assert app.main(["denoise", "photo.png", "--seeds", "2", "--tile", "30", "--tile-overlap", "5", *written]) == 0
     record = json.loads(Path("r.json").read_text())
     assert record["tiles"]["tile"] == [30, 30] and record["tiles"]["overlap"] == 5

@@ -22,7 +22,7 @@ from dipjax.tasks.restore import Outcome, setting_for
 from tests.conftest import mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-choices = importlib.import_module("dipjax.recipes.by_name")
+choices, flow = map(importlib.import_module, ("dipjax.recipes.by_name", "dipjax.tasks.restore"))
 
 
 @cache
@@ -35,6 +35,7 @@ def quick_recipes(monkeypatch):
     for table in (choices.FAST, choices.PAPER):
         for task in table:
             monkeypatch.setitem(table, task, quick)
+    monkeypatch.setattr(flow, "_GENEROUS", 1)
 
 
 GRAY = picture()[..., 0]
@@ -262,7 +263,6 @@ def test_a_stopping_rule_has_a_word(word):
 def test_a_rule_of_the_caller_is_used_and_ends_the_work():
     restored, outcome = dipjax.denoise(GRAY, seeds=3, stop=Discrepancy(sigma=100.0), return_result=True)
     assert outcome.ending == "stopped"
-    assert outcome.num_steps == 4 * 3
     np.testing.assert_array_equal(outcome.result.steps, 1)
     np.testing.assert_allclose(restored, outcome.images.mean(0)[..., 0], atol=1e-6)
     assert dipjax.denoise(GRAY, seeds=1, stop="held-out", num_iter=5, return_result=True)[1].num_steps == 5
@@ -281,6 +281,89 @@ def test_a_recipe_keeps_its_rule_unless_another_one_is_asked_for():
     task = COMMANDS["denoise"].build(GRAY[..., None])
     assert setting_for(task, Options(recipe=own))[0].recipe.stopping == Discrepancy(0.5)
     assert setting_for(task, Options(recipe=own, stop="emv"))[0].recipe.stopping == AveragedVariance()
+
+
+@pytest.mark.parametrize("recipe", ["paper", quick(1), quick(1).recipe, quick])
+def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
+    task = COMMANDS["denoise"].build(GRAY[..., None])
+    assert setting_for(task, Options(recipe=recipe))[0].recipe.stopping is None
+    assert setting_for(task, Options(recipe=recipe, stop="held-out"))[0].recipe.stopping == HeldOut()
+    own = quick(1).changed(stopping=Discrepancy(0.5))
+    assert setting_for(task, Options(recipe=own, stop="none"))[0].recipe.stopping is None
+
+
+def test_by_default_a_seed_stops_by_itself(monkeypatch):
+    monkeypatch.setattr(flow, "_GENEROUS", 4)
+    plateau = {"inpaint", "super_resolve", "deblur"}
+    for name, task in TASKS.items():
+        outcome = task(GRAY, seeds=1, return_result=True)[1]
+        expected = HeldOut(correlation=1.0, gain=0.02) if name in plateau else None if name == "flash" else HeldOut()
+        assert outcome.recipe.stopping == expected, name
+        assert outcome.num_steps == (3 if expected is None else 12)
+
+
+@pytest.mark.parametrize("how", ["mean", "median", "trimmed"])
+def test_seeds_are_put_together_as_asked(how):
+    restored, outcome = dipjax.denoise(GRAY, seeds=5, stop="none", aggregate=how, return_result=True)
+    images = np.sort(outcome.images[..., 0], axis=0)
+    expected = {"mean": images.mean(0), "median": images[2], "trimmed": images[1:4].mean(0)}[how]
+    np.testing.assert_allclose(restored, expected, atol=1e-6)
+
+
+def test_a_seed_that_is_left_out_changes_nothing(monkeypatch):
+    odd = np.array([False, True, False])
+    monkeypatch.setattr(drive.stopping, "disagreeing", lambda images, alive, scores: odd)
+    restored, outcome = dipjax.denoise(GRAY, seeds=3, return_result=True)
+    monkeypatch.setattr(type(outcome), "gained", None)
+    np.testing.assert_allclose(outcome.image[..., 0], outcome.images[~odd].mean(0)[..., 0], atol=1e-6)
+    np.testing.assert_allclose(outcome.std, outcome.images[~odd].std(0, ddof=1), rtol=1e-4)
+
+
+def test_the_uncertainty_has_the_units_and_the_shape_of_the_result():
+    image = picture(40, 36)[..., 0]
+    maps = []
+    for scale in (1, 4000):
+        outcome = dipjax.denoise(scale * image, seeds=2, range=(0, scale), return_result=True)[1]
+        assert outcome.uncertainty.shape == (40, 36, 1) and (outcome.uncertainty > 0).all()
+        assert outcome.noise > 0
+        maps.append(outcome.uncertainty / scale)
+    np.testing.assert_allclose(*maps, rtol=1e-3)
+    for more in ({"seeds": 1}, {"stop": "none", "seeds": 2}, {"stop": "emv", "seeds": 2}):
+        outcome = dipjax.denoise(image, return_result=True, **more)[1]
+        assert outcome.uncertainty is None and outcome.noise is None and outcome.gained is None
+
+
+def test_what_was_known_has_no_error():
+    mask = np.zeros((40, 36), bool)
+    mask[5:15, 5:15] = True
+    outcome = dipjax.inpaint(picture(40, 36)[..., 0], mask, seeds=2, return_result=True)[1]
+    assert (outcome.uncertainty[~mask] == 0).all() and (outcome.uncertainty[mask] > 0).all()
+    assert outcome.gained is None  # a picture with holes is no answer
+    large = dipjax.super_resolve(picture(20, 18)[..., 0], 2, seeds=2, return_result=True)[1]
+    assert large.uncertainty.shape == (40, 36, 1)
+
+
+def test_the_uncertainty_of_tiles_is_blended_and_unknown_where_a_tile_is_not_finished():
+    image = picture(40, 70)[..., 0]
+    how = {"seeds": 2, "tile": 40, "tile_overlap": 10, "return_result": True}
+    outcome = dipjax.denoise(image, **how)[1]
+    assert outcome.num_tiles == 2
+    assert outcome.uncertainty.shape == (40, 70, 1) and (outcome.uncertainty > 0).all()
+    first = dipjax.denoise(image[:, :40], seeds=2, return_result=True, tile=0)[1].uncertainty
+    part = outcome.uncertainty[:, :30]
+    np.testing.assert_allclose(part.mean(), first[:, :30].mean(), rtol=2)
+    broken = dipjax.denoise(image, callback=lambda now: now.num_steps > 0, **how)[1]
+    assert np.isfinite(broken.uncertainty[:, :30]).all() and np.isnan(broken.uncertainty[:, 40:]).all()
+
+
+@pytest.mark.parametrize(("error", "gained"), [(0.01, True), (0.2, False)])
+def test_where_nothing_was_gained_the_input_is_the_result(monkeypatch, error, gained):
+    found = dipjax.uncertainty.Uncertainty(np.full((9, 8, 1), error, np.float32), 0.1)
+    monkeypatch.setattr(dipjax.uncertainty, "calibrated", lambda result, problem: found)
+    restored, outcome = dipjax.denoise(GRAY, seeds=2, return_result=True)
+    assert outcome.gained is gained
+    assert np.array_equal(restored, GRAY) is not gained
+    assert not np.array_equal(dipjax.dejpeg(GRAY, seeds=2), GRAY)  # there the input is no answer
 
 
 def test_every_tile_stops_for_itself():
@@ -306,11 +389,13 @@ def test_a_loss_of_the_caller_is_used():
     np.testing.assert_array_equal(outcome.metrics.loss, 7)
 
 
-def test_a_schedule_ends_with_the_steps_however_many_there_are():
+def test_a_schedule_ends_with_the_steps_however_many_there_are(monkeypatch):
     for schedule in ("cosine", optimizers.Cosine()):
         outcome = dipjax.denoise(GRAY, seeds=1, num_iter=2, schedule=schedule, return_result=True)[1]
         assert outcome.recipe.optimizer == optimizers.Adam(0.01, optimizers.Cosine())
-    plain, cosine = (dipjax.denoise(GRAY, seeds=1, num_iter=50, rng=1, schedule=word) for word in ("constant", "cosine"))
+    monkeypatch.setattr(flow, "_GENEROUS", 4)
+    assert dipjax.denoise(GRAY, seeds=1, schedule="cosine", return_result=True)[1].num_steps == 3  # it would not fall in time
+    plain, cosine = (dipjax.denoise(GRAY, seeds=1, num_iter=50, rng=1, schedule=word, stop="none") for word in ("constant", "cosine"))
     assert np.abs(plain - cosine).max() > 1e-5
 
 

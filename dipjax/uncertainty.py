@@ -1,0 +1,133 @@
+"""How sure a restoration is: for every pixel a standard deviation of the error of the returned picture, without a truth.
+
+Seeds disagree where the measurement leaves the answer open, but they err by more than they disagree: an error that all of them make alike
+does not show. What they have not seen tells by how much. At held-out entries the squared residual of a prediction is
+
+    E |A x - y|^2 = noise(brightness) + error(variance of A x over seeds),
+
+because noise that was not seen is independent of the prediction. Both are fitted to these entries, and the second turns the disagreement
+into an error everywhere. The noise may depend on the brightness, as that of photons does, and may have outliers. The variance is that of
+the neighbours: at the entry itself it would follow the noise, which the other seeds have seen.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy import ndimage, optimize
+
+from dipjax.core.problem import Problem
+from dipjax.core.state import Result, deviation
+from dipjax.core.stopping import Sampled
+
+_REACH = 2.0  # pixels, over which the disagreement of neighbours counts, because that of a few seeds at one pixel says little
+_NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, beside the K - 1 of the pixel itself
+_OUTLIER = 16.0  # times the expected square, above which a residual is an outlier: four standard deviations
+_KNOTS = 6  # of the noise over brightness: photons, and what was clipped at black and white
+_ROUNDS = 12
+
+
+class Uncertainty(NamedTuple):
+    """What was found without a truth, in the units of the image."""
+
+    std: np.ndarray  # (H, W, C), standard deviation of the error; NaN where it is not known
+    noise: float  # root mean square of the noise of the measurement, outliers included; NaN where it is not known
+
+
+def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
+    """Finds how much `result.image` errs.
+
+    Args:
+      result: of seeds `(K,)` of one problem, with the rule `stopping.HeldOut`; or with `stopping.Samples`, whose deviation is taken as
+        it is, so that nothing is known of the noise.
+      problem: that problem.
+
+    Returns:
+      The map and the noise; None where nothing was held out, fewer than two seeds count, or fewer than two samples were taken.
+    """
+    counted = np.flatnonzero(result.counted)
+    if result.stopped is None or not result.over_seeds or not len(counted):
+        return None
+    watch = result.state.watch
+    if isinstance(watch.memory, Sampled):
+        return _sampled(watch.memory, counted)
+    scored = getattr(watch.memory, "scored", None)
+    if scored is None or len(counted) < 2:
+        return None
+    estimates, scored = (jax.tree.map(lambda leaf: np.asarray(leaf)[counted], tree) for tree in (watch.best.estimate, scored))
+    predicted = [problem.operator(*(part[k] for part in estimates)) for k in range(len(counted))]
+    error_of, noise = _calibrate(*_entries(predicted, scored, problem.measurement))
+    spread = variance(result.images[counted])
+    # An error that all seeds make does not shrink in the mean, the rest does.
+    return Uncertainty(np.sqrt(np.maximum(error_of(spread) - spread, 0) + spread / len(counted)), noise)
+
+
+def _calibrate(squares, brightness, spread, distance, usual):
+    """Returns the expected squared error of one seed as a function of the variance over seeds, and the root mean square of the noise."""
+    linear, quadratic = _fit(squares, brightness, spread)
+    of_hidden = (linear * spread + quadratic * spread**2).mean()
+    # A seed errs by more where it has not seen the measurement: by as much as it is farther from the others there.
+    share = max(1 - max(distance.mean() - usual, 0) / max(of_hidden, np.finfo(float).tiny), 0)
+    noise = float(np.sqrt(max(squares.mean() - of_hidden, 0)))
+    return lambda variance: (share * (linear * variance + quadratic * variance**2)).astype(variance.dtype), noise
+
+
+def _sampled(memory, counted):
+    number = np.asarray(memory.number)[counted].min()
+    if number < 2:
+        return None
+    return Uncertainty(np.sqrt(np.asarray(memory.squares)[counted].mean(axis=0) / (number - 1)), np.nan)
+
+
+def variance(images: np.ndarray) -> np.ndarray:
+    """Returns the variance over K seeds `(K, ..., C)`, in which neighbouring pixels have a say."""
+    own, degrees = _own_variance(images), len(images) - 1
+    return (_NEIGHBOURS * _around(own) + degrees * own) / (_NEIGHBOURS + degrees)
+
+
+def _own_variance(images):
+    return deviation(images, np.ones(len(images), bool)) ** 2
+
+
+def _around(values):
+    """Returns the weighted mean of the neighbours of every entry `(..., C)`, of which it is no part itself."""
+    axes = tuple(range(values.ndim - 1))
+    centre = np.zeros((9,) * len(axes))
+    centre[(4,) * len(axes)] = 1
+    own = ndimage.gaussian_filter(centre, _REACH).max()  # the weight of the entry
+    return np.maximum(ndimage.gaussian_filter(values, _REACH, axes=axes, mode="mirror") - own * values, 0) / (1 - own)
+
+
+def _entries(predicted, scored, measurement):
+    """Returns of all held-out entries the squared residual, the brightness, the variance over seeds, and the squared distance from the
+    mean of the other seeds, each `(N,)`; and the mean of the last over all entries."""
+    columns, distances = [[], [], [], []], []
+    for measured, marks, *seeds in zip(*map(jax.tree.leaves, (measurement, scored, *predicted)), strict=True):
+        made = np.stack([np.asarray(one) for one in seeds])
+        spread, mean, rest = _around(_own_variance(made)), made.mean(axis=0), len(made) / (len(made) - 1)
+        for one, mark in zip(made, marks, strict=True):
+            distance, where = (rest * np.abs(one - mean)) ** 2, np.broadcast_to(mark, one.shape)
+            values = (np.abs(one - measured) ** 2, np.abs(mean), spread, distance)
+            for column, value in zip(columns, values, strict=True):
+                column.append(value[where])
+            distances.append(distance[~where])
+    return *(np.concatenate(column).astype(np.float64) for column in columns), float(np.concatenate(distances).mean())
+
+
+def _fit(squares: np.ndarray, brightness: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
+    """Fits `squares = noise(brightness) + a spread + b spread^2`; the noise is a broken line, and nothing is negative.
+
+    The likelihood is that of squares of normal numbers, so that every entry counts by its relative error; outliers are left out.
+    """
+    knots = np.unique(np.quantile(brightness, np.linspace(0, 1, _KNOTS)))
+    hats = [np.interp(brightness, knots, row) for row in np.eye(len(knots))]
+    columns = np.stack([*hats, spread, spread**2], -1)
+    scale = columns.mean(axis=0) + np.finfo(float).tiny
+    columns = columns / scale
+    expected = np.full_like(squares, np.median(squares) / 0.455)  # the median of a square with one degree of freedom
+    for _ in range(_ROUNDS):
+        inside = squares <= _OUTLIER * expected
+        weight = 1 / np.maximum(expected[inside], np.finfo(float).tiny)
+        found, _ = optimize.nnls(columns[inside] * weight[:, None], squares[inside] * weight)
+        expected = np.maximum(columns @ found, 1e-12 * squares.mean())
+    return tuple((found / scale)[-2:])
