@@ -1,6 +1,7 @@
 """Does it know when to stop? Every rule against the best step of the same run, over kinds and strengths of noise.
 
     python -m benchmarks.stopping --data DIR [--pictures cset9] [--rules held-out none ...] [--noise gauss25 ...] [--json FILE]
+    python -m benchmarks.stopping --cost 128
 
 `DIR` holds the folders of pictures, of which each gives its middle of 128 x 128 pixels. All noise is clipped and rounded to 8 bit: normal,
 of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
@@ -17,6 +18,7 @@ mean squares.
 
 import io
 import sys
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +32,7 @@ from scipy import ndimage, stats
 
 from benchmarks import common
 from dipjax import uncertainty
-from dipjax.core import drive
+from dipjax.core import drive, loop
 from dipjax.core import problem as problems
 from dipjax.core.state import psnr
 from dipjax.core.stopping import REGISTRY, Verdict
@@ -153,9 +155,26 @@ def error(result, index, task):
     }
 
 
+def step_times(side, rounds):
+    """Returns the time of a step with each rule in units of that of a step without, the median of rounds that alternate."""
+    task = problem.denoising(np.random.default_rng(0).random((side, side, 3), np.float32))
+    recipe = choose("denoise", "fast")(3).recipe
+    recipes = {"none": recipe} | {name: replace(recipe, stopping=Following(kind())) for name, kind in REGISTRY.items()}
+    runs = {name: drive.restore(one, jax.random.key(0), task, num_steps=3).state for name, one in recipes.items()}
+    times = {name: [] for name in recipes}
+    for _ in range(rounds):
+        for name, one in recipes.items():
+            state, start = runs[name], time.perf_counter()
+            jax.block_until_ready(loop.chunk(one, state, task, 20, 100_000)[0].step)
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(np.divide(seconds, times["none"]))) for name, seconds in times.items()}
+
+
 def parse(argv):
     parser = common.parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--data", type=Path, metavar="DIR")
+    parser.add_argument("--cost", type=int, metavar="SIDE", help="only how long a step takes with each rule, on a picture of this side")
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--pictures", default="cset9", metavar="FOLDER")
     parser.add_argument("--only", nargs="+", metavar="PICTURE")
     parser.add_argument("--rules", nargs="+", default=["none", "held-out"], choices=["none", *REGISTRY])
@@ -174,6 +193,11 @@ def summary(rows):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
+    about = f"`{common.command('stopping', argv)}`; {common.made()}."
+    if options.cost:
+        rows = [[name, f"{ratio:.3f}"] for name, ratio in step_times(options.cost, options.rounds).items()]
+        common.publish([*common.table(["rule", "time of a step"], rows), "", about], options.markdown)
+        return
     report = common.Report(options.json, {"pictures": options.pictures, "only": options.only, "steps": options.steps})
     lines, sure, every, peaks = [], [], {}, {}
     for noise in options.noise:
@@ -192,7 +216,6 @@ def main(argv=None):
             sure += [[noise, *sureness(done["errors"])]] if done["errors"] else []
     lines += [[rule, "all", *summary(rows), None, None, None] for rule, rows in every.items()]
     titles = ["rule", "noise", "lost, median", "90 %", "worst", "stopped / best", "best step", "stopped at", "held out"]
-    about = f"`{common.command('stopping', argv)}`; {common.made()}."
     text = [*common.table(titles, lines), "", "PSNR in dB, medians over pictures and seeds.", ""]
     if sure:
         titles = [
