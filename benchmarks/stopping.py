@@ -7,7 +7,8 @@
 of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
 noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
 photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
-loss. A run goes on after its rule has stopped it, up to `--steps`, so that its best step is known. "lost" is the PSNR (RGB, range 1,
+loss and its guide (`guides.of_noise`) where there is one. A run goes on after its rule has stopped it, by half as many steps again and
+a hundred, up to `--steps`, so that its best step is known; without a rule it takes them all. "lost" is the PSNR (RGB, range 1,
 unclipped) of the average at its best step less that of what the rule gives; "held out" is what the best average of a run without a rule
 is better than that of a run with it. All pictures of one noise are one batch of one compiled program. Finished rows are kept.
 
@@ -36,6 +37,7 @@ from dipjax.core import drive, loop
 from dipjax.core import problem as problems
 from dipjax.core.state import psnr
 from dipjax.core.stopping import REGISTRY, Verdict
+from dipjax.fitting import guides
 from dipjax.operators import problem
 from dipjax.recipes import choose
 
@@ -87,7 +89,7 @@ NOISE = {
 
 @dataclass(frozen=True)
 class Following:
-    """Does as its rule and remembers what that gave, but lets the run go on."""
+    """Does as its rule and remembers what that gave, but lets the run go on for half as many steps again, and a hundred."""
 
     rule: Any
 
@@ -103,34 +105,45 @@ class Following:
         new = verdict.memory, stopped | verdict.stop, steps + ~stopped
         # From where it stopped on, the rule sees nothing more.
         inner = jax.tree.map(partial(jnp.where, stopped), inner, verdict.memory)
-        return Verdict((inner, *new[1:]), verdict.best, verdict.score, jnp.bool(False))
+        return Verdict((inner, *new[1:]), verdict.best, verdict.score, new[1] & (look.step + 1 >= new[2] * 3 // 2 + 100))
 
 
 def measure(options, rule, noise):
     """Returns the rows of all pictures and seeds: what was lost, and after which steps it was best, taken, and stopped."""
     files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
     files = [path for path in files if path.stem in (options.only or [path.stem])]
-    tasks = []
+    batches = {}  # a batch has a guide in all of its problems, or in none
     for index, path in enumerate(files):
         truth = common.load(path, crop=SIDE).astype(np.float32) / 255
         noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
-        tasks.append(problem.denoising(np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), truth=truth))
+        noisy = np.float32(np.rint(noisy.clip(0, 1) * 255) / 255)
+        guide = guides.of_noise(noisy)
+        batches.setdefault(guide is None, []).append((index, path.stem, problem.denoising(noisy, truth=truth).replace(guide=guide)))
     recipe = replace(choose("denoise", "fast")(3).recipe, stopping=None if rule == "none" else Following(REGISTRY[rule]()))
-    keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
-    result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0)
-    rows, errors = [], []
-    for index, path in enumerate(files):
-        if rule == "held-out":
-            errors.append({"picture": path.stem, **error(result, index, tasks[index])})
-        for seed in range(2):
-            curve = result.metrics.psnr_average[index, seed]
-            row = {"picture": path.stem, "seed": seed, "peak": float(curve.max()), "best": int(curve.argmax()) + 1}
-            if rule != "none":
-                memory = jax.tree.map(lambda leaf, at=(index, seed): leaf[at], result.state.watch.memory[1:])
-                given = float(psnr(result.images[index, seed], np.asarray(tasks[index].truth)))
-                row |= {"lost": row["peak"] - given, "taken": int(result.best_steps[index, seed]), "stopped": int(memory[1])}
-            rows.append(row)
-    return {"rows": rows, "errors": errors, "seconds": result.seconds}
+    rows, errors, seconds = [], [], 0.0
+    for unguided, batch in batches.items():
+        indices, names, tasks = zip(*batch, strict=True)
+        keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in indices])
+        one = replace(recipe, input=recipe.input.noise) if unguided else recipe
+        result = drive.restore(one, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0)
+        seconds += result.seconds
+        for index, (name, task) in enumerate(zip(names, tasks, strict=True)):
+            if rule == "held-out":
+                errors.append({"picture": name, **error(result, index, task)})
+            rows += [{"picture": name, "seed": seed, "guided": not unguided, **_row(result, index, seed, task, rule)} for seed in range(2)]
+    order = lambda row: row["picture"]  # noqa: E731, whatever the batches were
+    return {"rows": sorted(rows, key=order), "errors": sorted(errors, key=order), "seconds": seconds}
+
+
+def _row(result, index, seed, task, rule):
+    """Returns the best step of one run, and with a rule what it lost, took, and when it stopped."""
+    curve, steps = result.metrics.psnr_average[index, seed], int(result.steps[index, seed]) if rule != "none" else result.num_steps
+    row = {"peak": float(curve[:steps].max()), "best": int(curve[:steps].argmax()) + 1}
+    if rule == "none":
+        return row
+    given = float(psnr(result.images[index, seed], np.asarray(task.truth)))
+    stopped = int(result.state.watch.memory[2][index, seed])
+    return row | {"lost": row["peak"] - given, "taken": int(result.best_steps[index, seed]), "stopped": stopped}
 
 
 def error(result, index, task):

@@ -7,7 +7,7 @@ from .core.loop import init, run, train_step
 from .core.problem import Problem
 from .core.recipe import Recipe
 from .core.state import Metrics, Result, State
-from .fitting import inputs, losses, optimizers, penalties
+from .fitting import guides, inputs, losses, optimizers, penalties
 from .large import memory, tiling
 from .operators import problem, psfs, resampling
 from .recipes import paper
@@ -33,6 +33,7 @@ __all__ = [
     "files",
     "flash",
     "generators",
+    "guides",
     "init",
     "inpaint",
     "inputs",

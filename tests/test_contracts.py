@@ -36,6 +36,7 @@ EXAMPLES = {
     inputs.Normal: [(inputs.Normal(), inputs.Normal(depth=32))],
     inputs.Meshgrid: [(inputs.Meshgrid(),) * 2],
     inputs.Guide: [(inputs.Guide(),) * 2],
+    inputs.Guided: [(inputs.Guided(), inputs.Guided(inputs.Noise(8), 3)), (inputs.Guided(inputs.Noise(2), 2),) * 2],
     stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.04, patience=0.4)), (stopping.HeldOut(0.1, correlation=1.0),) * 2],
     stopping.WindowedVariance: [(stopping.WindowedVariance(), stopping.WindowedVariance(100))],
     stopping.AveragedVariance: [(stopping.AveragedVariance(), stopping.AveragedVariance(weight=0.1))],
@@ -243,7 +244,7 @@ def test_total_variation_has_its_known_value_along_every_axis():
 def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_the_type_of_its_real_numbers(draw, dtype, shape):
     with jax.enable_x64(dtype == np.float64), jax.numpy_dtype_promotion("strict"):
         real = jnp.finfo(dtype).dtype
-        task = Problem(jnp.zeros(shape, dtype), None, shape, guide=jnp.zeros((*shape[:-1], 2), real))
+        task = Problem(jnp.zeros(shape, dtype), None, shape, guide=jnp.zeros((*shape[:-1], getattr(draw, "depth", 2)), real))
         z = jax.eval_shape(draw, jax.random.key(0), task)
         stride = getattr(draw, "stride", 1)
         chex.assert_shape(z, (*(-(-side // stride) for side in shape[:-1]), None))
@@ -252,7 +253,7 @@ def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_the_type_of
 
 @examples("make_z", inputs)
 def test_an_input_follows_from_its_key(make_z):
-    task = Problem(jnp.zeros((6, 5, 1)), None, (6, 5, 1), guide=random((6, 5, 2)))
+    task = Problem(jnp.zeros((6, 5, 1)), None, (6, 5, 1), guide=random((6, 5, getattr(make_z, "depth", 2))))
     draw, keys = partial(make_z, problem=task), jax.random.split(jax.random.key(0), 2)
     first, again, second = draw(keys[0]), draw(keys[0]), draw(keys[1])
     chex.assert_trees_all_equal(first, again)
@@ -425,7 +426,9 @@ def strangers(monkeypatch):
 
 def test_what_a_stranger_adds_is_at_once_everywhere(strangers, capsys):
     noisy = 0.2 + 0.6 * picture(20, 16, 3)
-    restored, outcome = dipjax.denoise(noisy, loss="quartic:2", generator="painter", option=["width=8"], seeds=2, return_result=True)
+    restored, outcome = dipjax.denoise(
+        noisy, loss="quartic:2", generator="painter", option=["width=8"], seeds=2, stop="none", return_result=True
+    )
     assert outcome.recipe.loss == Quartic(2.0) and outcome.recipe.generator == Painter(3, 8) and outcome.num_steps == 40
     assert outcome.metrics.loss[:, -1].max() < outcome.metrics.loss[:, 0].min() and restored.shape == noisy.shape
     assert "painter" in generators.GENERATORS and generators.described("painter") == {"width": "4"}

@@ -33,6 +33,7 @@ _REPEATED = (
     "stop",
     "sigma",
     "aggregate",
+    "guide",
     "tile",
     "tile_overlap",
 )  # what a record sets that runs again

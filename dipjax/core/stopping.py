@@ -154,6 +154,14 @@ class HeldOut:
         """Returns the prediction with the measurement itself at all that is held out."""
         return jax.tree.map(jnp.where, memory.hidden, measurement, prediction)
 
+    def unseen(self, memory: "_HeldOut", problem: Problem) -> Array:
+        """Marks the pixels of the image `(H, W, 1)` on which an entry depends that is held out."""
+        image = jnp.zeros(problem.shape, problem.dtype)
+        prediction, transpose = jax.vjp(problem.operator, image)
+        marks = jax.tree.map(lambda mark, part: jnp.broadcast_to(mark, part.shape).astype(part.dtype), memory.hidden, prediction)
+        seen = jnp.abs(transpose(marks)[0]).max(-1, keepdims=True)
+        return seen > 1e-3 * seen.max()  # a convolution by Fourier transforms rounds
+
     def update(self, memory: "_HeldOut", look: Look) -> Verdict:
         """Scores the average of the outputs at what is held out."""
         y, dtype = look.problem.measurement, memory.score.dtype

@@ -1,5 +1,5 @@
-"""What a recipe is made of beside the generator: inputs, losses, penalties, optimizers. Every one is a frozen dataclass with `__call__`."""
+"""What a recipe is made of beside the generator, each a frozen dataclass with `__call__`; and guides, which a problem may hold."""
 
-from dipjax.fitting import inputs, losses, optimizers, penalties
+from dipjax.fitting import guides, inputs, losses, optimizers, penalties
 
-__all__ = ["inputs", "losses", "optimizers", "penalties"]
+__all__ = ["guides", "inputs", "losses", "optimizers", "penalties"]

@@ -5,10 +5,11 @@ several pixels of each one of z, it is smaller by that `stride`, rounded up. To 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from dipjax.core.problem import Problem
 
@@ -77,5 +78,35 @@ class Guide:
         return jnp.asarray(problem.guide, problem.dtype)
 
 
-REGISTRY = {"noise": Noise, "normal": Normal, "meshgrid": Meshgrid, "guide": Guide}
+@dataclass(frozen=True)
+class Guided:
+    """Noise, and beside it the image in `problem.guide (H, W, D)`: a quick restoration, from which the network need only learn the rest.
+
+    Without a guide in the problem its channels are zero. With held-out entries, each run sees the guide only where it was made from what
+    the run sees: where it was not, the mean of what is around it.
+    """
+
+    noise: Any = Noise(8)
+    depth: int = 3  # D
+
+    def __call__(self, key: Array, problem: Problem) -> Array:
+        """Returns z."""
+        shape = (*problem.shape[:-1], self.depth)
+        guide = jnp.zeros(shape, problem.dtype) if problem.guide is None else jnp.asarray(problem.guide, problem.dtype)
+        if guide.shape != shape:
+            raise ValueError(f"guide: found shape {guide.shape}, expected {shape}.")
+        return jnp.concatenate([self.noise(key, problem), guide], -1)
+
+    def hidden(self, z: Array, unseen: Array) -> Array:
+        """Returns z with the guide filled in from its surroundings where `unseen (H, W, 1)` is True."""
+        guide = z[..., -self.depth :]
+        for size in (3, 11):  # a single pixel, and a block
+            window = ((size,) * (guide.ndim - 1) + (1,), (1,) * guide.ndim, "SAME")
+            number = lax.reduce_window((~unseen).astype(guide.dtype), 0, lax.add, *window)
+            mean = lax.reduce_window(jnp.where(unseen, 0, guide), 0, lax.add, *window) / jnp.maximum(number, 1)
+            guide, unseen = jnp.where(unseen, mean, guide), unseen & (number == 0)
+        return jnp.concatenate([z[..., : -self.depth], guide], -1)
+
+
+REGISTRY = {"guided": Guided, "noise": Noise, "normal": Normal, "meshgrid": Meshgrid, "guide": Guide}
 """Every input, for the tables of tests and records."""

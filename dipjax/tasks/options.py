@@ -14,6 +14,7 @@ import numpy as np
 MOST_STEPS = 2**31 - 1
 _MOST_SEEDS, _LARGEST_RNG = 65_536, 2**32 - 1
 BATCHING = ("auto", "vmap", "map")
+GUIDES = ("auto", "none")
 AGGREGATE = ("mean", "median", "trimmed")
 
 
@@ -126,6 +127,11 @@ class Options:
         " also a Recipe, a Setting, or a function of the channels that returns one. None is fast on a CPU, else paper",
         "--recipe", metavar="NAME",
     )  # fmt: skip
+    guide: str = _option(
+        "auto", "whether the network of the fast recipe sees a quick classical restoration beside noise, from which it need only learn the"
+        " rest: auto, where there is one for the task and the noise; none, as the paper has it",
+        "--guide", choices=GUIDES,
+    )  # fmt: skip
     generator: Any = _option(
         None, "another network, with its setting for noise: a name that `dipjax generators` lists; in Python also a generator",
         "--generator", metavar="NAME",
@@ -190,8 +196,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 < value < np.inf):
                 raise ValueError(f"{name}: found {value!r}, expected a positive {unit}.")
-        if self.aggregate not in AGGREGATE:
-            raise ValueError(f"aggregate: found {self.aggregate!r}, expected one of {', '.join(AGGREGATE)}.")
+        for name, words in (("aggregate", AGGREGATE), ("guide", GUIDES)):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(words)}.")
         is_range = isinstance(self.range, (tuple, list)) and len(self.range) == 2 and all(map(_is_number, self.range))
         if self.range not in ("auto", "full") and not (is_range and np.isfinite(self.range).all() and self.range[0] < self.range[1]):
             raise ValueError(f'range: found {self.range!r}, expected "auto", "full", or two numbers of which the first is smaller.')

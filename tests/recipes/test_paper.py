@@ -20,6 +20,7 @@ from tests.conftest import picture
 TABLE = {
     paper.denoising: (2_217_831, 32, 3000, 1 / 30),
     paper.denoising_50: (2_217_831, 32, 3000, 1 / 20),
+    paper.langevin: (2_217_831, 32, 20_000, 1 / 30),
     paper.dejpeg: (572_827, 3, 2400, 1 / 30),
     paper.super_resolution: (2_217_831, 32, 2000, 0.03),
     paper.super_resolution_8: (2_217_831, 32, 4000, 0.05),
@@ -150,7 +151,7 @@ def test_the_words_of_the_command_line_name_settings():
 
 
 @pytest.mark.parametrize(
-    ("size", "num_steps"), [((256, 256), 1100), ((128, 128), 550), ((512, 128), 1100), ((8, 9), 150), ((2000, 999), 1650)]
+    ("size", "num_steps"), [((256, 256), 600), ((128, 128), 300), ((512, 128), 600), ((8, 9), 150), ((2000, 999), 900)]
 )
 def test_the_steps_for_a_noisy_picture_follow_its_side(size, num_steps):
     assert fast.denoising(3).steps_for((*size, 3)) == num_steps
