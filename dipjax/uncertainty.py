@@ -25,6 +25,7 @@ _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, besid
 _OUTLIER = 16.0  # times the expected square, above which a residual is an outlier: four standard deviations
 _KNOTS = 6  # of the noise over brightness: photons, and what was clipped at black and white
 _ROUNDS = 12
+_SEEN = 0.99  # of the held-out entries, whose variance the fit is believed for
 
 
 class Uncertainty(NamedTuple):
@@ -69,7 +70,8 @@ def _calibrate(squares, brightness, spread, distance, usual):
     # A seed errs by more where it has not seen the measurement: by as much as it is farther from the others there.
     share = max(1 - max(distance.mean() - usual, 0) / max(of_hidden, np.finfo(float).tiny), 0)
     noise = float(np.sqrt(max(squares.mean() - of_hidden, 0)))
-    return lambda variance: (share * (linear * variance + quadratic * variance**2)).astype(variance.dtype), noise
+    most = np.quantile(spread, _SEEN)  # beyond what the entries tell of, the error grows in proportion
+    return lambda variance: (share * variance * (linear + quadratic * np.minimum(variance, most))).astype(variance.dtype), noise
 
 
 def _sampled(memory, counted):
