@@ -47,13 +47,12 @@ def make_problem(task: str, picture: np.ndarray, random: np.random.Generator, *,
     "denoise": normal noise, clipped to [0, 1], not rounded. "superres": Pillow's LANCZOS makes the small one, of 8 bit. "inpaint": every
     pixel is missing with probability one half. "deblur": a Gaussian of 2 pixels, and noise of sigma 1/255, clipped.
     """
-    from dipjax.fitting import guides
     from dipjax.operators import Blur, problem, psfs
 
     truth = picture.astype(np.float32) / 255
     if task == "denoise":
         noisy = np.clip(truth + random.normal(0, sigma / 255, truth.shape), 0, 1).astype(np.float32)
-        return problem.denoising(noisy, truth=truth).replace(guide=guides.of_noise(noisy))
+        return problem.denoising(noisy, truth=truth)
     if task == "inpaint":
         return problem.inpainting(truth, random.random(truth.shape[:2]) > 0.5, truth=truth)
     if task == "deblur":

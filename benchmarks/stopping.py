@@ -7,7 +7,7 @@
 of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
 noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
 photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
-loss and its guide (`guides.of_noise`) where there is one. A run goes on after its rule has stopped it, by half as many steps again and
+loss and guide. A run goes on after its rule has stopped it, by half as many steps again and
 a hundred, up to `--steps`, so that its best step is known; without a rule it takes them all. "lost" is the PSNR (RGB, range 1,
 unclipped) of the average at its best step less that of what the rule gives; "held out" is what the best average of a run without a rule
 is better than that of a run with it. All pictures of one noise are one batch of one compiled program. Finished rows are kept.
@@ -37,7 +37,6 @@ from dipjax.core import drive, loop
 from dipjax.core import problem as problems
 from dipjax.core.state import psnr
 from dipjax.core.stopping import REGISTRY, Verdict
-from dipjax.fitting import guides
 from dipjax.operators import problem
 from dipjax.recipes import choose
 
@@ -99,6 +98,9 @@ class Following:
     def hide(self, memory, prediction, measurement):
         return self.rule.hide(memory[0], prediction, measurement) if hasattr(self.rule, "hide") else prediction
 
+    def seen(self, memory, problem):
+        return self.rule.seen(memory[0], problem) if hasattr(self.rule, "seen") else problem
+
     def update(self, memory, look):
         inner, stopped, steps = memory
         verdict = self.rule.update(inner, look)
@@ -112,27 +114,20 @@ def measure(options, rule, noise):
     """Returns the rows of all pictures and seeds: what was lost, and after which steps it was best, taken, and stopped."""
     files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
     files = [path for path in files if path.stem in (options.only or [path.stem])]
-    batches = {}  # a batch has a guide in all of its problems, or in none
+    tasks = []
     for index, path in enumerate(files):
         truth = common.load(path, crop=SIDE).astype(np.float32) / 255
         noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
-        noisy = np.float32(np.rint(noisy.clip(0, 1) * 255) / 255)
-        guide = guides.of_noise(noisy)
-        batches.setdefault(guide is None, []).append((index, path.stem, problem.denoising(noisy, truth=truth).replace(guide=guide)))
+        tasks.append(problem.denoising(np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), truth=truth))
     recipe = replace(choose("denoise", "fast")(3).recipe, stopping=None if rule == "none" else Following(REGISTRY[rule]()))
-    rows, errors, seconds = [], [], 0.0
-    for unguided, batch in batches.items():
-        indices, names, tasks = zip(*batch, strict=True)
-        keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in indices])
-        one = replace(recipe, input=recipe.input.noise) if unguided else recipe
-        result = drive.restore(one, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0)
-        seconds += result.seconds
-        for index, (name, task) in enumerate(zip(names, tasks, strict=True)):
-            if rule == "held-out":
-                errors.append({"picture": name, **error(result, index, task)})
-            rows += [{"picture": name, "seed": seed, "guided": not unguided, **_row(result, index, seed, task, rule)} for seed in range(2)]
-    order = lambda row: row["picture"]  # noqa: E731, whatever the batches were
-    return {"rows": sorted(rows, key=order), "errors": sorted(errors, key=order), "seconds": seconds}
+    keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
+    result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0)
+    rows, errors = [], []
+    for index, (path, task) in enumerate(zip(files, tasks, strict=True)):
+        if rule == "held-out":
+            errors.append({"picture": path.stem, **error(result, index, task)})
+        rows += [{"picture": path.stem, "seed": seed, **_row(result, index, seed, task, rule)} for seed in range(2)]
+    return {"rows": rows, "errors": errors, "seconds": result.seconds}
 
 
 def _row(result, index, seed, task, rule):

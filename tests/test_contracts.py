@@ -22,7 +22,7 @@ import dipjax
 from dipjax import record
 from dipjax.core import drive, layouts, recipe, stopping
 from dipjax.core.problem import Problem
-from dipjax.fitting import inputs, losses, optimizers, penalties
+from dipjax.fitting import guides, inputs, losses, optimizers, penalties
 from dipjax.generators import registry as generators
 from dipjax.operators import problem
 from dipjax.operators import registry as operators
@@ -36,7 +36,8 @@ EXAMPLES = {
     inputs.Normal: [(inputs.Normal(), inputs.Normal(depth=32))],
     inputs.Meshgrid: [(inputs.Meshgrid(),) * 2],
     inputs.Guide: [(inputs.Guide(),) * 2],
-    inputs.Guided: [(inputs.Guided(), inputs.Guided(inputs.Noise(8), 3)), (inputs.Guided(inputs.Noise(2), 2),) * 2],
+    inputs.Guided: [(inputs.Guided(), inputs.Guided(noise=inputs.Noise(8)))],
+    guides.NonLocalMeans: [(guides.NonLocalMeans(), guides.NonLocalMeans(0.6))],
     stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.04, patience=0.4)), (stopping.HeldOut(0.1, correlation=1.0),) * 2],
     stopping.WindowedVariance: [(stopping.WindowedVariance(), stopping.WindowedVariance(100))],
     stopping.AveragedVariance: [(stopping.AveragedVariance(), stopping.AveragedVariance(weight=0.1))],
@@ -60,7 +61,7 @@ EXAMPLES = {
     optimizers.WithParameterNoise: [(optimizers.WithParameterNoise(), optimizers.WithParameterNoise(optimizers.Adam(0.01), 0.02))],
 }
 SCHEDULES = {optimizers.Constant, optimizers.Cosine}
-MODULES = (inputs, losses, penalties, optimizers, stopping)
+MODULES = (inputs, guides, losses, penalties, optimizers, stopping)
 
 
 def parts_of(module):
@@ -90,6 +91,7 @@ def test_every_part_has_an_example():
 
 def test_every_registry_lists_its_parts():
     assert set(inputs.REGISTRY.values()) == parts_of(inputs)
+    assert set(guides.REGISTRY.values()) == parts_of(guides)
     assert set(losses.REGISTRY.values()) == parts_of(losses) - {losses.Maximise}
     assert set(penalties.REGISTRY.values()) == parts_of(penalties)
     assert set(optimizers.REGISTRY.values()) == parts_of(optimizers) - SCHEDULES
@@ -244,7 +246,7 @@ def test_total_variation_has_its_known_value_along_every_axis():
 def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_the_type_of_its_real_numbers(draw, dtype, shape):
     with jax.enable_x64(dtype == np.float64), jax.numpy_dtype_promotion("strict"):
         real = jnp.finfo(dtype).dtype
-        task = Problem(jnp.zeros(shape, dtype), None, shape, guide=jnp.zeros((*shape[:-1], getattr(draw, "depth", 2)), real))
+        task = Problem(jnp.zeros(shape, dtype), None, shape, guide=jnp.zeros((*shape[:-1], 2), real))
         z = jax.eval_shape(draw, jax.random.key(0), task)
         stride = getattr(draw, "stride", 1)
         chex.assert_shape(z, (*(-(-side // stride) for side in shape[:-1]), None))
@@ -253,7 +255,7 @@ def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_the_type_of
 
 @examples("make_z", inputs)
 def test_an_input_follows_from_its_key(make_z):
-    task = Problem(jnp.zeros((6, 5, 1)), None, (6, 5, 1), guide=random((6, 5, getattr(make_z, "depth", 2))))
+    task = Problem(jnp.zeros((6, 5, 1)), None, (6, 5, 1), guide=random((6, 5, 2)))
     draw, keys = partial(make_z, problem=task), jax.random.split(jax.random.key(0), 2)
     first, again, second = draw(keys[0]), draw(keys[0]), draw(keys[1])
     chex.assert_trees_all_equal(first, again)

@@ -52,8 +52,7 @@ def _init(recipe, key, problem):
     average, *unknowns = (jnp.zeros(array.shape, array.dtype) for array in (average, *unknowns))
     kept = nothing_kept(recipe, problem, params, opt_state)
     watch = begin(recipe, noise_key, problem, (average, *unknowns))
-    if hasattr(recipe.input, "hidden") and hasattr(recipe.stopping, "unseen"):
-        z = recipe.input.hidden(z, recipe.stopping.unseen(watch.memory, problem))
+    z = recipe.input(z_key, recipe.stopping.seen(watch.memory, problem)) if hasattr(recipe.stopping, "seen") else z
     return State(jnp.int32(0), noise_key, z, params, opt_state, average, tuple(unknowns), jnp.bool(True), kept, watch)
 
 

@@ -4,7 +4,8 @@ A rule is a frozen dataclass with two pure methods. `init(key, problem, estimate
 `estimate` is the image and the unknowns, `(image, *unknowns)`, in zeros. `update(memory, look)` returns a `Verdict`. What the run gives is
 the estimate of the best moment so far, whether the rule stopped the run or something else did; a stopped run is frozen. A rule may also
 have `hide(memory, prediction, measurement)`: the prediction that the loss sees, for example with the measurement itself where entries are
-held out, which leaves no residual and no gradient there. To add a rule, add a class, and a row to `REGISTRY`, where `--stop` finds it.
+held out, which leaves no residual and no gradient there; and `seen(memory, problem)`, the problem as the input may see it. To add a rule,
+add a class, and a row to `REGISTRY`, where `--stop` finds it.
 """
 
 from dataclasses import dataclass
@@ -154,13 +155,9 @@ class HeldOut:
         """Returns the prediction with the measurement itself at all that is held out."""
         return jax.tree.map(jnp.where, memory.hidden, measurement, prediction)
 
-    def unseen(self, memory: "_HeldOut", problem: Problem) -> Array:
-        """Marks the pixels of the image `(H, W, 1)` on which an entry depends that is held out."""
-        image = jnp.zeros(problem.shape, problem.dtype)
-        prediction, transpose = jax.vjp(problem.operator, image)
-        marks = jax.tree.map(lambda mark, part: jnp.broadcast_to(mark, part.shape).astype(part.dtype), memory.hidden, prediction)
-        seen = jnp.abs(transpose(marks)[0]).max(-1, keepdims=True)
-        return seen > 1e-3 * seen.max()  # a convolution by Fourier transforms rounds
+    def seen(self, memory: "_HeldOut", problem: Problem) -> Problem:
+        """Returns the problem as the run may see it: what is held out is filled in from around."""
+        return problem.replace(measurement=jax.tree.map(_filled, problem.measurement, memory.hidden))
 
     def update(self, memory: "_HeldOut", look: Look) -> Verdict:
         """Scores the average of the outputs at what is held out."""
@@ -191,6 +188,17 @@ def _chosen(key, measured, share):
     draw = jnp.where(measured, jax.random.uniform(key, measured.shape), 2)
     number = jnp.maximum(1, jnp.round(share * measured.sum())).astype(jnp.int32)
     return (draw <= jnp.sort(draw.ravel())[number - 1]) & measured
+
+
+def _filled(measurement, hidden):
+    """Returns an array with the mean of what is near in the place of what is hidden: within one entry, else within eight."""
+    for reach in (1, 8):
+        size = (2 * reach + 1,) * max(measurement.ndim - 1, 1)
+        window = (size if measurement.ndim == 1 else (*size, 1), (1,) * measurement.ndim, "SAME")
+        number = lax.reduce_window((~hidden).astype(measurement.dtype), 0.0, lax.add, *window)
+        mean = lax.reduce_window(jnp.where(hidden, 0, measurement), 0.0, lax.add, *window) / jnp.maximum(jnp.real(number), 1)
+        measurement, hidden = jnp.where(hidden, mean.astype(measurement.dtype), measurement), hidden & (number == 0)
+    return measurement
 
 
 _PATCH = 8  # pixels on a side

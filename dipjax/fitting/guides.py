@@ -1,37 +1,60 @@
 """Quick classical restorations that a network sees beside noise, so that it need not find by training what is easy to know.
 
-A guide is a function `(measurement (h, w, C)) -> (H, W, C)` of NumPy, made once on the host; None where there is none that helps. What a
-run has not seen is hidden from it in the guide too, see `inputs.Guided`.
+A guide is a value with `__call__(problem) -> (H, W, D)`, jittable; libraries that do the work on the host are called back from the compiled
+program, which happens once, before the first step. To add one, add a frozen dataclass.
 """
 
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy import ndimage
 
+from dipjax.core.problem import Problem
 from dipjax.core.stopping import noise_correlation
 
-_IMPULSE = 0.2  # of the range: a pixel at one of its ends is an impulse where it is farther from the median around it
-_FEW = 0.01  # of the pixels: fewer impulses are left alone
-_CORRELATED = 0.3  # correlation of the noise between neighbours, above which non-local means takes it for structure
-_LEAST = 0.005  # of the range, taken for the noise of a picture that seems to have none
-_STRENGTH = 0.6  # of the noise: how different the patches may be that are averaged
+_SMALLEST = 16  # pixels on a side
 
 
-def of_noise(measurement: np.ndarray) -> np.ndarray | None:
-    """Returns non-local means of a noisy picture, with impulses replaced by the median around them; None for correlated noise.
+@dataclass(frozen=True)
+class NonLocalMeans:
+    """Non-local means of a noisy picture; impulses are first replaced by the median around them.
+
+    It takes noise that is correlated between neighbours for structure: there the guide is zero everywhere, and so it is for what is no
+    picture of at least 16 x 16 pixels.
 
     Reference: Buades, Coll, Morel, A non-local algorithm for image denoising, CVPR 2005; in scikit-image.
     """
-    from skimage.restoration import denoise_nl_means
 
-    if measurement.ndim != 3 or min(measurement.shape[:2]) < 16:
-        return None
-    if float(noise_correlation(measurement)[0]) > _CORRELATED:
-        return None
-    median = ndimage.median_filter(measurement, (5, 5, 1))
-    at_end = (measurement <= 0) | (measurement >= 1)
-    impulses = (at_end & (np.abs(measurement - median) > _IMPULSE)).any(axis=-1, keepdims=True)
-    clean = np.where(impulses, median, measurement) if impulses.mean() > _FEW else measurement
-    differences = np.diff(np.diff(clean, axis=0), axis=1)
-    sigma = max(float(np.median(np.abs(differences))) / 2 / 0.6745, _LEAST)  # Donoho and Johnstone, 1994
-    how = {"h": _STRENGTH * sigma, "sigma": sigma, "patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
-    return denoise_nl_means(clean, **how).astype(measurement.dtype)
+    strength: float = 0.6  # how different the patches may be that are averaged, in standard deviations of the noise
+    correlation: float = 0.3  # of the noise between neighbours, above which there is no guide
+    impulse: float = 0.2  # a pixel that is 0 or 1 is an impulse where it is so much farther from the median around it
+    few: float = 0.01  # of the pixels: fewer impulses are left alone
+
+    def __call__(self, problem: Problem) -> Array:
+        """Returns the guide."""
+        picture = problem.measurement
+        if not isinstance(picture, (jax.Array, np.ndarray)) or picture.ndim != 3 or min(picture.shape[:2]) < _SMALLEST:
+            return jnp.zeros(problem.shape, problem.dtype)
+        picture = jnp.real(jnp.asarray(picture))
+        made = jax.pure_callback(self._on_host, jax.ShapeDtypeStruct(picture.shape, picture.dtype), picture, vmap_method="sequential")
+        return jnp.where(noise_correlation(picture)[0] > self.correlation, 0, made)
+
+    def _on_host(self, picture):
+        from skimage.restoration import denoise_nl_means
+
+        picture = np.asarray(picture)
+        median = ndimage.median_filter(picture, (5, 5, 1))
+        at_end = (picture <= 0) | (picture >= 1)
+        impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1, keepdims=True)
+        clean = np.where(impulses, median, picture) if impulses.mean() > self.few else picture
+        differences = np.diff(np.diff(clean, axis=0), axis=1)
+        sigma = max(float(np.median(np.abs(differences))) / 2 / 0.6745, 1e-4)  # Donoho and Johnstone, 1994
+        how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
+        return denoise_nl_means(clean, h=self.strength * sigma, sigma=sigma, **how).astype(picture.dtype)
+
+
+REGISTRY = {"non-local means": NonLocalMeans}
+"""Every guide, for the tables of tests and records."""

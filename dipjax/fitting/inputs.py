@@ -4,14 +4,16 @@ An input is a value with `__call__(key, problem) -> z (..., D)`, for an image `(
 several pixels of each one of z, it is smaller by that `stride`, rounded up. To add one, add a frozen dataclass.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from dipjax.core.problem import Problem
+from dipjax.fitting.guides import NonLocalMeans
 
 
 @dataclass(frozen=True)
@@ -80,32 +82,20 @@ class Guide:
 
 @dataclass(frozen=True)
 class Guided:
-    """Noise, and beside it the image in `problem.guide (H, W, D)`: a quick restoration, from which the network need only learn the rest.
+    """Noise, and beside it a quick restoration of the measurement, from which the network need only learn the rest.
 
-    Without a guide in the problem its channels are zero. With held-out entries, each run sees the guide only where it was made from what
-    the run sees: where it was not, the mean of what is around it.
+    What a stopping rule holds out is hidden from it too. `guide` is a value of `guides`; it runs on the host, once for every run.
     """
 
+    guide: Callable = NonLocalMeans()
     noise: Any = Noise(8)
-    depth: int = 3  # D
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z."""
-        shape = (*problem.shape[:-1], self.depth)
-        guide = jnp.zeros(shape, problem.dtype) if problem.guide is None else jnp.asarray(problem.guide, problem.dtype)
-        if guide.shape != shape:
-            raise ValueError(f"guide: found shape {guide.shape}, expected {shape}.")
-        return jnp.concatenate([self.noise(key, problem), guide], -1)
-
-    def hidden(self, z: Array, unseen: Array) -> Array:
-        """Returns z with the guide filled in from its surroundings where `unseen (H, W, 1)` is True."""
-        guide = z[..., -self.depth :]
-        for size in (3, 11):  # a single pixel, and a block
-            window = ((size,) * (guide.ndim - 1) + (1,), (1,) * guide.ndim, "SAME")
-            number = lax.reduce_window((~unseen).astype(guide.dtype), 0, lax.add, *window)
-            mean = lax.reduce_window(jnp.where(unseen, 0, guide), 0, lax.add, *window) / jnp.maximum(number, 1)
-            guide, unseen = jnp.where(unseen, mean, guide), unseen & (number == 0)
-        return jnp.concatenate([z[..., : -self.depth], guide], -1)
+        made = self.guide(problem)
+        if made.shape[:-1] != problem.shape[:-1]:
+            raise ValueError(f"guide: found shape {made.shape}, expected {(*problem.shape[:-1], 'D')}.")
+        return jnp.concatenate([self.noise(key, problem), made.astype(problem.dtype)], -1)
 
 
 REGISTRY = {"guided": Guided, "noise": Noise, "normal": Normal, "meshgrid": Meshgrid, "guide": Guide}

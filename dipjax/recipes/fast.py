@@ -13,11 +13,11 @@ from dipjax.recipes.setting import Setting
 def denoising(channels: int = 3) -> Setting:
     """Returns the quick setting for noisy pictures; its number of steps follows the picture's size.
 
-    Beside noise the network sees a guide where the problem has one (`fitting.guides`): a fourth of the steps for more quality. And its
+    Beside noise the network sees non-local means of the picture: a fourth of the steps for more quality. And its
     level of full size has 16 channels, which costs two thirds of the time and no quality (benchmarks/results/guide.md).
     """
     setting = Setting(_recipe(channels, input_noise=1 / 30, first=16), 600, side=256)
-    return setting.changed(input=inputs.Guided(inputs.Noise(8), channels))
+    return setting.changed(input=inputs.Guided())
 
 
 def inpainting(channels: int = 3) -> Setting:

@@ -29,7 +29,6 @@ class Task:
     finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
     setting: str = "denoise"  # which of the settings in `recipes.by_name` suits it
     takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
-    guide: Callable[[np.ndarray], np.ndarray | None] = lambda measurement: None  # (h, w, C) -> (H, W, C), see `guides`
     stop: Any = "none"  # the rule of "auto", by its word or itself
     is_answer: bool = False  # whether the input itself is a possible result, which is returned where no better one was found
     name: str = ""

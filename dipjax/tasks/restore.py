@@ -182,7 +182,6 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
       KeyboardInterrupt: it was interrupted before the first step was finished.
     """
     setting, name = setting_for(task, options)
-    task, setting = _guided(task, setting, options)
     keys = drive.seeds(_key(options.rng), options.seeds)
     layout = layout_for(options.batching)
     sizes = {"tile": options.tile, "overlap": options.tile_overlap, "batching": layout}
@@ -203,16 +202,6 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
     stopped = followed.result.stopped
     ending = "stopped" if followed.ending == "done" and stopped is not None and stopped.all() else followed.ending
     return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, ending, followed.exit_code)
-
-
-def _guided(task, setting, options):
-    """Returns the task with a guide in its problem, or the setting without one where it cannot have it."""
-    if not isinstance(setting.recipe.input, inputs.Guided):
-        return task, setting
-    guide = task.guide(np.asarray(task.problem.measurement)) if options.guide == "auto" else None
-    if guide is None:
-        return task, setting.changed(input=setting.recipe.input.noise)
-    return dataclasses.replace(task, problem=task.problem.replace(guide=jax.numpy.asarray(guide))), setting
 
 
 def _most(recipe):
@@ -271,6 +260,8 @@ def _named(task, options):
 
 def _changed(setting, task, options):
     setting = setting.changed(stopping=_rule(task, options, setting.recipe.stopping))
+    if options.guide == "none" and isinstance(setting.recipe.input, inputs.Guided):
+        setting = setting.changed(input=setting.recipe.input.noise)
     if options.loss is not None:
         setting = setting.changed(loss=losses.make(options.loss) if isinstance(options.loss, str) else _callable("loss", options.loss))
     if options.schedule is not None:

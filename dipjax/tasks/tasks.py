@@ -25,10 +25,9 @@ def denoise(pixels: np.ndarray) -> Task:
     Example:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
-    from dipjax.fitting import guides
     from dipjax.operators import problem
 
-    return Task(problem.denoising(pixels), pixels, guide=guides.of_noise, stop="held-out", is_answer=True)
+    return Task(problem.denoising(pixels), pixels, stop="held-out", is_answer=True)
 
 
 @task("dejpeg", words="remove the blocks and rings of strong compression", done="cleaned")
