@@ -46,7 +46,7 @@ def _plateau():
     """Returns the rule for measurements with little noise: a seed stops where it predicts hardly better what it has not seen."""
     from dipjax.core.stopping import HeldOut
 
-    return HeldOut(correlation=1.0, gain=0.02)
+    return HeldOut(correlation=1.0, gain=0.05)
 
 
 def _holes(pixels, mask, grow=0):
