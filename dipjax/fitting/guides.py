@@ -53,7 +53,8 @@ class NonLocalMeans:
         differences = np.diff(np.diff(clean, axis=0), axis=1)
         sigma = max(float(np.median(np.abs(differences))) / 2 / 0.6745, 1e-4)  # Donoho and Johnstone, 1994
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
-        return denoise_nl_means(clean, h=self.strength * sigma, sigma=sigma, **how).astype(picture.dtype)
+        made = denoise_nl_means(clean, h=self.strength * sigma, sigma=sigma, **how)
+        return made.astype(picture.dtype).reshape(picture.shape)  # what is gray comes back without channels
 
 
 REGISTRY = {"non-local means": NonLocalMeans}

@@ -105,8 +105,8 @@ class Options:
     )  # fmt: skip
     stop: Any = _option(
         "auto", "when each seed stops: held-out, where it no longer predicts better what it has not seen; wmv, emv, discrepancy or sure,"
-        " the published rules; none, after all steps; auto, held-out where the task has noise, where nothing is gained any more for other"
-        " tasks, and a recipe's own for a recipe that is named. With a rule the steps are the most it may take. In Python also a rule from"
+        " the published rules; none, after all steps; auto, held-out for noise and for super-resolution, none for the other tasks,"
+        " and a recipe's own for a recipe that is named. With a rule the steps are the most it may take. In Python also a rule from"
         " `dipjax.stopping`",
         "--stop", metavar="RULE",
     )  # fmt: skip

@@ -202,7 +202,7 @@ def test_a_callback_ends_the_work():
 
 
 def test_a_budget_ends_the_work_however_many_steps_there_were_to_be():
-    _, outcome = dipjax.denoise(GRAY, seeds=1, num_iter=2**31 - 1, budget=0.2, return_result=True)
+    _, outcome = dipjax.denoise(GRAY, seeds=1, num_iter=2**31 - 1, stop="none", budget=0.2, return_result=True)
     assert outcome.ending == "budget"
     assert 0 < outcome.result.num_steps < 2**31 - 1
     assert outcome.metrics.loss.shape == (1, outcome.result.num_steps)
@@ -294,10 +294,9 @@ def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
 
 def test_by_default_a_seed_stops_by_itself(monkeypatch):
     monkeypatch.setattr(flow, "_GENEROUS", 4)
-    plateau = {"inpaint", "super_resolve", "deblur"}
+    rules = {"denoise": HeldOut(), "super_resolve": HeldOut(correlation=1.0, gain=0.05)}
     for name, task in TASKS.items():
-        outcome = task(GRAY, seeds=1, return_result=True)[1]
-        expected = HeldOut(correlation=1.0, gain=0.05) if name in plateau else None if name == "flash" else HeldOut()
+        outcome, expected = task(GRAY, seeds=1, return_result=True)[1], rules.get(name)
         assert outcome.recipe.stopping == expected, name
         assert outcome.num_steps == (3 if expected is None else 12)
 
@@ -336,7 +335,7 @@ def test_the_uncertainty_has_the_units_and_the_shape_of_the_result():
 def test_what_was_known_has_no_error():
     mask = np.zeros((40, 36), bool)
     mask[5:15, 5:15] = True
-    outcome = dipjax.inpaint(picture(40, 36)[..., 0], mask, seeds=2, return_result=True)[1]
+    outcome = dipjax.inpaint(picture(40, 36)[..., 0], mask, seeds=2, stop="held-out", return_result=True)[1]
     assert (outcome.uncertainty[~mask] == 0).all() and (outcome.uncertainty[mask] > 0).all()
     assert outcome.gained is None  # a picture with holes is no answer
     large = dipjax.super_resolve(picture(20, 18)[..., 0], 2, seeds=2, return_result=True)[1]
