@@ -25,7 +25,6 @@ _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, besid
 _OUTLIER = 16.0  # times the expected square, above which a residual is an outlier: four standard deviations
 _KNOTS = 6  # of the noise over brightness: photons, and what was clipped at black and white
 _ROUNDS = 12
-_SEEN = 0.99  # of the held-out entries, whose variance the fit is believed for
 
 
 class Uncertainty(NamedTuple):
@@ -65,13 +64,12 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
 
 def _calibrate(squares, brightness, spread, distance, usual):
     """Returns the expected squared error of one seed as a function of the variance over seeds, and the root mean square of the noise."""
-    linear, quadratic = _fit(squares, brightness, spread)
-    of_hidden = (linear * spread + quadratic * spread**2).mean()
+    root, linear = _fit(squares, brightness, spread)
+    of_hidden = (root * np.sqrt(spread) + linear * spread).mean()
     # A seed errs by more where it has not seen the measurement: by as much as it is farther from the others there.
     share = max(1 - max(distance.mean() - usual, 0) / max(of_hidden, np.finfo(float).tiny), 0)
     noise = float(np.sqrt(max(squares.mean() - of_hidden, 0)))
-    most = np.quantile(spread, _SEEN)  # beyond what the entries tell of, the error grows in proportion
-    return lambda variance: (share * variance * (linear + quadratic * np.minimum(variance, most))).astype(variance.dtype), noise
+    return lambda variance: (share * (root * np.sqrt(variance) + linear * variance)).astype(variance.dtype), noise
 
 
 def _sampled(memory, counted):
@@ -117,13 +115,15 @@ def _entries(predicted, scored, measurement):
 
 
 def _fit(squares: np.ndarray, brightness: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
-    """Fits `squares = noise(brightness) + a spread + b spread^2`; the noise is a broken line, and nothing is negative.
+    """Fits `squares = noise(brightness) + a sqrt(spread) + b spread`; the noise is a broken line, and nothing is negative.
+
+    The root is of errors that all seeds make alike, which are larger where the seeds differ, but not in proportion.
 
     The likelihood is that of squares of normal numbers, so that every entry counts by its relative error; outliers are left out.
     """
     knots = np.unique(np.quantile(brightness, np.linspace(0, 1, _KNOTS)))
     hats = [np.interp(brightness, knots, row) for row in np.eye(len(knots))]
-    columns = np.stack([*hats, spread, spread**2], -1)
+    columns = np.stack([*hats, np.sqrt(spread), spread], -1)
     scale = columns.mean(axis=0) + np.finfo(float).tiny
     columns = columns / scale
     expected = np.full_like(squares, np.median(squares) / 0.455)  # the median of a square with one degree of freedom
