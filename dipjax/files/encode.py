@@ -86,7 +86,7 @@ def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: n
 def encode_map(path: str | os.PathLike, values: np.ndarray) -> bytes:
     """Returns a file of numbers that are not negative `(H, W, C)`: TIFF as they are, in float32; PNG with 65535 for the largest and NaN."""
     if SUFFIXES[Path(path).suffix.lower()] == "TIFF":
-        return _encode("TIFF", np.float32(values if values.shape[-1] > 1 else values[..., 0]), [], None)
+        return _encode("TIFF", np.float32(values), [], None)
     largest = np.nanmax(values, initial=np.finfo(np.float32).tiny)
     shares = np.where(np.isnan(values), 1, values / largest)
     return _encode("PNG", _samples(shares, np.dtype(np.uint16), white(np.dtype(np.uint16))), [], None)

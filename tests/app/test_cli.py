@@ -261,9 +261,11 @@ def test_a_stopping_rule_is_in_the_record_the_curves_and_on_the_screen(run):
 
 
 @pytest.mark.parametrize("name", ["error.tif", "error.png"])
-def test_how_sure_it_is_becomes_a_picture_and_a_scale(run, name, monkeypatch):
+@pytest.mark.parametrize("picture", [RGB, GRAY], ids=["colour", "gray"])
+def test_how_sure_it_is_becomes_a_picture_and_a_scale(run, name, picture, monkeypatch):
     monkeypatch.setattr(flow.Outcome, "gained", GAINED)
-    code, out, _ = run(*DENOISE, "--seeds", 2, "--uncertainty", name, "--json", "record.json", "--plot", "figure.png")
+    pillow(picture, "seen.png")
+    code, out, _ = run("denoise", "seen.png", "--seeds", 2, "--uncertainty", name, "--json", "record.json", "--plot", "figure.png")
     told = json.loads(Path("record.json").read_text())["uncertainty"]
     assert code == 0
     assert f"wrote {name}" in out and f"estimated error {told['error']:.3g}, noise of the input {told['noise']:.3g}" in out
@@ -275,7 +277,7 @@ def test_how_sure_it_is_becomes_a_picture_and_a_scale(run, name, monkeypatch):
         samples = imagecodecs.imread(name)
         assert samples.dtype == np.uint16 and samples.max() == 65535
         values = samples / 65535 * told["largest"]
-    assert values.shape == RGB.shape
+    assert values.shape == picture.shape
     assert np.sqrt(np.mean(values.astype(float) ** 2)) == pytest.approx(told["error"], rel=1e-3)
     assert values.max() == pytest.approx(told["largest"], rel=1e-3)
 
