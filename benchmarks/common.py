@@ -51,8 +51,7 @@ def make_problem(task: str, picture: np.ndarray, random: np.random.Generator, *,
 
     truth = picture.astype(np.float32) / 255
     if task == "denoise":
-        noisy = np.clip(truth + random.normal(0, sigma / 255, truth.shape), 0, 1).astype(np.float32)
-        return problem.denoising(noisy, truth=truth)
+        return problem.denoising(np.clip(truth + random.normal(0, sigma / 255, truth.shape), 0, 1).astype(np.float32), truth=truth)
     if task == "inpaint":
         return problem.inpainting(truth, random.random(truth.shape[:2]) > 0.5, truth=truth)
     if task == "deblur":

@@ -59,7 +59,6 @@ TRIALS = {  # name: what it makes of the fast setting
     "no skip at full size": _net(skip=(0, 4, 4, 4, 4)),
     "16 at full size": _widths(16, 32, 32, 32, 32),
     "32 at full size": _widths(32, 32, 32, 32, 32),
-    "no guide": _part(input=Noise(8)),
     "no guide, 32 at full size": _both(_part(input=Noise(8)), _widths(32, 32, 32, 32, 32)),
     "16, 32, 64, 64, 64": _widths(16, 32, 64, 64, 64),
     "4 levels": _widths(32, 32, 32, 32),
@@ -68,6 +67,7 @@ TRIALS = {  # name: what it makes of the fast setting
     "bilinear": _net(upsample=blocks.bilinear),
     "nearest": _net(upsample=blocks.nearest),
     "4 input channels": _part(input=Noise(4)),
+    # For noise these have no guide, and "grain 1" is the setting without one.
     **{f"grain {side}": _part(input=Noise(8, grain=side)) for side in (1, 2, 4, 8, 16)},
     "bilinear, grain 8": _both(_net(upsample=blocks.bilinear), _part(input=Noise(8, grain=8))),
     "rate 0.003": _part(optimizer=Adam(0.003)),

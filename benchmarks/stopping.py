@@ -7,10 +7,10 @@
 of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
 noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
 photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
-loss and guide. A run goes on after its rule has stopped it, by half as many steps again and
-a hundred, up to `--steps`, so that its best step is known; without a rule it takes them all. "lost" is the PSNR (RGB, range 1,
-unclipped) of the average at its best step less that of what the rule gives; "held out" is what the best average of a run without a rule
-is better than that of a run with it. All pictures of one noise are one batch of one compiled program. Finished rows are kept.
+loss and guide. A run goes on after its rule has stopped it, by half as many steps again and a hundred, up to `--steps`, so that its best
+step is known; without a rule it takes them all. "lost" is the PSNR (RGB, range 1, unclipped) of the average at its best step less that of
+what the rule gives; "held out" is what the best average of a run without a rule is better than that of a run with it. All pictures of one
+noise are one batch of one compiled program. Finished rows are kept.
 
 The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
 the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
@@ -150,7 +150,6 @@ def error(result, index, task):
     found = uncertainty.calibrated(one, task)
     wrong = np.abs(one.image - np.asarray(task.truth))
     inside = {f"within{percent}": float(np.mean(wrong <= times * found.std)) for percent, times in INTERVALS.items()}
-    gained = float(np.mean(found.std**2)) < found.noise**2
     noise = float(np.sqrt(np.mean((np.asarray(task.measurement) - np.asarray(task.truth)) ** 2)))
     ratio = float(np.sqrt(np.mean(found.std**2) / np.mean(wrong**2)))
     rank = float(stats.spearmanr(found.std.ravel(), wrong.ravel()).statistic)
@@ -158,7 +157,7 @@ def error(result, index, task):
         "rank": rank,
         "ratio": ratio,
         "noise": found.noise / noise,
-        "gained": gained,
+        "gained": found.gained,
         "psnr": float(psnr(one.image, np.asarray(task.truth))),
     }
 

@@ -33,6 +33,13 @@ class Uncertainty(NamedTuple):
     std: np.ndarray  # (H, W, C), standard deviation of the error; NaN where it is not known
     noise: float  # root mean square of the noise of the measurement, outliers included; NaN where it is not known
 
+    @property
+    def gained(self) -> bool | None:
+        """Whether the error is smaller than the noise, over all that is known; None where either is not known at all."""
+        if np.isnan(self.noise) or np.isnan(self.std).all():
+            return None
+        return bool(np.nanmean(self.std**2) < self.noise**2)
+
 
 def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     """Finds how much `result.image` errs.

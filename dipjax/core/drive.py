@@ -126,11 +126,11 @@ def iterate(
         return Result(images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, runs.keep(), *ends)
 
     yield result()
-    while taken < num_left and runs.going().any():
+    while taken < num_left and (on := runs.going()).any():
         size = min(size, num_left - taken, loop.LONGEST_CHUNK)
         clock = time.perf_counter()
         # The first chunk fills the curves of all; after it a rule has the last step's numbers, at which ended runs stay.
-        ended = runs.regrouped() if recipe.stopping is not None and taken else [False] * len(runs.groups)
+        ended = runs.regrouped(on) if recipe.stopping is not None and taken else [False] * len(runs.groups)
         pairs = zip(runs.states, runs.groups, ended, strict=True)
         done = [(state, None) if over else advance(state, group, size) for state, group, over in pairs]
         runs.states, metrics = map(list, zip(*jax.block_until_ready(done), strict=True))
@@ -211,10 +211,12 @@ class _Runs:
         """The place of each run in the groups, one after the other; a run that is there again only fills the last group."""
         return np.unique(np.concatenate(self.groups), return_index=True)[1]
 
-    def own(self, index):
-        """Says which places of a group count."""
-        width = self.layout.width
-        return np.isin(np.arange(index * width, (index + 1) * width), self.places)
+    @property
+    def own(self):
+        """Says of every group and its places which count, `(G, W)`."""
+        count = np.zeros(len(self.groups) * self.layout.width, bool)
+        count[self.places] = True
+        return count.reshape(len(self.groups), -1)
 
     def gather(self, get):
         """Returns `get(state)` of all runs `(*shape, ...)`."""
@@ -230,11 +232,10 @@ class _Runs:
     def going(self):
         """Says of every group and its places which runs go on, `(G, W)`; what only fills a group does not count."""
         ended = self._joined([~state.alive if state.watch is None else ~state.alive | state.watch.stopped for state in self.states])
-        return ~ended.reshape(len(self.groups), -1) & [self.own(index) for index in range(len(self.groups))]
+        return ~ended.reshape(len(self.groups), -1) & self.own
 
-    def regrouped(self):
-        """Puts the runs that go on together, where they fill fewer groups; returns which groups have ended."""
-        on = self.going()
+    def regrouped(self, on):
+        """Puts the runs that go on, see `going`, together, where they fill fewer groups; returns which groups have ended."""
         if -(-on.sum() // self.layout.width) < on.any(1).sum():
             order = np.argsort(~on.ravel(), kind="stable")
             state = jax.tree.map(lambda *leaves: _of_keys(self._joined, leaves), *self.states)
@@ -245,8 +246,7 @@ class _Runs:
 
     def keep(self):
         """Returns what fetches the state of all runs as it is now, a tree of host arrays `(*shape, ...)`."""
-        now = copy.copy(self)
-        now.states, now.groups = list(self.states), list(self.groups)
+        now = copy.copy(self)  # both lists are replaced as a whole
         return lambda: jax.tree.map(lambda *leaves: _of_keys(now._ordered, leaves), *now.states)
 
 
@@ -263,8 +263,7 @@ class _History:
         start, self.length = self.length, self.length + num_steps
         if self.length > room:
             self.arrays = [np.concatenate([array, np.empty((num_runs, self.length), array.dtype)], 1) for array in self.arrays]
-        for index, (group, curves) in enumerate(zip(runs.groups, metrics, strict=True)):
-            own = runs.own(index)
+        for group, own, curves in zip(runs.groups, runs.own, metrics, strict=True):
             for array, curve in zip(self.arrays, self.arrays if curves is None else jax.tree.leaves(curves), strict=True):
                 new = array[group[own], start - 1, None] if curves is None else np.asarray(curve)[own, :num_steps]
                 array[group[own], start : self.length] = new

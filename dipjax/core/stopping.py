@@ -454,17 +454,25 @@ def _mean_square(look):
 
 
 def _variance(sigma, problem):
-    """Returns the variance of the noise: given, or from the finest diagonal differences (Donoho and Johnstone, 1994: their median)."""
+    """Returns the variance of the noise: given, or from the finest differences."""
     if sigma is not None:
         return jnp.array(sigma**2, problem.dtype)
-    parts = []
-    for y in jax.tree.leaves(problem.measurement):
-        axes = [axis for axis in range(max(y.ndim - 1, 1)) if y.shape[axis] > 1]
-        differences = y
-        for axis in axes:
-            differences = jnp.diff(differences, axis=axis)
-        parts.append(jnp.abs(differences).ravel() * 0.5 ** (len(axes) / 2))
+    parts = [finest(y).ravel() for y in jax.tree.leaves(problem.measurement)]
     return ((jnp.median(jnp.concatenate(parts)) / 0.6745) ** 2).astype(problem.dtype)
+
+
+def finest(measurement: Array) -> Array:
+    """Returns the absolute diagonal differences of neighbours, scaled to the noise, whose deviation is their median over 0.6745.
+
+    Arrays of NumPy stay so: what is called back from a compiled program must not compute with JAX.
+
+    Reference: Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, 1994.
+    """
+    numpy = np if isinstance(measurement, np.ndarray) else jnp
+    axes = [axis for axis in range(max(measurement.ndim - 1, 1)) if measurement.shape[axis] > 1]
+    for axis in axes:
+        measurement = numpy.diff(measurement, axis=axis)
+    return numpy.abs(measurement) * 0.5 ** (len(axes) / 2)
 
 
 def _check(name, value, is_right, expected):

@@ -5,15 +5,16 @@ program, which happens once, before the first step. To add one, add a frozen dat
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from scipy import ndimage
 
 from dipjax.core.problem import Problem
-from dipjax.core.stopping import noise_correlation
+from dipjax.core.stopping import finest, noise_correlation
 
 _SMALLEST = 16  # pixels on a side
 
@@ -39,8 +40,9 @@ class NonLocalMeans:
         if not isinstance(picture, (jax.Array, np.ndarray)) or picture.ndim != 3 or min(picture.shape[:2]) < _SMALLEST:
             return jnp.zeros(problem.shape, problem.dtype)
         picture = jnp.real(jnp.asarray(picture))
-        made = jax.pure_callback(self._on_host, jax.ShapeDtypeStruct(picture.shape, picture.dtype), picture, vmap_method="sequential")
-        return jnp.where(noise_correlation(picture)[0] > self.correlation, 0, made)
+        shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
+        made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential")
+        return lax.cond(noise_correlation(picture)[0] > self.correlation, jnp.zeros_like, made, picture)
 
     def _on_host(self, picture):
         from skimage.restoration import denoise_nl_means
@@ -50,8 +52,7 @@ class NonLocalMeans:
         at_end = (picture <= 0) | (picture >= 1)
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1, keepdims=True)
         clean = np.where(impulses, median, picture) if impulses.mean() > self.few else picture
-        differences = np.diff(np.diff(clean, axis=0), axis=1)
-        sigma = max(float(np.median(np.abs(differences))) / 2 / 0.6745, 1e-4)  # Donoho and Johnstone, 1994
+        sigma = max(float(np.median(finest(clean)) / 0.6745), 1e-4)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
         made = denoise_nl_means(clean, h=self.strength * sigma, sigma=sigma, **how)
         return made.astype(picture.dtype).reshape(picture.shape)  # what is gray comes back without channels

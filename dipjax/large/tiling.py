@@ -173,7 +173,7 @@ def iterate(
             if now.num_steps and time.perf_counter() >= end:
                 break
         spent = so_far
-        known = known.and_of(now, tile, part, window)
+        known = known.and_of(now, tile, part, window) if index + 1 < len(parts) else known  # what was yielded last finds it by itself
         if now.stopped is not None:
             steps, best_steps, all_stopped = ends["steps"], ends["best_steps"], all_stopped & now.stopped
         finished.append(now.metrics)

@@ -101,9 +101,7 @@ class Outcome:
     @cached_property
     def gained(self) -> bool | None:
         """Whether the result is closer to the truth than its input, as far as can be told; None where it cannot."""
-        if self._found is None or not self.task.is_answer or np.isnan(self._found.noise) or np.isnan(self._found.std).all():
-            return None
-        return bool(np.nanmean(self._found.std**2) < self._found.noise**2)
+        return self._found.gained if self.task.is_answer and self._found is not None else None
 
     @property
     def alive(self) -> np.ndarray:
@@ -278,11 +276,10 @@ def _rule(task, options, own):
     """Returns the stopping rule; `own` is the recipe's, which stays where a recipe was named and no rule."""
     word = options.stop
     sigma = {} if options.sigma is None else {"sigma": options.sigma / (task.span.high - task.span.low)}
-    if isinstance(word, str) and word == "auto":
-        word = (
-            task.stop if own is None and (options.recipe is None or isinstance(options.recipe, str) and options.recipe == "fast") else own
-        )
-    if word is None or not isinstance(word, str):
+    if word == "auto":
+        is_named = options.recipe is not None and options.recipe != "fast"
+        word = own if is_named or own is not None else task.stop
+    if not isinstance(word, str):
         methods = [getattr(word, name, None) for name in ("init", "update")]
         if word is not None and (isinstance(word, type) or not all(map(callable, methods))):
             raise ValueError(f"stop: found {word!r}, expected a name or a rule from `dipjax.stopping`.")
