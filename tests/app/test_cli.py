@@ -566,7 +566,7 @@ def test_a_seed_that_diverged_is_left_out_and_reported(run, monkeypatch):
 
 def test_the_budget_ends_the_work_early_with_exit_code_0(run):
     start = time.perf_counter()
-    code, out, _ = run(*DENOISE, "--seeds", "1", "--steps", "1000000000", "--budget", "0.5", "--json", "record.json")
+    code, out, _ = run(*DENOISE, "--seeds", "1", "--steps", "1000000000", "--stop", "none", "--budget", "0.5", "--json", "record.json")
     assert code == 0
     assert time.perf_counter() - start < 30
     assert "--budget" in out
