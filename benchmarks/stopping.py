@@ -8,13 +8,16 @@ of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper o
 noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
 photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
 loss and guide. A run goes on after its rule has stopped it, by half as many steps again and a hundred, up to `--steps`, so that its best
-step is known; without a rule it takes them all. "lost" is the PSNR (RGB, range 1, unclipped) of the average at its best step less that of
-what the rule gives; "held out" is what the best average of a run without a rule is better than that of a run with it. All pictures of one
-noise are one batch of one compiled program. Finished rows are kept.
+step is known; without a rule it takes them all, and the rules that only look on, which are `emv`, `wmv` and
+`discrepancy`, are all measured in that run. "lost" is the PSNR (RGB, range 1, unclipped) of the average at its best step less that of
+what the rule gives; "held out" is by how much the mean of the two seeds of a run without a rule is better, at its own best step (looked at
+about twice a second), than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled
+program. Finished rows are kept.
 
 The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
 the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
-mean squares.
+mean squares. What a camera does to a picture without any noise no measurement can show: "but for the camera" counts the error against the
+picture of that camera without noise.
 """
 
 import io
@@ -22,8 +25,9 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +40,7 @@ from dipjax import uncertainty
 from dipjax.core import drive, loop
 from dipjax.core import problem as problems
 from dipjax.core.state import psnr
-from dipjax.core.stopping import REGISTRY, Verdict
+from dipjax.core.stopping import REGISTRY, Best, Verdict
 from dipjax.operators import problem
 from dipjax.recipes import choose
 
@@ -65,11 +69,11 @@ def blurred(picture, random, *, width):
     return picture + noise / noise.std() * 25 / 255
 
 
-def camera(picture, random, *, photons):
+def camera(picture, random, *, photons, reading=0.002):
     colours = np.zeros(picture.shape)
     colours[0::2, 0::2, 0] = colours[0::2, 1::2, 1] = colours[1::2, 0::2, 1] = colours[1::2, 1::2, 2] = 1
     mosaic = (picture**2.2 * colours).sum(-1)
-    mosaic = random.poisson(mosaic * photons) / photons + random.normal(0, 0.002, mosaic.shape)
+    mosaic = random.poisson(mosaic * photons) / photons + random.normal(0, reading, mosaic.shape)
     spread = partial(ndimage.convolve, weights=np.outer([1, 2, 1], [1, 2, 1])[..., None] / 4, mode="mirror")
     linear = spread(mosaic[..., None] * colours) / spread(colours)
     file = io.BytesIO()
@@ -86,6 +90,24 @@ NOISE = {
 }
 
 
+LOOKING_ON = ("emv", "wmv", "discrepancy")
+"""The rules that change nothing of the run."""
+
+
+def clean(picture, noise):
+    """Returns what is measured without any noise."""
+    return camera(picture, np.random.default_rng(0), photons=1e12, reading=0) if noise.startswith("camera") else picture
+
+
+class Followed(NamedTuple):
+    """What a rule gave."""
+
+    memory: Any  # the rule's own
+    best: Best
+    stopped: Any  # (), bool
+    steps: Any  # (), until it stopped
+
+
 @dataclass(frozen=True)
 class Following:
     """Does as its rule and remembers what that gave, but lets the run go on for half as many steps again, and a hundred."""
@@ -93,25 +115,40 @@ class Following:
     rule: Any
 
     def init(self, key, problem, estimate):
-        return self.rule.init(key, problem, estimate), jnp.bool(False), jnp.int32(0)
+        best = Best(jnp.array(jnp.inf, problem.dtype), jnp.int32(0), estimate)
+        return Followed(self.rule.init(key, problem, estimate), best, jnp.bool(False), jnp.int32(0))
 
-    def hide(self, memory, prediction, measurement):
-        return self.rule.hide(memory[0], prediction, measurement) if hasattr(self.rule, "hide") else prediction
+    def hide(self, followed, prediction, measurement):
+        return self.rule.hide(followed.memory, prediction, measurement) if hasattr(self.rule, "hide") else prediction
 
-    def seen(self, memory, problem):
-        return self.rule.seen(memory[0], problem) if hasattr(self.rule, "seen") else problem
+    def seen(self, followed, problem):
+        return self.rule.seen(followed.memory, problem) if hasattr(self.rule, "seen") else problem
+
+    def update(self, followed, look):
+        verdict = self.rule.update(followed.memory, look)
+        new = Followed(verdict.memory, verdict.best, verdict.stop, followed.steps + 1)
+        # From where it stopped on, the rule sees nothing more.
+        new = jax.tree.map(partial(jnp.where, followed.stopped), followed, new)
+        return Verdict(new, new.best, verdict.score, new.stopped & (look.step + 1 >= new.steps * 3 // 2 + 100))
+
+
+@dataclass(frozen=True)
+class Unstopped:
+    """A run without a rule, in which some look on."""
+
+    rules: tuple
+
+    def init(self, key, problem, estimate):
+        return tuple(Following(rule).init(key, problem, estimate) for rule in self.rules)
 
     def update(self, memory, look):
-        inner, stopped, steps = memory
-        verdict = self.rule.update(inner, look)
-        new = verdict.memory, stopped | verdict.stop, steps + ~stopped
-        # From where it stopped on, the rule sees nothing more.
-        inner = jax.tree.map(partial(jnp.where, stopped), inner, verdict.memory)
-        return Verdict((inner, *new[1:]), verdict.best, verdict.score, new[1] & (look.step + 1 >= new[2] * 3 // 2 + 100))
+        memory = tuple(Following(rule).update(one, look).memory for rule, one in zip(self.rules, memory, strict=True))
+        zero = jnp.zeros((), look.problem.dtype)
+        return Verdict(memory, Best(zero, look.step, look.estimate), zero, jnp.bool(False))
 
 
-def measure(options, rule, noise):
-    """Returns the rows of all pictures and seeds: what was lost, and after which steps it was best, taken, and stopped."""
+def measure(options, noise, rule, looking_on=()):
+    """Returns the rows of all pictures and seeds for a rule, or for none and those that look on: what was lost, and after which steps."""
     files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
     files = [path for path in files if path.stem in (options.only or [path.stem])]
     tasks = []
@@ -119,41 +156,55 @@ def measure(options, rule, noise):
         truth = common.load(path, crop=SIDE).astype(np.float32) / 255
         noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
         tasks.append(problem.denoising(np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), truth=truth))
-    recipe = replace(choose("denoise", "fast")(3).recipe, stopping=None if rule == "none" else Following(REGISTRY[rule]()))
+    stopping = Unstopped(tuple(REGISTRY[name]() for name in looking_on)) if rule == "none" else Following(REGISTRY[rule]())
+    recipe = replace(choose("denoise", "fast")(3).recipe, stopping=stopping)
     keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
-    result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0)
-    rows, errors = [], []
+    means = np.full(len(tasks), -np.inf)
+
+    def look(result):
+        means[:] = np.maximum(means, of_means(result)) if result.num_steps else means
+
+    def of_means(result):
+        return [psnr(images.mean(0), np.asarray(task.truth)) for images, task in zip(result.images, tasks, strict=True)]
+
+    result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0, callback=look)
+    means = means if rule == "none" else np.array(of_means(result))
+    memory = result.state.watch.memory
+    followed = dict(zip(looking_on, memory, strict=True)) if rule == "none" else {rule: memory}
+    rows, errors = {name: [] for name in ("none", *followed)} if rule == "none" else {rule: []}, []
     for index, (path, task) in enumerate(zip(files, tasks, strict=True)):
         if rule == "held-out":
-            errors.append({"picture": path.stem, **error(result, index, task)})
-        rows += [{"picture": path.stem, "seed": seed, **_row(result, index, seed, task, rule)} for seed in range(2)]
-    return {"rows": rows, "errors": errors, "seconds": result.seconds}
+            errors.append({"picture": path.stem, **error(result, index, task, clean(np.asarray(task.truth), noise))})
+        for name, seed in product(rows, range(2)):
+            curve = result.metrics.psnr_average[index, seed, : result.steps[index, seed]]
+            gave = jax.tree.map(lambda leaf, at=(index, seed): leaf[at], followed[name]) if name in followed else None
+            rows[name].append({"picture": path.stem, "seed": seed, **_row(curve, gave, np.asarray(task.truth))})
+    return {"rows": rows.pop(rule), "means": means.tolist(), "looking_on": rows, "errors": errors, "seconds": result.seconds}
 
 
-def _row(result, index, seed, task, rule):
-    """Returns the best step of one run, and with a rule what it lost, took, and when it stopped."""
-    curve, steps = result.metrics.psnr_average[index, seed], int(result.steps[index, seed]) if rule != "none" else result.num_steps
-    row = {"peak": float(curve[:steps].max()), "best": int(curve[:steps].argmax()) + 1}
-    if rule == "none":
+def _row(curve, followed, truth):
+    """Returns the best step of one run, and what its rule lost, gave, and when it stopped."""
+    row = {"peak": float(curve.max()), "best": int(curve.argmax()) + 1}
+    if followed is None:
         return row
-    given = float(psnr(result.images[index, seed], np.asarray(task.truth)))
-    stopped = int(result.state.watch.memory[2][index, seed])
-    return row | {"lost": row["peak"] - given, "taken": int(result.best_steps[index, seed]), "stopped": stopped}
+    lost = row["peak"] - float(psnr(np.asarray(followed.best.estimate[0]), truth))
+    return row | {"lost": lost, "taken": int(followed.best.step) + 1, "stopped": int(followed.steps)}
 
 
-def error(result, index, task):
-    """Returns how well the error of one picture's mean over seeds was estimated."""
+def error(result, index, task, clean):
+    """Returns how well the error of one picture's mean over seeds was estimated; `clean` is what was measured without noise."""
     own = jax.tree.map(lambda leaf: leaf[index], result.state)
-    own = own._replace(watch=own.watch._replace(memory=own.watch.memory[0]))  # of the rule that was followed
+    own = own._replace(watch=own.watch._replace(memory=own.watch.memory.memory))  # of the rule that was followed
     left_out = None if result.left_out is None else result.left_out[index]
     one = replace(result, images=result.images[index], alive=result.alive[index], left_out=left_out, make_state=lambda: own)
     found = uncertainty.calibrated(one, task)
-    wrong = np.abs(one.image - np.asarray(task.truth))
+    wrong, from_clean = (np.abs(one.image - np.asarray(picture)) for picture in (task.truth, clean))
     inside = {f"within{percent}": float(np.mean(wrong <= times * found.std)) for percent, times in INTERVALS.items()}
     noise = float(np.sqrt(np.mean((np.asarray(task.measurement) - np.asarray(task.truth)) ** 2)))
     ratio = float(np.sqrt(np.mean(found.std**2) / np.mean(wrong**2)))
     rank = float(stats.spearmanr(found.std.ravel(), wrong.ravel()).statistic)
     return inside | {
+        "within90_clean": float(np.mean(from_clean <= INTERVALS[90] * found.std)),
         "rank": rank,
         "ratio": ratio,
         "noise": found.noise / noise,
@@ -206,20 +257,24 @@ def main(argv=None):
         common.publish([*common.table(["rule", "time of a step"], rows), "", about], options.markdown)
         return
     report = common.Report(options.json, {"pictures": options.pictures, "only": options.only, "steps": options.steps})
-    lines, sure, every, peaks = [], [], {}, {}
+    lines, sure, every, free = [], [], {}, {}
+    looking_on = tuple(rule for rule in LOOKING_ON if rule in options.rules)
+    alone = [rule for rule in options.rules if rule not in ("none", *looking_on)]
     for noise in options.noise:
-        for rule in options.rules:
-            done = report.get(f"{rule}, {noise}", partial(measure, options, rule, noise))
+        found = {}
+        if len(alone) < len(options.rules):
+            key = ", ".join(["none", *looking_on, noise])
+            done = report.get(key, partial(measure, options, noise, "none", looking_on))
+            free[noise], found = done["means"], {name: {"rows": rows, "errors": []} for name, rows in done["looking_on"].items()}
+        for rule in alone:
+            found[rule] = report.get(f"{rule}, {noise}", partial(measure, options, noise, rule))
             print(f"{rule}, {noise}: done", file=sys.stderr, flush=True)
+        for rule, done in found.items():
             rows = done["rows"]
-            if rule == "none":
-                peaks[noise] = rows
-                continue
             every.setdefault(rule, []).extend(rows)
-            without = peaks.get(noise, rows)
-            cost = float(np.median([free["peak"] - row["peak"] for free, row in zip(without, rows, strict=True)]))
+            cost = float(np.median(np.subtract(free[noise], done["means"]))) if noise in free and "means" in done else None
             best, stopped = (int(np.median([row[name] for row in rows])) for name in ("best", "stopped"))
-            lines.append([rule, noise, *summary(rows), best, stopped, cost if noise in peaks else None])
+            lines.append([rule, noise, *summary(rows), best, stopped, cost])
             sure += [[noise, *sureness(done["errors"])]] if done["errors"] else []
     lines += [[rule, "all", *summary(rows), None, None, None] for rule, rows in every.items()]
     titles = ["rule", "noise", "lost, median", "90 %", "worst", "stopped / best", "best step", "stopped at", "held out"]
@@ -233,6 +288,7 @@ def main(argv=None):
             "in the 90 % interval",
             "least",
             "most",
+            "but for the camera",
             "rank correlation",
             "estimate / error",
         ]
@@ -244,7 +300,7 @@ def sureness(errors):
     """Returns the cells of a line: what lies within the intervals, rank correlation, and estimated by true error."""
     of_all = lambda name: np.array([one[name] for one in errors])  # noqa: E731
     within = [value for percent in INTERVALS for value in _spread(of_all(f"within{percent}"))]
-    return [*within, float(np.median(of_all("rank"))), float(np.median(of_all("ratio")))]
+    return [*within, *(float(np.median(of_all(name))) for name in ("within90_clean", "rank", "ratio"))]
 
 
 def _spread(values):

@@ -7,9 +7,11 @@ does not show. What they have not seen tells by how much. At held-out entries th
 
 because noise that was not seen is independent of the prediction. Both are fitted to these entries, and the second turns the disagreement
 into an error everywhere. The noise may depend on the brightness, as that of photons does, and may have outliers. The variance is that of
-the neighbours: at the entry itself it would follow the noise, which the other seeds have seen.
+the neighbours: at the entry itself it would follow the noise, which the other seeds have seen. Where all seeds err alike the fit may
+take it for noise; but noise is never more than what the mean of the neighbours leaves at the same entries, so the rest is error.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,7 +20,7 @@ from scipy import ndimage, optimize
 
 from dipjax.core.problem import Problem
 from dipjax.core.state import Result, deviation
-from dipjax.core.stopping import Sampled
+from dipjax.core.stopping import Sampled, filled
 
 _REACH = 2.0  # pixels, over which the disagreement of neighbours counts, because that of a few seeds at one pixel says little
 _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, beside the K - 1 of the pixel itself
@@ -61,22 +63,37 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     scored = getattr(watch.memory, "scored", None)
     if scored is None or len(counted) < 2:
         return None
-    estimates, scored = (jax.tree.map(lambda leaf: np.asarray(leaf)[counted], tree) for tree in (watch.best.estimate, scored))
+    of_counted = partial(jax.tree.map, lambda leaf: np.asarray(leaf)[counted])
+    estimates, scored, hidden = map(of_counted, (watch.best.estimate, scored, watch.memory.hidden))
     predicted = [problem.operator(*(part[k] for part in estimates)) for k in range(len(counted))]
-    error_of, noise = _calibrate(*_entries(predicted, scored, problem.measurement))
+    most = _of_neighbours(problem.measurement, scored, hidden)
+    error_of, noise = _calibrate(most, *_entries(predicted, scored, problem.measurement))
     spread = variance(result.images[counted])
     # An error that all seeds make does not shrink in the mean, the rest does.
     return Uncertainty(np.sqrt(np.maximum(error_of(spread) - spread, 0) + spread / len(counted)), noise)
 
 
-def _calibrate(squares, brightness, spread, distance, usual):
-    """Returns the expected squared error of one seed as a function of the variance over seeds, and the root mean square of the noise."""
+def _calibrate(most, squares, brightness, spread, distance, usual):
+    """Returns the expected squared error of one seed as a function of the variance over seeds, and the root mean square of the noise,
+    whose mean square is at most `most`."""
     root, linear = _fit(squares, brightness, spread)
     of_hidden = (root * np.sqrt(spread) + linear * spread).mean()
     # A seed errs by more where it has not seen the measurement: by as much as it is farther from the others there.
     share = max(1 - max(distance.mean() - usual, 0) / max(of_hidden, np.finfo(float).tiny), 0)
-    noise = float(np.sqrt(max(squares.mean() - of_hidden, 0)))
-    return lambda variance: (share * (root * np.sqrt(variance) + linear * variance)).astype(variance.dtype), noise
+    rest = max(squares.mean() - of_hidden, 0)
+    noise = min(rest, most)
+    error_of = lambda variance: (share * (root * np.sqrt(variance) + linear * variance) + rest - noise).astype(variance.dtype)  # noqa: E731
+    return error_of, float(np.sqrt(noise))
+
+
+def _of_neighbours(measurement, scored, hidden):
+    """Returns the mean square of what the mean of the neighbours leaves at the held-out entries: their noise, and a little more."""
+    squares = []
+    for measured, *marks in zip(*map(jax.tree.leaves, (measurement, scored, hidden)), strict=True):
+        for mark, hide in zip(*marks, strict=True):
+            left = np.abs(np.asarray(filled(measured, hide)) - measured) ** 2
+            squares.append(left[np.broadcast_to(mark, left.shape)])
+    return float(np.concatenate(squares).mean(dtype=np.float64))
 
 
 def _sampled(memory, counted):

@@ -27,16 +27,16 @@ def seeds(num_seeds, *, common, noise, channels=1, kind="gauss", seed=0):
     truth = np.broadcast_to((0.2 + 0.6 * x)[:, None, None], (SIDE, SIDE, channels))
     size = (0.01 + 0.06 * np.exp(-(np.add.outer((x - 0.5) ** 2, (x - 0.5) ** 2)) / 0.05))[..., None]
     shared = common * size * random.standard_normal(truth.shape)
-    images = truth + shared + size * random.standard_normal((num_seeds, *truth.shape))
+    images = np.float32(truth + shared + size * random.standard_normal((num_seeds, *truth.shape)))
     measured = truth + noise * random.standard_normal(truth.shape) * (np.sqrt(truth) if kind == "poisson" else 1)
     if kind == "salt":
         measured = np.where(random.random(truth.shape) < noise, random.integers(0, 2, truth.shape), truth)
     task = problem.denoising(np.float32(measured))
     scored = random.random((num_seeds, SIDE, SIDE, 1)) < 0.1
-    best = SimpleNamespace(estimate=(np.float32(images),))
-    state = SimpleNamespace(watch=SimpleNamespace(memory=SimpleNamespace(scored=scored), best=best))
+    best = SimpleNamespace(estimate=(images,))
+    state = SimpleNamespace(watch=SimpleNamespace(memory=SimpleNamespace(scored=scored, hidden=scored), best=best))
     ends = np.ones(num_seeds, bool), np.full(num_seeds, 9), np.full(num_seeds, 5)
-    result = Result(np.float32(images), np.ones(num_seeds, bool), Metrics(None, None, None), 9, 0.0, 0.0, True, lambda: state, *ends)
+    result = Result(images, np.ones(num_seeds, bool), Metrics(None, None, None), 9, 0.0, 0.0, True, lambda: state, *ends)
     return result, task, truth
 
 
@@ -58,6 +58,17 @@ def test_where_seeds_disagree_the_error_is_larger():
     result, task, _ = seeds(4, common=1.0, noise=0.05)
     std = uncertainty.calibrated(result, task).std
     assert std[48, 48] > 2 * std[4, 4]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_seeds_that_have_all_learnt_nothing_gained_nothing(value):
+    result, task, truth = seeds(3, common=0.0, noise=0.05)
+    result.images[:] = value + 1e-3 * (result.images - truth)
+    found = uncertainty.calibrated(result, task)
+    assert found.gained is False
+    assert found.noise < 0.06
+    error = np.sqrt(np.mean((result.image - truth) ** 2))
+    assert np.sqrt(np.mean(found.std**2)) == pytest.approx(error, rel=0.1)
 
 
 def test_nothing_is_said_of_one_seed_nor_without_held_out_entries():
@@ -97,7 +108,8 @@ def test_a_measurement_that_is_no_picture_tells_the_size_of_the_error_too():
     measured = operator @ truth + 0.05 * random.standard_normal((600, 1))
     task = SimpleNamespace(operator=lambda image: operator @ image, measurement=np.float32(measured))
     scored = random.random((4, 600, 1)) < 0.3
-    state = SimpleNamespace(watch=SimpleNamespace(memory=SimpleNamespace(scored=scored), best=SimpleNamespace(estimate=(images,))))
+    memory = SimpleNamespace(scored=scored, hidden=scored)
+    state = SimpleNamespace(watch=SimpleNamespace(memory=memory, best=SimpleNamespace(estimate=(images,))))
     ends = np.ones(4, bool), np.full(4, 9), np.full(4, 5)
     result = Result(images, np.ones(4, bool), Metrics(None, None, None), 9, 0.0, 0.0, True, lambda: state, *ends)
     found = uncertainty.calibrated(result, task)

@@ -59,6 +59,9 @@ def summary(report: Report) -> list[str]:
     if outcome.result.left_out is not None and outcome.result.left_out.any():
         names = ", ".join(map(str, np.flatnonzero(outcome.result.left_out)))
         lines += [f"left out, because it predicts worse than the others and lies far from them: seed {names}"]
+    if result.left_out_of:
+        number = len({part for part, _ in result.left_out_of})
+        lines += [f"in {number} of {outcome.num_tiles} tiles a seed was left out: it predicts worse than the others and lies far from them"]
     if outcome.uncertainty is not None:
         error, noise = rms(outcome.uncertainty), outcome.noise
         lines += [f"estimated error {error:.3g}, noise of the input {noise:.3g} (standard deviations, in the units of the picture)"]
@@ -144,6 +147,7 @@ def record(report: Report) -> bytes:
         "seeds": options.seeds,
         "dead_seeds": np.flatnonzero(~outcome.alive).tolist(),
         "left_out_seeds": [] if result.left_out is None else np.flatnonzero(result.left_out).tolist(),
+        "left_out_of_tiles": [{"tile": tile, "seed": seed} for tile, seed in result.left_out_of],
         "rng": options.rng,
         "range": {"low": outcome.task.span.low, "high": outcome.task.span.high, "found": outcome.task.span.found},
         "tiles": dataclasses.asdict(outcome.grid) if outcome.grid else None,

@@ -70,6 +70,7 @@ class Result:
     best_steps: np.ndarray | None = None  # (...), after how many steps each run had the estimate it gives; 0 where it is the latest
     left_out: np.ndarray | None = None  # (...), seeds that disagree with all others, see `stopping.disagreeing`; None: not looked for
     make_uncertainty: Callable[[], Any] | None = None  # of parts that were put together, see `tiling`
+    left_out_of: tuple[tuple[int, int], ...] = ()  # the same of such parts: the number of the part, and that of the seed
 
     @cached_property
     def state(self) -> State:

@@ -157,7 +157,7 @@ class HeldOut:
 
     def seen(self, memory: "_HeldOut", problem: Problem) -> Problem:
         """Returns the problem as the run may see it: what is held out is filled in from around."""
-        return problem.replace(measurement=jax.tree.map(_filled, problem.measurement, memory.hidden))
+        return problem.replace(measurement=jax.tree.map(filled, problem.measurement, memory.hidden))
 
     def update(self, memory: "_HeldOut", look: Look) -> Verdict:
         """Scores the average of the outputs at what is held out."""
@@ -190,7 +190,7 @@ def _chosen(key, measured, share):
     return (draw <= jnp.sort(draw.ravel())[number - 1]) & measured
 
 
-def _filled(measurement, hidden):
+def filled(measurement: Array, hidden: Array) -> Array:
     """Returns an array with the mean of what is near in the place of what is hidden: within one entry, else within eight."""
     for reach in (1, 8):
         size = (2 * reach + 1,) * max(measurement.ndim - 1, 1)

@@ -146,7 +146,7 @@ def iterate(
     problem, parts, start = jax.tree.map(np.asarray, problem), grid.parts, time.perf_counter()
     shown = _enlarged(problem.measurement, problem.shape)
     images, alive = np.repeat(shown[None], keys.size, axis=0), np.ones(keys.size, bool)
-    finished, spent = [], (0, 0.0, 0.0)
+    finished, spent, left_out = [], (0, 0.0, 0.0), ()
     steps = best_steps = np.zeros(keys.size, int)  # of the finished tiles
     all_stopped = np.ones(keys.size, bool)
     known = _Known(np.zeros(problem.shape, np.float32), np.zeros((*problem.shape[:2], 1), np.float32))
@@ -168,11 +168,12 @@ def iterate(
                 stopped = all_stopped & now.stopped & (index == len(parts) - 1)
                 ends = {"stopped": stopped, "steps": steps + now.steps, "best_steps": best_steps + now.best_steps}
             make_uncertainty = partial(_known_with, known, now, tile, part, window)
-            how = {"over_seeds": True, "make_state": now.make_state, "make_uncertainty": make_uncertainty}
+            out = left_out if now.left_out is None else (*left_out, *((index, int(seed)) for seed in np.flatnonzero(now.left_out)))
+            how = {"over_seeds": True, "make_state": now.make_state, "make_uncertainty": make_uncertainty, "left_out_of": out}
             yield Result(images.copy(), alive.copy(), curves, *so_far, **how, **ends)
             if now.num_steps and time.perf_counter() >= end:
                 break
-        spent = so_far
+        spent, left_out = so_far, out
         known = known.and_of(now, tile, part, window) if index + 1 < len(parts) else known  # what was yielded last finds it by itself
         if now.stopped is not None:
             steps, best_steps, all_stopped = ends["steps"], ends["best_steps"], all_stopped & now.stopped

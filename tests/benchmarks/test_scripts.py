@@ -194,29 +194,23 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
     (tmp_path / "few").mkdir()
     common.save(tmp_path / "few/a.png", np.random.default_rng(0).random((20, 24, 3)))
     monkeypatch.setattr(stopping, "choose", lambda *name: lambda channels: Setting(mixer_recipe(channels), 3))
-    words = [
-        "--data",
-        str(tmp_path),
-        "--pictures",
-        "few",
-        "--noise",
-        "gauss25",
-        "--steps",
-        "30",
-        "--rules",
-        "none",
-        "discrepancy",
-        "held-out",
-    ]
-    stopping.main([*words, "--json", str(tmp_path / "rows.json")])
+    words = ["--data", tmp_path, "--pictures", "few", "--noise", "gauss25", "camera50", "--steps", 30]
+    words += ["--rules", "none", "emv", "discrepancy", "held-out", "--json", tmp_path / "rows.json"]
+    stopping.main(list(map(str, words)))
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    for free, row in zip(rows["none, gauss25"]["rows"], rows["discrepancy, gauss25"]["rows"], strict=True):
-        assert free["peak"] == pytest.approx(row["peak"], abs=1e-4)
-        assert row["lost"] > -1e-3
-        assert 1 <= row["taken"] <= row["stopped"] <= 30
+    free = rows["none, emv, discrepancy, gauss25"]
+    for peak, *looking_on in zip(free["rows"], *free["looking_on"].values(), strict=True):
+        for row in looking_on:
+            assert peak["peak"] == row["peak"]
+            assert row["lost"] > -1e-3
+            assert 1 <= row["taken"] <= row["stopped"] <= 30
+    assert free["means"][0] > min(row["peak"] for row in free["rows"])
     (error,) = rows["held-out, gauss25"]["errors"]
     assert 0 < error["within50"] < error["within90"] <= 1
     assert error["ratio"] > 0 and -1 <= error["rank"] <= 1
+    assert error["within90_clean"] == error["within90"]
+    (error,) = rows["held-out, camera50"]["errors"]
+    assert error["within90_clean"] != error["within90"]
     out = capsys.readouterr().out
     assert "| discrepancy | gauss25 | " in out and "| gauss25 | " in out.replace("discrepancy | gauss25", "")
 

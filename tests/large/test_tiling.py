@@ -15,7 +15,7 @@ from PIL import Image
 
 import dipjax
 from dipjax import app, files, operators
-from dipjax.core import drive, layouts, loop
+from dipjax.core import drive, layouts, loop, stopping
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
 from dipjax.generators import Pixels, Skip, blocks
@@ -199,6 +199,27 @@ def test_where_a_seed_diverges_in_a_tile_the_others_stand_in():
     np.testing.assert_allclose(corner[0], corner[1], atol=1e-6)
     all_dead = dataclasses.replace(RECIPE, optimizer=optax.sgd(np.inf))
     assert not restore(all_dead, KEYS, task, tile=30).alive.any()
+
+
+def test_a_seed_that_is_left_out_of_a_tile_is_named_and_the_others_stand_in(monkeypatch):
+    _, task = PROBLEMS["denoise"]
+    calls = []
+
+    def odd(images, alive, scores):
+        """Takes seed 1 for the odd one, after the first tile."""
+        calls.append(scores)
+        return np.array([False, len(calls) > first])
+
+    monkeypatch.setattr(stopping, "disagreeing", odd)
+    recipe, first = dataclasses.replace(RECIPE, stopping=stopping.HeldOut()), np.inf
+    for result in tiling.iterate(recipe, KEYS, task, grid(task), num_steps=3):
+        if result.num_steps == 3:
+            first = len(calls)
+    assert result.left_out_of == tuple((tile, 1) for tile in range(1, len(grid(task).parts)))
+    corner = result.images[:, -10:, -10:]
+    np.testing.assert_allclose(corner[0], corner[1], atol=1e-6)
+    assert np.abs(result.images[0, :10, :10] - result.images[1, :10, :10]).max() > 1e-3
+    assert result.counted.all()
 
 
 def _poisoned(key, problem):
