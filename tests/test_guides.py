@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from dipjax.core import drive, loop
-from dipjax.core.stopping import HeldOut, _filled
+from dipjax.core.stopping import HeldOut, filled
 from dipjax.fitting import guides, inputs
 from dipjax.operators import problem
 from dipjax.tasks import tasks  # noqa: F401, which registers them
@@ -37,7 +37,7 @@ def noisy(kind):
 
 
 def guide(measurement, **settings):
-    return np.asarray(jax.jit(guides.NonLocalMeans(**settings))(problem.denoising(measurement)))
+    return np.asarray(jax.jit(guides.NonLocalMeans(**settings))(light_keys(1)[0], problem.denoising(measurement)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -61,21 +61,21 @@ def test_there_is_no_guide_for_noise_that_looks_like_structure_nor_for_a_few_pix
 def test_z_is_noise_and_the_guide():
     task, key = problem.denoising(noisy("strong")), jax.random.key(0)
     z = inputs.Guided(noise=inputs.Noise(2))(key, task)
-    np.testing.assert_allclose(z[..., 2:], guides.NonLocalMeans()(task), atol=1e-6)
+    np.testing.assert_allclose(z[..., 2:], guides.NonLocalMeans()(jax.random.fold_in(key, 1), task), atol=1e-6)
     np.testing.assert_array_equal(z[..., :2], inputs.Noise(2)(key, task))
     with pytest.raises(ValueError, match=r"^guide: found shape \(16, 16, 3\), expected \(64, 64, 'D'\)"):
-        inputs.Guided(lambda task: task.measurement[:16, :16])(key, task)
+        inputs.Guided(lambda key, task: task.measurement[:16, :16])(key, task)
 
 
 @pytest.mark.parametrize("side", [1, 5, 9])
-def test_what_is_hidden_is_filled_in_from_around(side):
+def test_what_is_hidden_isfilled_in_from_around(side):
     hidden = np.zeros((SIDE, SIDE, 1), bool)
     hidden[20 : 20 + side, 30 : 30 + side] = hidden[0, 0] = True
     spoilt = np.float32(np.where(hidden, 100, SMOOTH))
-    filled = np.asarray(_filled(spoilt, hidden))
-    np.testing.assert_array_equal(filled[~hidden[..., 0]], SMOOTH[~hidden[..., 0]])
-    assert np.abs(filled - SMOOTH).max() < 0.5
-    signal = np.asarray(_filled(np.complex64(SMOOTH[:, 0, 0] * 1j), hidden[:, 30, 0]))
+    found = np.asarray(filled(spoilt, hidden))
+    np.testing.assert_array_equal(found[~hidden[..., 0]], SMOOTH[~hidden[..., 0]])
+    assert np.abs(found - SMOOTH).max() < 0.5
+    signal = np.asarray(filled(np.complex64(SMOOTH[:, 0, 0] * 1j), hidden[:, 30, 0]))
     np.testing.assert_allclose(signal, 1j * SMOOTH[:, 0, 0], atol=0.5)
 
 
@@ -91,9 +91,19 @@ def test_no_run_sees_in_its_input_what_is_held_out(correlated):
     for run, key in enumerate(light_keys(2)):
         other = np.where(hidden[run], random.random(SMOOTH.shape), task.measurement)  # the same but for what is held out
         seen = HeldOut().seen(jax.tree.map(lambda leaf, run=run: leaf[run], state.watch.memory), problem.denoising(np.float32(other)))
-        np.testing.assert_allclose(state.z[run, ..., 8:], recipe.input(key, seen)[..., 8:], atol=1e-5)
+        np.testing.assert_allclose(state.z[run, ..., 8:], recipe.input(jax.random.split(key, 3)[0], seen)[..., 8:], atol=1e-5)
     without = drive.restore(dataclasses.replace(recipe, stopping=None), light_keys(1), task, num_steps=1).state
-    np.testing.assert_allclose(without.z[0, ..., 8:], guide(task.measurement, correlation=1.0), atol=1e-5)
+    key = jax.random.fold_in(jax.random.split(light_keys(1)[0], 3)[0], 1)
+    np.testing.assert_allclose(without.z[0, ..., 8:], guides.NonLocalMeans(correlation=1.0)(key, task), atol=1e-5)
+
+
+def test_guides_of_two_runs_err_differently_and_hardly_more():
+    task = problem.denoising(noisy("weak"))
+    alike, (one, two) = (np.asarray(jax.vmap(guides.NonLocalMeans(**how), (0, None))(light_keys(2), task)) for how in ({"added": 0.0}, {}))
+    np.testing.assert_array_equal(*alike)
+    assert error(one) < 1.3 * error(alike[0])
+    assert error((one + two) / 2) < 0.97 * error(one)
+    assert np.corrcoef((one - SMOOTH).ravel(), (two - SMOOTH).ravel())[0, 1] < 0.85
 
 
 def test_init_makes_the_guide_under_vmap_too():

@@ -1,9 +1,10 @@
 """Quick classical restorations that a network sees beside noise, so that it need not find by training what is easy to know.
 
-A guide is a value with `__call__(problem) -> (H, W, D)`, jittable; libraries that do the work on the host are called back from the compiled
-program, which happens once, before the first step. To add one, add a frozen dataclass.
+A guide is a value with `__call__(key, problem) -> (H, W, D)`, jittable; libraries that do the work on the host are called back from the
+compiled program, which happens once, before the first step. To add one, add a frozen dataclass.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +24,9 @@ _SMALLEST = 16  # pixels on a side
 class NonLocalMeans:
     """Non-local means of a noisy picture; impulses are first replaced by the median around them.
 
+    Every run adds a little noise of its own before: guides that err alike would make seeds that err alike, whose mean is hardly better
+    than one of them (benchmarks/results/guide.md).
+
     It takes noise that is correlated between neighbours for structure: there the guide is zero everywhere, and so it is for what is no
     picture of at least 16 x 16 pixels.
 
@@ -30,31 +34,34 @@ class NonLocalMeans:
     """
 
     strength: float = 0.6  # how different the patches may be that are averaged, in standard deviations of the noise
+    added: float = 0.5  # noise of each run's own, in the same units
     correlation: float = 0.3  # of the noise between neighbours, above which there is no guide
     impulse: float = 0.2  # a pixel that is 0 or 1 is an impulse where it is so much farther from the median around it
     few: float = 0.01  # of the pixels: fewer impulses are left alone
 
-    def __call__(self, problem: Problem) -> Array:
-        """Returns the guide."""
+    def __call__(self, key: Array, problem: Problem) -> Array:
+        """Returns the guide of one run."""
         picture = problem.measurement
         if not isinstance(picture, (jax.Array, np.ndarray)) or picture.ndim != 3 or min(picture.shape[:2]) < _SMALLEST:
             return jnp.zeros(problem.shape, problem.dtype)
         picture = jnp.real(jnp.asarray(picture))
         shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
         made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential")
-        return lax.cond(noise_correlation(picture)[0] > self.correlation, jnp.zeros_like, made, picture)
+        noise = jax.random.normal(key, picture.shape, picture.dtype)
+        return lax.cond(noise_correlation(picture)[0] > self.correlation, lambda *pair: jnp.zeros_like(picture), made, picture, noise)
 
-    def _on_host(self, picture):
+    def _on_host(self, picture, noise):
         from skimage.restoration import denoise_nl_means
 
-        picture = np.asarray(picture)
+        picture, noise = np.asarray(picture), np.asarray(noise)
         median = ndimage.median_filter(picture, (5, 5, 1))
         at_end = (picture <= 0) | (picture >= 1)
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1, keepdims=True)
         clean = np.where(impulses, median, picture) if impulses.mean() > self.few else picture
         sigma = max(float(np.median(finest(clean)) / 0.6745), 1e-4)
+        own, sigma = clean + self.added * sigma * noise, sigma * math.hypot(1, self.added)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
-        made = denoise_nl_means(clean, h=self.strength * sigma, sigma=sigma, **how)
+        made = denoise_nl_means(own, h=self.strength * sigma, sigma=sigma, **how)
         return made.astype(picture.dtype).reshape(picture.shape)  # what is gray comes back without channels
 
 

@@ -92,7 +92,7 @@ class Guided:
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z."""
-        made = self.guide(problem)
+        made = self.guide(jax.random.fold_in(key, 1), problem)  # noise and guide have nothing in common
         if made.shape[:-1] != problem.shape[:-1]:
             raise ValueError(f"guide: found shape {made.shape}, expected {(*problem.shape[:-1], 'D')}.")
         return jnp.concatenate([self.noise(key, problem), made.astype(problem.dtype)], -1)
