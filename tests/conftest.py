@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dipjax import hashing
+from dipjax.app import startup, trial
 from dipjax.core.drive import seeds
 from dipjax.core.recipe import Recipe
 from dipjax.core.stopping import Best, Verdict
@@ -33,6 +34,17 @@ def compile_with(*flags):
 # The older emitters of loops compile in a quarter of the time, and the tests compile thousands of programs that run for a millisecond.
 PEOPLE = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}  # the environment of a process that compiles as people's do
 compile_with("xla_cpu_use_fusion_emitters=false", "xla_cpu_parallel_codegen_split_count=1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_programs_of_the_user(tmp_path_factory):
+    """Lets no command read what the user has kept, nor keep anything, nor try in processes of its own whether it could."""
+    home = tmp_path_factory.mktemp("cache")
+    home.chmod(0o700)
+    os.environ["XDG_CACHE_HOME"] = str(home)
+    folder = startup.cache_folder()
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "verdict").write_text(trial.FAILS)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -112,7 +112,7 @@ def _add_task(commands, spec):
         "--compilation-cache",
         choices=("auto", "on", "off"),
         default="auto",
-        help="keep compiled programs for the next start (default auto: on, except on a CPU)",
+        help="keep compiled programs for the next start (default auto: on, on a CPU once a trial has shown that it works)",
     )
     extra = parser.add_argument_group("what else to read and write")
     reference = asked.arguments()["truth"]

@@ -7,7 +7,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from dipjax.app import startup, streams
+from dipjax.app import startup, streams, trial
 
 _SAFE_PILLOW = (12, 3)  # earlier ones have known holes in their decoders
 _PLUGINS = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt", "libtpu", "jax-metal")
@@ -72,8 +72,17 @@ def _cache(jax):
         kept = len(list(folder.glob("*-cache"))) if folder.is_dir() else 0
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         return f"none: {error}"
-    used = "used only with --compilation-cache on" if jax.default_backend() == "cpu" else "used by the commands"
-    return f"{folder}, {used}, {kept} programs kept"
+    return f"{folder}, {_use(jax, folder)}, {kept} programs kept"
+
+
+def _use(jax, folder):
+    """Says whether the commands use the programs of a folder."""
+    if jax.default_backend() != "cpu":
+        return "used by the commands"
+    known = trial.verdict(folder)
+    if known == trial.FAILS:
+        return "used only with --compilation-cache on, because this CPU does not read back what it wrote"
+    return "used by the commands" + " once it is known that this CPU reads back what it wrote" * (known is None)
 
 
 def _compute():

@@ -6,14 +6,16 @@ function that changes nothing where the user has decided.
 """
 
 import contextlib
+import hashlib
 import os
+import platform
 import re
 import stat
 import sys
 import textwrap
 from pathlib import Path
 
-from dipjax.app import signals
+from dipjax.app import signals, trial
 
 _LEAST_SECONDS = 0.5  # a program that compiled faster is not kept
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -105,35 +107,58 @@ def _huge_pages_wait_to_be_asked_for():
 
 
 def use_cache(choice: str) -> str | None:
-    """Keeps compiled programs for the next start: "on", "off", or "auto" for on except on CPU. Comes before the first computation.
+    """Keeps compiled programs for the next start: "on", "off", or "auto", for on except on a CPU that does not read back what it wrote.
 
-    On CPU it must be asked for, because jaxlib does not everywhere read back there what it wrote.
+    Comes before the first computation. On a new CPU a process beside this one finds out how it is, see `trial`; until that is known,
+    programs are written and not read.
 
     Returns:
       Why the wish could not be fulfilled, or None.
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir or choice == "off" or (choice == "auto" and jax.default_backend() == "cpu"):
+    wished = choice == "on" or jax.default_backend() != "cpu"
+    if jax.config.jax_compilation_cache_dir or choice == "off":
         return None
     try:
         folder = cache_folder()
         _make_private(folder)
+        on = wished or _can_be_used(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-        return f"compiled programs are not kept: {error}"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+        return f"compiled programs are not kept: {error}" if wished else None
+    if on:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     return None
 
 
+def _can_be_used(folder):
+    """Says whether nothing will be read from a folder of which it is not known that it works; where that is open, begins the trial."""
+    known = trial.verdict(folder)
+    if known is None:
+        trial.begin(folder)
+    return known == trial.WORKS or (known is None and not any(folder.glob("*-cache")))
+
+
 def cache_folder() -> Path:
-    """Returns where compiled programs are kept, one folder for each version of jaxlib and kind of device."""
+    """Returns where compiled programs are kept, one folder for each version of jaxlib and kind of device; of CPUs for each set of
+    instructions."""
     import jax
     import jaxlib
 
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     base = base if base.is_absolute() else Path.home() / ".cache"
-    return base / "dipjax" / "xla" / f"{jaxlib.__version__}-{jax.default_backend()}"
+    kind = jax.default_backend()
+    return base / "dipjax" / "xla" / f"{jaxlib.__version__}-{kind}{_instructions() if kind == 'cpu' else ''}"
+
+
+def _instructions():
+    """Returns a short name for what this CPU can do: a home may be shared by many machines."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        known = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+        return "-" + hashlib.sha256(f"{platform.machine()} {known}".encode()).hexdigest()[:12]
+    return "-" + hashlib.sha256(repr(platform.uname()[4:]).encode()).hexdigest()[:12]
 
 
 def _make_private(folder):

@@ -37,7 +37,8 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
     rank = len(problem.shape)
     if z.ndim != rank:
         raise ValueError(f"input: found z of shape {z.shape}, expected {rank} axes as in {problem.shape}, the last one for channels.")
-    z, (made, *unknowns) = _shapes.eval_shape(recipe, problem)
+    state = loop.initialiser().eval_shape(recipe, jax.random.key(0), problem)
+    made, *unknowns = _made.eval_shape(recipe, state.params, state.z)
     if made.ndim != rank or made.shape[-1] != problem.shape[-1]:
         raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
     # One row or column less of z must not suffice: the crop is for what exceeds a multiple of the stride.
@@ -61,10 +62,9 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
 
 
 @partial(jax.jit, static_argnames="recipe")  # never run: jit remembers what it has traced, and all tiles of a picture are alike
-def _shapes(recipe, problem):
-    state = loop.init(recipe, jax.random.key(0), problem)
-    made = recipe.generator.apply(state.params, state.z)
-    return state.z, made if isinstance(made, tuple) else (made,)
+def _made(recipe, params, z):
+    made = recipe.generator.apply(params, z)
+    return made if isinstance(made, tuple) else (made,)
 
 
 def start(keys: Array | State, problem: Problem, flags: list[bool]) -> tuple[int, ...]:

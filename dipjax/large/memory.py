@@ -9,7 +9,6 @@ need is about 1.5 times as much. `benchmarks.speed memory` compares both with wh
 
 import contextlib
 import os
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -32,8 +31,8 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
     the gradient, and the state once more. The problem may hold shapes instead of arrays.
     """
     layout = layouts.chosen(layout, num_seeds, problem.shape[:-1])
-    state = jax.eval_shape(partial(loop.init, recipe), jax.random.key(0), problem)
-    step = worst(loop.train_step.trace(recipe, state, problem).jaxpr.jaxpr)
+    state = loop.initialiser().eval_shape(recipe, jax.random.key(0), problem)
+    step = worst(loop.train_step.trace(recipe, state, problem, jax.ShapeDtypeStruct((), problem.dtype)).jaxpr.jaxpr)
     state, data = (sum(map(_bytes, jax.tree.leaves(tree))) for tree in (state, problem))
     shared = jax.default_backend() == "cpu"  # all devices have one memory
     num_here = num_seeds if shared else -(-num_seeds // layout.num_devices)

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
 import jaxlib
 import pytest
 
-from dipjax.app import cli, demo, doctor, startup
+from dipjax.app import cli, demo, doctor, startup, trial
 
 ROOT = Path(__file__).parents[2]
 COUNT = "import sys; from dipjax.app import startup; startup.use_cores(int(sys.argv[1])); import jax; print(jax.local_device_count())"
@@ -21,7 +22,7 @@ def folder(tmp_path, monkeypatch):
     before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     jax.config.update("jax_compilation_cache_dir", None)
-    yield tmp_path / "cache" / "dipjax" / "xla" / f"{jaxlib.__version__}-{jax.default_backend()}"
+    yield startup.cache_folder()
     for name, value in before.items():
         jax.config.update(name, value)
 
@@ -67,13 +68,90 @@ print(os.environ["JAX_NUM_CPU_DEVICES"])
     assert python(code)[-1] == "2"
 
 
-def test_the_cache_is_private_and_off_on_a_cpu_unless_asked_for(folder):
-    assert startup.use_cache("off") is startup.use_cache("auto") is None
+@pytest.fixture
+def trials(monkeypatch):
+    """Collects the trials that are begun."""
+    begun = []
+    monkeypatch.setattr(trial, "begin", begun.append)
+    return begun
+
+
+def test_the_cache_is_private(folder):
+    assert startup.use_cache("off") is None
     assert not folder.exists()
     assert startup.use_cache("on") is None
     assert jax.config.jax_compilation_cache_dir == str(folder)
     assert {path.stat().st_mode & 0o777 for path in (folder, *folder.parents[:2])} == {0o700}
     assert startup.use_cache("on") is None  # a second time
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kept", "used", "begun"),
+    [
+        (None, False, True, True),  # nothing is there that could be read
+        (None, True, False, True),
+        (trial.WORKS, True, True, False),
+        (trial.FAILS, False, False, False),
+        ("nonsense", True, False, True),
+    ],
+)
+def test_a_cpu_reads_only_where_it_is_known_to_read_what_it_wrote(folder, trials, verdict, kept, used, begun):
+    folder.mkdir(parents=True, mode=0o700)
+    folder.parents[1].chmod(0o700), folder.parent.chmod(0o700)
+    if verdict:
+        (folder / "verdict").write_text(verdict)
+    if kept:
+        (folder / "jit_chunk-abc-cache").write_text("")
+    assert startup.use_cache("auto") is None
+    assert (jax.config.jax_compilation_cache_dir == str(folder)) == used
+    assert trials == [folder] * begun
+
+
+def test_on_a_cpu_nobody_hears_of_a_cache_that_was_not_asked_for(folder, trials, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    assert startup.use_cache("auto") is None
+    assert not trials and jax.config.jax_compilation_cache_dir is None
+
+
+CHILD = "import os, sys; seen = os.listdir(sys.argv[1]); open(sys.argv[1] + '/program-cache', 'w'); {rest}"
+
+
+@pytest.mark.parametrize(
+    ("rest", "verdict"),
+    [
+        ("print(len(seen), 0.5)", trial.WORKS),
+        ("print(0, 0.5)", trial.FAILS),  # nothing is read
+        ("print(len(seen), 0.5 + len(seen))", trial.FAILS),  # it computes something else
+        ("print(len(seen), 0.5); print('E0000 cpu_aot_loader.cc:195] not supported', file=sys.stderr)", trial.FAILS),
+        ("print(len(seen), 0.5); seen and os.abort()", trial.FAILS),
+        ("print('nothing')", trial.FAILS),
+    ],
+)
+def test_a_trial_says_whether_a_second_process_reads_and_computes_the_same(tmp_path, monkeypatch, rest, verdict):
+    monkeypatch.setattr(trial, "_command", lambda function, folder: [sys.executable, "-c", CHILD.format(rest=rest), folder])
+    monkeypatch.setattr(trial.os, "nice", lambda by: None)
+    assert trial.verdict(tmp_path) is None
+    trial.decide(str(tmp_path))
+    assert trial.verdict(tmp_path) == verdict
+    assert [path.name for path in tmp_path.iterdir()] == ["verdict"]
+
+
+def test_a_trial_is_a_process_of_its_own(tmp_path, monkeypatch):
+    code = "import sys; open(sys.argv[1] + '/verdict', 'w').write('works')"
+    monkeypatch.setattr(trial, "_command", lambda function, folder: [sys.executable, "-c", code, str(folder)])
+    trial.begin(tmp_path)
+    for _ in range(200):
+        if trial.verdict(tmp_path):
+            break
+        time.sleep(0.05)
+    assert trial.verdict(tmp_path) == trial.WORKS
+
+
+@pytest.mark.slow
+def test_programs_that_this_cpu_kept_are_read_by_another_process(tmp_path):
+    (before, total), (after, again) = (trial._told(str(tmp_path)) for _ in range(2))
+    assert before == 0
+    assert after == 0 or total == again
 
 
 def test_the_cache_is_on_where_there_is_an_accelerator(folder, monkeypatch):
@@ -110,7 +188,7 @@ def test_doctor_says_where_the_cache_is_and_what_to_set_for_more_devices(folder,
     monkeypatch.setattr(startup, "num_cores", lambda: 6)
     assert doctor.run() == 0
     out = capsys.readouterr().out
-    assert f"{folder}, used only with --compilation-cache on" in out
+    assert f"{folder}, used by the commands once it is known that this CPU reads back what it wrote, 0 programs kept" in out
     assert ("JAX_NUM_CPU_DEVICES=6" in out) == (jax.local_device_count() == 1)
     assert not folder.exists()
 
