@@ -91,13 +91,17 @@ def watched(recipe: Recipe, state: State, new: State, now: Metrics, output: tupl
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Keeps some of the measurement out of the loss, and takes the moment at which the averaged output predicts it best.
+    """Keeps some of the measurement out of the loss, and takes the moments at which the averaged output predicts it best.
 
     Each run draws its own entries, of any measurement: pixels, samples of a spectrum, or numbers. Single entries judge noise that is
     independent from one entry to the next. Where noise is correlated, as after a camera's own processing, neighbours give it away;
     there blocks are held out, and only what lies inside of them is scored. The flattest patches of the measurement, in which noise is
     most of what there is, say before the first step which of the two it is and how long a block must be. The score is the recipe's own
     loss at the entries that are scored, smoothed over steps.
+
+    A few hundred numbers cannot tell moments whose scores are nearly equal: chance alone makes scores differ by about `tolerance` over
+    the root of how many there are. So the estimate is the mean over all moments since the last real improvement that are as good as the
+    best but for chance.
     """
 
     singles: float = 0.04  # of the entries are held out where noise is independent
@@ -105,8 +109,9 @@ class HeldOut:
     side: int = 5  # of a block, of which the inner entries are scored ...
     wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
     correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
-    patience: float = 0.4  # stops when nothing better came for this share of the steps to the best moment ...
-    least: int = 40  # ... and so many more
+    patience: float = 0.4  # stops when nothing better, by more than chance, came for this share of the steps to the best moment ...
+    least: int = 100  # ... and so many more
+    tolerance: float = 0.25  # how much scores differ by chance, see above
     smoothing: float = 0.9  # weight of the past in the score
     gain: float = 0.0  # what is better by less than this share does not renew the patience: measurements without noise
 
@@ -119,7 +124,8 @@ class HeldOut:
         for name in ("side", "wide"):
             value = getattr(self, name)
             _check(name, value, value >= 1 and value % 2 == 1, "an odd number of entries")
-        _check("patience", self.patience, self.patience >= 0, "a number that is not negative")
+        for name in ("patience", "tolerance"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "a number that is not negative")
         _check("least", self.least, self.least >= 1, "a whole number of steps from 1")
 
     def init(self, key: Array, problem: Problem, estimate: tuple) -> "_HeldOut":
@@ -132,7 +138,7 @@ class HeldOut:
         drawn = [self._draw(*parts) for parts in zip(keys[1:], leaves, probed, strict=True)]
         scored, hidden = (jax.tree.unflatten(structure, list(part)) for part in zip(*drawn, strict=True))
         best = _nothing(problem, estimate)
-        return _HeldOut(scored, hidden, jnp.zeros((), problem.dtype), best, best.score, best.step)
+        return _HeldOut(scored, hidden, jnp.zeros((), problem.dtype), best, best.score, best.step, best.score, jnp.int32(0))
 
     def _draw(self, key, measurement, probed):
         """Returns what is scored, and what is held out, of one array, for all of its channels at once."""
@@ -167,11 +173,19 @@ class HeldOut:
         now = (look.loss(shown, y) * sum(leaf.size for leaf in jax.tree.leaves(y)) / share).astype(dtype)
         weight = jnp.maximum(1 - self.smoothing, 1 / (look.step.astype(dtype) + 1)).astype(dtype)
         score = memory.score + weight * (now - memory.score)
-        best = _better(memory.best, score, look)
-        renewed = best.score < memory.level * (1 - self.gain)
-        level, since = where(renewed, (best.score, best.step), (memory.level, memory.since))
+        chance = (self.tolerance / jnp.sqrt(share.astype(dtype))).astype(dtype)
+        renewed = score < memory.level * (1 - jnp.maximum(self.gain, chance))
+        level, since = where(renewed, (score, look.step), (memory.level, memory.since))
         stop = look.step - since > self.patience * since + self.least
-        return Verdict(_HeldOut(memory.scored, memory.hidden, score, best, level, since), best, score, stop)
+
+        lowest, step = where(score < memory.best.score, (score, look.step), (memory.best.score, memory.best.step))
+        first, later = score < memory.first * (1 - chance), score <= lowest * (1 + chance)
+        number = jnp.where(first, 1, memory.number + later)
+        weight = jnp.where(first, 1, later / jnp.maximum(number, 1)).astype(dtype)
+        move = lambda old, new: (old + weight * (new - old)).astype(old.dtype)  # noqa: E731
+        best = Best(lowest, step, jax.tree.map(move, memory.best.estimate, look.estimate))
+        held = _HeldOut(memory.scored, memory.hidden, score, best, level, since, jnp.where(first, score, memory.first), number)
+        return Verdict(held, best, score, stop)
 
 
 class _HeldOut(NamedTuple):
@@ -179,8 +193,10 @@ class _HeldOut(NamedTuple):
     hidden: Any
     score: Array  # (), smoothed
     best: Best
-    level: Array  # () and the next: the last best that was better by `gain`
+    level: Array  # () and the next: the last that was better by `gain`, or by more than chance
     since: Array
+    first: Array  # () and the next: of the moments over which the estimate is the mean
+    number: Array
 
 
 def _chosen(key, measured, share):

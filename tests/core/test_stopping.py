@@ -92,8 +92,20 @@ def test_held_out_entries_find_the_moment_of_the_least_error_in_white_and_in_cor
     assert final.stop
     assert len(verdicts) < len(images)
     assert error[int(final.best.step)] < 1.2 * error.min()
-    np.testing.assert_array_equal(final.best.estimate[0], images[int(final.best.step)])
+    assert np.mean((final.best.estimate[0] - truth) ** 2) < 1.25 * error.min()
     assert int(final.best.step) < len(verdicts) - 1 - 15
+
+
+def test_the_estimate_is_the_mean_of_all_moments_that_are_as_good_as_the_best_but_for_chance():
+    task = problem.denoising(np.zeros((20, 20, 1), np.float32))
+    rule = HeldOut(0.25, correlation=1.0, smoothing=0.0, tolerance=0.1, patience=0.0, least=6)  # 100 numbers: chance is one hundredth
+    values = np.sqrt([4.0, 1.02, 1.0, 1.005, 0.999, 1.2, 0.995, 1.0, 0.3, 0.31, *[0.3] * 6, 0.2])
+    verdicts = play(rule, [np.full(task.shape, value, np.float32) for value in values], task)
+    expected = [values[:1], values[1:2], values[2:3], values[2:4], values[2:5], values[2:5], values[[2, 3, 4, 6]], values[[2, 3, 4, 6, 7]]]
+    expected += [values[8:9]] * 2 + [values[8:9]] * 6  # the same number each time
+    np.testing.assert_allclose([verdict.best.estimate[0][3, 4, 0] for verdict in verdicts], [part.mean() for part in expected], rtol=1e-5)
+    np.testing.assert_array_equal([int(verdict.best.step) for verdict in verdicts], [0, 1, 2, 2, 4, 4, 6, 6, *[8] * 8])
+    assert [bool(verdict.stop) for verdict in verdicts] == [False] * 15 + [True]  # more than six steps after the ninth
 
 
 @pytest.mark.parametrize("correlated", [False, True])
