@@ -14,8 +14,10 @@ import pytest
 from dipjax.core import drive, layouts, loop
 from dipjax.core.problem import stack
 from dipjax.core.recipe import Recipe
+from dipjax.core.stopping import HeldOut
 from dipjax.fitting import inputs, losses, optimizers, penalties
 from dipjax.fitting.optimizers import Adam
+from dipjax.large import memory
 from dipjax.operators import problem
 from tests.conftest import PEOPLE, Appointed, Mixer, light_keys, mixer_recipe, picture
 
@@ -47,6 +49,16 @@ def part_of(keys):
 
 def test_the_counter_counts(compiled):
     assert compiled(lambda: jax.jit(lambda x: x + 1)(1.0)) >= 1
+
+
+def test_nothing_is_traced_twice_from_the_look_at_the_memory_to_the_last_step(caplog):
+    recipe = mixer_recipe(stopping=HeldOut(tolerance=0.125))  # no other test has this one
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        memory.needed(recipe, TASK, 2)
+        drive.restore(recipe, drive.seeds(0, 2), TASK, num_steps=2, batching=layouts.ONE_BY_ONE)
+    traced = [record.getMessage().split()[2] for record in caplog.records if record.getMessage().startswith("Finished tracing")]
+    assert {name: traced.count(name) for name in ("_init", "train_step", "chunk")} == {"_init": 1, "train_step": 1, "chunk": 1}
 
 
 @LAYOUTS
