@@ -39,16 +39,11 @@ def init(recipe: Recipe, key: Array, problem: Problem) -> State:
 @cache
 def initialiser() -> Callable:
     """Returns the compiled part of `init`. It runs once: on a CPU, code that is not optimised is ready in a third of the time."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    quick = jax.default_backend() == "cpu" and _is_known(options)
-    return jax.jit(_init, static_argnames="recipe", compiler_options=options if quick else None)
-
-
-def _is_known(options):
-    """Says whether this version of XLA has these options."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        return jax.jit(lambda: 0, compiler_options=options)() == 0
-    return False
+    quick = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else None
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # of an XLA that does not know them
+        jax.jit(lambda: 0, compiler_options=quick)()
+        return jax.jit(_init, static_argnames="recipe", compiler_options=quick)
+    return jax.jit(_init, static_argnames="recipe")
 
 
 def _init(recipe, key, problem):

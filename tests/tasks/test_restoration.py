@@ -181,7 +181,7 @@ def test_one_seed_has_no_standard_deviation():
 
 
 def test_a_function_for_people_is_the_core_with_the_same_recipe_and_seeds():
-    restored = dipjax.denoise(GRAY, seeds=2, rng=5, range="full")
+    restored = dipjax.denoise(GRAY, seeds=2, rng=5, range="full", stop="none")
     result = drive.restore(quick(1).recipe, drive.seeds(5, 2), problem.denoising(GRAY[..., None]), num_steps=3)
     np.testing.assert_allclose(restored, result.image[..., 0], atol=1e-6)
 
