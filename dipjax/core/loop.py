@@ -31,9 +31,8 @@ _FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; f
 
 def init(recipe: Recipe, key: Array, problem: Problem) -> State:
     """Draws the input and the parameters of one run: jitted, and the one program that does so, whoever asks."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, problem))):
-        return _init(recipe, key, problem)
-    return initialiser()(recipe, key, problem)
+    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, problem)))
+    return (_init if is_traced else initialiser())(recipe, key, problem)
 
 
 @cache
