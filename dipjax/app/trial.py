@@ -8,6 +8,7 @@ kept beside the programs, in a folder for this version of jaxlib and this CPU.
 import atexit
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,13 +37,14 @@ def begin(folder: Path) -> None:
         with contextlib.suppress(OSError):
             quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
             child = subprocess.Popen(_command("decide", folder), start_new_session=True, **quiet)
-            atexit.register(child.kill)
+            atexit.register(child.terminate)
 
 
 def decide(folder: str) -> None:
     """Runs the trial and writes the verdict."""
     if hasattr(os, "nice"):
         os.nice(10)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that neither the folder nor the process in it stays behind
     with tempfile.TemporaryDirectory(dir=folder) as kept:
         first, second = (_told(kept) for _ in range(2))
     works = bool(first and second) and second[0] > first[0] and second[1] == first[1]

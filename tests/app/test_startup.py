@@ -130,6 +130,7 @@ CHILD = "import os, sys; seen = os.listdir(sys.argv[1]); open(sys.argv[1] + '/pr
 def test_a_trial_says_whether_a_second_process_reads_and_computes_the_same(tmp_path, monkeypatch, rest, verdict):
     monkeypatch.setattr(trial, "_command", lambda function, folder: [sys.executable, "-c", CHILD.format(rest=rest), folder])
     monkeypatch.setattr(trial.os, "nice", lambda by: None)
+    monkeypatch.setattr(trial.signal, "signal", lambda *arguments: None)
     assert trial.verdict(tmp_path) is None
     trial.decide(str(tmp_path))
     assert trial.verdict(tmp_path) == verdict
@@ -145,6 +146,25 @@ def test_a_trial_is_a_process_of_its_own(tmp_path, monkeypatch):
             break
         time.sleep(0.05)
     assert trial.verdict(tmp_path) == trial.WORKS
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process that is ended can clear up nothing")
+def test_a_trial_that_is_ended_leaves_nothing_behind(tmp_path):
+    code = """
+import sys
+from dipjax.app import trial
+trial._command = lambda function, folder: [sys.executable, "-c", "import time; time.sleep(60)"]
+trial.decide(sys.argv[1])
+"""
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    for _ in range(400):
+        if any(tmp_path.iterdir()):
+            break
+        time.sleep(0.05)
+    assert any(tmp_path.iterdir())
+    child.terminate()
+    assert child.wait(timeout=20) == 143
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow
