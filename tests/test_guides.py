@@ -68,7 +68,7 @@ def test_z_is_noise_and_the_guide():
 
 
 @pytest.mark.parametrize("side", [1, 5, 9])
-def test_what_is_hidden_isfilled_in_from_around(side):
+def test_what_is_hidden_is_filled_in_from_around(side):
     hidden = np.zeros((SIDE, SIDE, 1), bool)
     hidden[20 : 20 + side, 30 : 30 + side] = hidden[0, 0] = True
     spoilt = np.float32(np.where(hidden, 100, SMOOTH))
