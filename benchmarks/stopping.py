@@ -7,9 +7,9 @@
 of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
 noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
 photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
-loss and guide. A run goes on after its rule has stopped it, by half as many steps again and a hundred, up to `--steps`, so that its best
-step is known; without a rule it takes them all, and the rules that only look on, which are `emv`, `wmv` and
-`discrepancy`, are all measured in that run. "lost" is the PSNR (RGB, range 1, unclipped) of the average at its best step less that of
+loss and guide. A run goes on, up to `--steps`, until all its rules have stopped it and its average was no better for three tenths of the
+steps to its best, which are known because the truth is, and a hundred more. Without a rule it is the same; the rules that only look on,
+which are `emv`, `wmv` and `discrepancy`, are all measured in that run. "lost" is the PSNR (RGB, range 1, unclipped) of the average at its best step less that of
 what the rule gives; "held out" is by how much the mean of the two seeds of a run without a rule is better, at its own best step (looked at
 about twice a second), than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled
 program. Finished rows are kept.
@@ -108,43 +108,49 @@ class Followed(NamedTuple):
     steps: Any  # (), until it stopped
 
 
+class Memory(NamedTuple):
+    followed: tuple  # one for each rule
+    error: Any  # () and the next: of the best step, which the truth tells
+    step: Any
+
+
 @dataclass(frozen=True)
 class Following:
-    """Does as its rule and remembers what that gave, but lets the run go on for half as many steps again, and a hundred."""
+    """Does as its rule, if any, and remembers what that gave, but lets the run go on until its best step is known."""
 
     rule: Any
+    looking_on: tuple = ()  # rules that change nothing of the run
+
+    @property
+    def rules(self):
+        return tuple(rule for rule in (self.rule, *self.looking_on) if rule)
 
     def init(self, key, problem, estimate):
-        best = Best(jnp.array(jnp.inf, problem.dtype), jnp.int32(0), estimate)
-        return Followed(self.rule.init(key, problem, estimate), best, jnp.bool(False), jnp.int32(0))
+        none = Best(jnp.array(jnp.inf, problem.dtype), jnp.int32(0), estimate)
+        followed = (Followed(rule.init(key, problem, estimate), none, jnp.bool(False), jnp.int32(0)) for rule in self.rules)
+        return Memory(tuple(followed), none.score, none.step)
 
-    def hide(self, followed, prediction, measurement):
-        return self.rule.hide(followed.memory, prediction, measurement) if hasattr(self.rule, "hide") else prediction
+    def hide(self, memory, prediction, measurement):
+        return self.rule.hide(memory.followed[0].memory, prediction, measurement) if hasattr(self.rule, "hide") else prediction
 
-    def seen(self, followed, problem):
-        return self.rule.seen(followed.memory, problem) if hasattr(self.rule, "seen") else problem
-
-    def update(self, followed, look):
-        verdict = self.rule.update(followed.memory, look)
-        new = Followed(verdict.memory, verdict.best, verdict.stop, followed.steps + 1)
-        # From where it stopped on, the rule sees nothing more.
-        new = jax.tree.map(partial(jnp.where, followed.stopped), followed, new)
-        return Verdict(new, new.best, verdict.score, new.stopped & (look.step + 1 >= new.steps * 3 // 2 + 100))
-
-
-@dataclass(frozen=True)
-class Unstopped:
-    """A run without a rule, in which some look on."""
-
-    rules: tuple
-
-    def init(self, key, problem, estimate):
-        return tuple(Following(rule).init(key, problem, estimate) for rule in self.rules)
+    def seen(self, memory, problem):
+        return self.rule.seen(memory.followed[0].memory, problem) if hasattr(self.rule, "seen") else problem
 
     def update(self, memory, look):
-        memory = tuple(Following(rule).update(one, look).memory for rule, one in zip(self.rules, memory, strict=True))
-        zero = jnp.zeros((), look.problem.dtype)
-        return Verdict(memory, Best(zero, look.step, look.estimate), zero, jnp.bool(False))
+        followed = tuple(self._followed(*pair, look) for pair in zip(self.rules, memory.followed, strict=True))
+        error = jnp.mean((look.estimate[0] - look.problem.truth) ** 2)
+        pairs = (error, memory.error), (look.step, memory.step)
+        error, step = (jnp.where(error < memory.error, new, old) for new, old in pairs)
+        stop = look.step - step > 0.3 * step + 100
+        for one in followed:
+            stop &= one.stopped
+        now = Best(error, look.step, look.estimate)
+        return Verdict(Memory(followed, error, step), followed[0].best if self.rule else now, error, stop)
+
+    def _followed(self, rule, old, look):
+        verdict = rule.update(old.memory, look)
+        new = Followed(verdict.memory, verdict.best, verdict.stop, old.steps + 1)
+        return jax.tree.map(partial(jnp.where, old.stopped), old, new)  # once stopped, a rule sees nothing more
 
 
 def measure(options, noise, rule, looking_on=()):
@@ -156,7 +162,7 @@ def measure(options, noise, rule, looking_on=()):
         truth = common.load(path, crop=SIDE).astype(np.float32) / 255
         noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
         tasks.append(problem.denoising(np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), truth=truth))
-    stopping = Unstopped(tuple(REGISTRY[name]() for name in looking_on)) if rule == "none" else Following(REGISTRY[rule]())
+    stopping = Following(None if rule == "none" else REGISTRY[rule](), tuple(REGISTRY[name]() for name in looking_on))
     recipe = replace(choose("denoise", "fast")(3).recipe, stopping=stopping)
     keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
     means = np.full(len(tasks), -np.inf)
@@ -169,9 +175,9 @@ def measure(options, noise, rule, looking_on=()):
 
     result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0, callback=look)
     means = means if rule == "none" else np.array(of_means(result))
-    memory = result.state.watch.memory
-    followed = dict(zip(looking_on, memory, strict=True)) if rule == "none" else {rule: memory}
-    rows, errors = {name: [] for name in ("none", *followed)} if rule == "none" else {rule: []}, []
+    names = looking_on if rule == "none" else (rule,)
+    followed = dict(zip(names, result.state.watch.memory.followed, strict=True))
+    rows, errors = {name: [] for name in dict.fromkeys((rule, *names))}, []
     for index, (path, task) in enumerate(zip(files, tasks, strict=True)):
         if rule == "held-out":
             errors.append({"picture": path.stem, **error(result, index, task, clean(np.asarray(task.truth), noise))})
@@ -194,7 +200,7 @@ def _row(curve, followed, truth):
 def error(result, index, task, clean):
     """Returns how well the error of one picture's mean over seeds was estimated; `clean` is what was measured without noise."""
     own = jax.tree.map(lambda leaf: leaf[index], result.state)
-    own = own._replace(watch=own.watch._replace(memory=own.watch.memory.memory))  # of the rule that was followed
+    own = own._replace(watch=own.watch._replace(memory=own.watch.memory.followed[0].memory))  # of the rule that was followed
     left_out = None if result.left_out is None else result.left_out[index]
     one = replace(result, images=result.images[index], alive=result.alive[index], left_out=left_out, make_state=lambda: own)
     found = uncertainty.calibrated(one, task)
@@ -215,7 +221,8 @@ def error(result, index, task, clean):
 
 def step_times(side, rounds):
     """Returns the time of a step with each rule in units of that of a step without, the median of rounds that alternate."""
-    task = problem.denoising(np.random.default_rng(0).random((side, side, 3), np.float32))
+    picture = np.random.default_rng(0).random((side, side, 3), np.float32)
+    task = problem.denoising(picture, truth=picture)
     recipe = choose("denoise", "fast")(3).recipe
     recipes = {"none": recipe} | {name: replace(recipe, stopping=Following(kind())) for name, kind in REGISTRY.items()}
     runs = {name: drive.restore(one, jax.random.key(0), task, num_steps=3).state for name, one in recipes.items()}
