@@ -7,12 +7,12 @@
 of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
 noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
 photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
-loss and guide. A run goes on, up to `--steps`, until all its rules have stopped it and its average was no better for three tenths of the
-steps to its best, which are known because the truth is, and a hundred more. Without a rule it is the same; the rules that only look on,
-which are `emv`, `wmv` and `discrepancy`, are all measured in that run. "lost" is the PSNR (RGB, range 1, unclipped) of the average at its best step less that of
-what the rule gives; "held out" is by how much the mean of the two seeds of a run without a rule is better, at its own best step (looked at
-about twice a second), than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled
-program. Finished rows are kept.
+loss and guide. A run goes on, up to `--steps`, until its rule has stopped it and its average was no better for three tenths of the steps to
+its best, which are known because the truth is, and a hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`,
+are all measured in the run without a rule, which then waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the average at
+its best step less that of what the rule gives; "held out" is by how much the mean of the two seeds of a run without a rule is better, at
+its own best step (looked at about twice a second), than the mean of the two pictures that the rule gives. All pictures of one noise are
+one batch of one compiled program. Finished rows are kept.
 
 The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
 the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
