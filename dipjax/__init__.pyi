@@ -1,6 +1,6 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import files, generators, interop, metrics, operators, recipes, uncertainty
+from . import checkpoint, files, generators, interop, metrics, operators, recipes, uncertainty
 from .core import layouts, stopping
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
@@ -27,6 +27,7 @@ __all__ = [
     "Result",
     "State",
     "Task",
+    "checkpoint",
     "deblur",
     "dejpeg",
     "denoise",

@@ -1,4 +1,4 @@
-"""The command line: a command for every task of `dipjax.tasks`, and `demo`, `generators`, `doctor`.
+"""The command line: a command for every task of `dipjax.tasks`, and `resume`, `demo`, `generators`, `doctor`.
 
 This file reads the arguments and turns what can go wrong into one sentence and an exit code; `command`, `demo` and `doctor` do the
 work. Nothing heavy is imported before the arguments are known to be right. What a task takes beside the picture, and all `Options`, are
@@ -82,9 +82,12 @@ def _parser():
     demo.add_argument(
         "-o", "--output", type=_typed(text), default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)"
     )
+    resume = commands.add_parser("resume", help="go on with a command that was given --checkpoint DIR")
+    resume.add_argument("folder", type=_typed(text), metavar="DIR", help="the folder of its checkpoints")
+    resume.add_argument("--steps", type=_typed(asked.whole(1, asked.MOST_STEPS)), metavar="N", help="so many steps instead")
     doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")
     listing = commands.add_parser("generators", help="list the networks for --generator, and their options")
-    for command, action in ((demo, _demo), (doctor, _doctor), (listing, _generators)):
+    for command, action in ((demo, _demo), (resume, _resume), (doctor, _doctor), (listing, _generators)):
         command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
         command.set_defaults(run=action, parser=command)
     return parser
@@ -220,6 +223,12 @@ def _demo(options):
     from dipjax.app import demo  # imports JAX
 
     return demo.run(options.output, parse)
+
+
+def _resume(options):
+    from dipjax.app import command
+
+    return command.resume(options.folder, options.steps, parse)
 
 
 def _generators(options):

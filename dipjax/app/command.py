@@ -5,6 +5,8 @@ whatever becomes of the one before it.
 """
 
 import dataclasses
+import os
+import shlex
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dipjax import files
-from dipjax.app import progress, report, startup
+from dipjax.app import journal, progress, report, startup
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS
@@ -39,6 +41,9 @@ _REPEATED = (
 )  # what a record sets that runs again
 
 
+INTERRUPTED = 130  # the exit code after Ctrl-C; those of other signals that ask to end are 129 and 143
+
+
 @dataclasses.dataclass(frozen=True)
 class Finished:
     """What a command has come to."""
@@ -58,18 +63,48 @@ def restore(given: Namespace) -> Finished:
     arguments = _arguments(spec, given, picture, most)
     factor = arguments.get("factor", 1)
     output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
+    options = _options(given)
+    log = None if options.checkpoint is None else journal.Journal.of(given, options.checkpoint)
+    given.force = given.force or (log is not None and log.begun(_outputs(output, given)))
     _check_outputs(output, picture, factor, given, spec)
     height, width, num_channels = picture.pixels.shape
     if height * width * factor**2 > most:
         raise ImageError(f"the result would have more than {most:,} pixels; take a smaller factor or picture, or raise --max-pixels")
-    options = _options(given)
     truth = _load_reference(given.reference, (height * factor, width * factor, num_channels), most)
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = white(picture.dtype) > 1
-    outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, follow=progress.follow, note=note)
+    follow = (lambda results, *more, **how: progress.follow(log.opened(results), *more, **how)) if log else progress.follow
+    faces = {"follow": follow, "note": note, "warn": complain}
+    outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
+    if log and outcome.exit_code not in (0, 1, INTERRUPTED):  # asked to leave, not to show: nobody waits for half a picture
+        say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(options.checkpoint)} goes on")
+        return Finished(outcome, outcome.exit_code)
+    log = log and log.writes(_outputs(output, given))
     failures = _write(outcome, output, picture, given)
+    if log:
+        log.ended("failed" if failures else outcome.ending)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
+
+
+def _outputs(output, given):
+    """Returns all files that will be written."""
+    return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty) if path)]
+
+
+def resume(folder: str, num_steps: int | None, parse: Callable[[list[str]], Namespace]) -> int:
+    """Runs the command of a folder of checkpoints again, from where it was; returns its exit code."""
+    content, own = journal.find(folder), str(Path(folder).absolute())
+    if content["ending"] in journal.COMPLETE and num_steps is None:
+        say(f"nothing is left to do: wrote {', '.join(content['begun'])}")
+        return 0
+    try:
+        os.chdir(content["folder"])
+    except OSError as error:
+        raise ImageError(f"cannot resume in {content['folder']!r}: {error.strerror}; the command was given there") from error
+    given = parse([*content["arguments"], *([] if num_steps is None else ["--steps", str(num_steps)]), "--checkpoint", own])
+    given.arguments = content["arguments"]
+    return given.run(given)
 
 
 def _repeat(given):
@@ -149,7 +184,7 @@ def _load_reference(path, shape, most):
 
 def _check_outputs(output, picture, factor, given, spec):
     files.check_writable(output, picture, factor=factor, force=given.force)
-    others = [Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty) if path]
+    others = _outputs(output, given)[1:]
     for path in others:
         files.check_free(path, force=given.force)
     for path, suffixes in ((given.plot, report.FIGURE_SUFFIXES), (given.uncertainty, report.MAP_SUFFIXES)):

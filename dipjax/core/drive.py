@@ -137,6 +137,8 @@ def iterate(
         elapsed = time.perf_counter() - clock
         history.add(metrics, runs, size)
         taken, seconds = taken + size, seconds + elapsed
+        if recipe.stopping is not None and not runs.going().any():  # how long a chunk was does not show
+            taken = history.length = int(np.max(runs.gather(lambda state: state.step))) - start_step
         size = max(1, round(chunk_seconds * size / max(elapsed, 1e-6)))
         yield result()
 

@@ -5,7 +5,7 @@ from dipjax.files.decode import load
 from dipjax.files.encode import check_writable, save
 from dipjax.files.kernels import load_psf
 from dipjax.files.masks import load_mask
-from dipjax.files.paths import check_free, default_output, sweep, write
+from dipjax.files.paths import check_free, default_output, sweep, write, writing
 from dipjax.files.picture import ImageError, OutputError, Picture, printable
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "sweep",
     "to_pixels",
     "write",
+    "writing",
 ]

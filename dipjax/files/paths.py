@@ -48,7 +48,7 @@ def default_output(path: str | os.PathLike, word: str) -> Path:
 def check_free(path: str | os.PathLike, *, force: bool = False) -> None:
     """Raises what `write` would raise, as far as it can be known without touching the disk."""
     path = named(path, OutputError)
-    with _writing(path):
+    with writing(path):
         there = _status(path)
         if there is not None and stat.S_ISDIR(there.st_mode):
             raise OutputError("it is a directory; give the name of a file")
@@ -63,12 +63,12 @@ def check_free(path: str | os.PathLike, *, force: bool = False) -> None:
             raise OutputError(f"you have no permission to write in {str(path.parent)!r}; choose another directory")
 
 
-def write(path: str | os.PathLike, data: bytes, *, force: bool = False) -> None:
+def write(path: str | os.PathLike, data: bytes | list, *, force: bool = False) -> None:
     """Writes a file complete or not at all.
 
     Args:
         path: the output file.
-        data: its content.
+        data: its content, or the pieces of it.
         force: whether an existing file may be replaced; its permissions stay. A symbolic link is replaced, not what it points to.
 
     Returns:
@@ -77,8 +77,8 @@ def write(path: str | os.PathLike, data: bytes, *, force: bool = False) -> None:
     check_free(path, force=force)
     path = named(path, OutputError)
     sweep(path.parent)
-    with _writing(path):
-        _put(path, data, force)
+    with writing(path):
+        _put(path, [data] if isinstance(data, bytes) else data, force)
 
 
 def sweep(folder: str | os.PathLike) -> None:
@@ -127,7 +127,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside becomes one OutputError."""
     try:
         yield
@@ -136,7 +136,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {str(path)!r}: {reason}") from error
 
 
-def _put(path: Path, data: bytes, force: bool) -> None:
+def _put(path: Path, pieces: list, force: bool) -> None:
     """Puts a complete file in place in one step, or leaves no trace."""
     temporary = path.with_name(f".dipjax-{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
     replaced = _status(path) if force else None
@@ -144,9 +144,10 @@ def _put(path: Path, data: bytes, force: bool) -> None:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600 if replaced else 0o666)
     try:
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
             if replaced:
                 _hand_on(handle, replaced)
             os.fsync(handle)

@@ -8,9 +8,9 @@ picture that one tile covers is restored as if there were no tiles, bit for bit.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -124,6 +124,7 @@ def iterate(
     num_steps: int,
     batching: Layout | None = None,
     budget: float | None = None,
+    folder: Any = None,
 ) -> Iterator[Result]:
     """Yields the result so far, as `drive.iterate` does, of which it is the whole where `grid` is None.
 
@@ -139,9 +140,10 @@ def iterate(
       num_steps: those of every run, in every tile.
       batching: a layout, as for `restore`.
       budget: seconds that the caller has, of which every tile takes an equal share.
+      folder: keeps what was done, and gives it back, see `checkpoint.Folder`.
     """
     if grid is None:
-        yield from drive.iterate(recipe, keys, problem, num_steps=num_steps, batching=batching)
+        yield from _runs(recipe, keys, problem, 0, folder, num_steps=num_steps, batching=batching)
         return
     problem, parts, start = jax.tree.map(np.asarray, problem), grid.parts, time.perf_counter()
     shown = _enlarged(problem.measurement, problem.shape)
@@ -154,11 +156,12 @@ def iterate(
     for index, (part, window) in enumerate(zip(parts, grid.windows(), strict=True)):
         tile = jax.tree.map(jax.numpy.asarray, cut(problem, *part))
         tile_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-        before, end = images[:, *part].copy(), np.inf
-        for now in drive.iterate(recipe, tile_keys, tile, num_steps=num_steps, batching=batching, chunk_seconds=chunk_seconds):
-            if not now.num_steps:
+        before, end = images[:, *part].copy(), None
+        how = {"num_steps": num_steps, "batching": batching, "chunk_seconds": chunk_seconds}
+        for now in _runs(recipe, tile_keys, tile, index, folder, **how):
+            if end is None:
                 end = _end(budget, start, len(parts) - index)  # what the compilation took is shared by all
-            else:
+            if now.num_steps:
                 images[:, *part] = before + window * (_of_the_others(now.images, now.counted) - shown[part])
             alive[:] = now.alive.any()
             so_far = [total + own for total, own in zip(spent, (now.num_steps, now.seconds, now.compile_seconds), strict=True)]
@@ -180,6 +183,24 @@ def iterate(
         finished.append(now.metrics)
         if not alive.any():
             return
+
+
+def _runs(recipe, keys, problem, index, folder, **how):
+    """Yields the results of one tile, with what was done before in the folder."""
+    start, before = folder.begin(index, keys, problem) if folder else (keys, None)
+    now = None
+    try:
+        for now in drive.iterate(recipe, start, problem, **how):
+            if before:
+                seconds, compiling = now.seconds + before.seconds, now.compile_seconds + before.compile_seconds
+                curves = _joined([before.metrics, now.metrics])
+                now = replace(now, metrics=curves, num_steps=curves.loss.shape[-1], seconds=seconds, compile_seconds=compiling)  # noqa: PLW2901
+            if folder and now.num_steps:
+                folder.saw(index, problem, now)
+            yield now
+    finally:
+        if folder and now is not None and now.num_steps:
+            folder.saw(index, problem, now, is_last=True)
 
 
 class _Known(NamedTuple):

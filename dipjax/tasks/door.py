@@ -7,6 +7,7 @@ Nothing here or there imports JAX before there is work to do, so that a wrong co
 import dataclasses
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -112,6 +113,7 @@ def solve(
     is_whole: bool = True,
     follow: Callable | None = None,
     note: Callable[[str], None] = lambda sentence: None,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Any:
     """Does one task; both faces call it.
 
@@ -124,6 +126,7 @@ def solve(
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
       follow: as for `restore`.
       note: as for `restore`.
+      warn: as for `restore`.
 
     Returns:
       The `Outcome`.
@@ -145,7 +148,7 @@ def solve(
     made = dataclasses.replace(made, problem=problem, **about)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
-    return restore(made, options, follow=follow, note=note)
+    return restore(made, options, follow=follow, note=note, warn=warn)
 
 
 _ENDING = (

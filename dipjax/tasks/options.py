@@ -5,6 +5,7 @@ refuse the same. To add an option, add a field.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -174,6 +175,13 @@ class Options:
     tile_overlap: int | None = _option(
         None, "pixels that neighbouring tiles share; None is an eighth of the tile", "--tile-overlap", limits=(1, None), metavar="PIXELS"
     )
+    checkpoint: Any = _option(
+        None, "a folder where the work is kept, every so often and at its end: the same call, or `dipjax resume`, goes on from there, bit"
+        " for bit as if it had never been broken off", "--checkpoint", metavar="DIR",
+    )  # fmt: skip
+    checkpoint_every: float = _option(
+        60.0, "seconds from one checkpoint to the next", "--checkpoint-every", parse=positive, metavar="SECONDS"
+    )
     truth: Any = _option(
         None, "the true picture, as large as the result, to compute PSNR and SSIM", "--reference", read="picture", metavar="CLEAN"
     )
@@ -185,17 +193,7 @@ class Options:
 
     def __post_init__(self):
         """Checks what needs no picture."""
-        for name, argument in arguments().items():
-            value = getattr(self, name)
-            if argument.limits is None or (value is None and name != "seeds"):
-                continue
-            is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not is_whole or not _within(value, *argument.limits):
-                raise ValueError(f"{name}: found {value!r}, expected a whole number {_between(*argument.limits)}.")
-        for name, unit in (("budget", "number of seconds"), ("sigma", "number")):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < np.inf):
-                raise ValueError(f"{name}: found {value!r}, expected a positive {unit}.")
+        self._check_numbers()
         for name, words in (("aggregate", AGGREGATE), ("guide", GUIDES)):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(words)}.")
@@ -208,8 +206,26 @@ class Options:
             raise ValueError(f"option: found {self.option!r} without the name of a generator, expected one whose option it is.")
         if self.generator is not None and self.recipe is not None:
             raise ValueError("generator: found a recipe too, expected only one of both: a recipe has its generator.")
-        if not (self.callback is None or callable(self.callback)):
-            raise ValueError(f"callback: found {self.callback!r}, expected a function of the result so far.")
+        is_name = isinstance(self.checkpoint, (str, os.PathLike)) and str(self.checkpoint).strip()
+        for name, is_right, expected in (
+            ("checkpoint", is_name, "the name of a folder"),
+            ("callback", callable(self.callback), "a function of the result so far"),
+        ):
+            if not (getattr(self, name) is None or is_right):
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, expected {expected}.")
+
+    def _check_numbers(self):
+        for name, argument in arguments().items():
+            value = getattr(self, name)
+            if argument.limits is None or (value is None and name != "seeds"):
+                continue
+            is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not is_whole or not _within(value, *argument.limits):
+                raise ValueError(f"{name}: found {value!r}, expected a whole number {_between(*argument.limits)}.")
+        for name, unit in (("budget", "number of seconds"), ("sigma", "number"), ("checkpoint_every", "number of seconds")):
+            value = getattr(self, name)
+            if not (value is None and name != "checkpoint_every") and not (_is_number(value) and 0 < value < np.inf):
+                raise ValueError(f"{name}: found {value!r}, expected a positive {unit}.")
 
 
 def _is_number(value):

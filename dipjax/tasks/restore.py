@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from dipjax import metrics, uncertainty
+from dipjax import checkpoint, metrics, uncertainty
 from dipjax.core import drive, layouts, stopping
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
@@ -165,7 +165,14 @@ def score(task: Task, image: np.ndarray) -> dict[str, float]:
 Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, score) -> how it ended
 
 
-def restore(task: Task, options: Options, *, follow: Follow | None = None, note: Callable[[str], None] = lambda sentence: None) -> Outcome:
+def restore(
+    task: Task,
+    options: Options,
+    *,
+    follow: Follow | None = None,
+    note: Callable[[str], None] = lambda sentence: None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Outcome:
     """Restores one picture.
 
     Args:
@@ -173,6 +180,7 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
       options: how.
       follow: takes the results while they come, see `directly`.
       note: is told what was decided on the way.
+      warn: is told what went wrong and does not end the work.
 
     Raises:
       ValueError: an option does not fit the picture.
@@ -188,11 +196,17 @@ def restore(task: Task, options: Options, *, follow: Follow | None = None, note:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
     most = _most(setting.recipe) if options.schedule is None else 1  # a rate must have fallen where the run usually ends
     num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
-    results = tiling.iterate(setting.recipe, keys, task.problem, grid, num_steps=num_steps, batching=layout, budget=options.budget)
+    folder = None
+    if options.checkpoint is not None:
+        folder = checkpoint.Folder(options.checkpoint, setting.recipe, every=options.checkpoint_every, warn=warn)
+    how = {"num_steps": num_steps, "batching": layout, "budget": options.budget, "folder": folder}
+    results = tiling.iterate(setting.recipe, keys, task.problem, grid, **how)
     fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
     quality = None if task.truth is None else partial(_quality, task)
     total = num_steps * (len(grid.parts) if grid else 1)
     followed = (follow or directly)(results, total, budget=options.budget, callback=options.callback, score=quality)
+    if folder:
+        folder.flush()
     if followed.result is None:
         raise KeyboardInterrupt(followed.exit_code)
     if not followed.result.alive.any():

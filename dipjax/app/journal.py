@@ -1,0 +1,93 @@
+"""What a folder of checkpoints knows of its command: what was asked for, which files it has begun to write, how it ended.
+
+So `dipjax resume DIR` can run the command again, and a run that was killed while it wrote may replace what it wrote itself.
+"""
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipjax import files
+from dipjax.files import ImageError
+
+SCHEMA = 1
+COMPLETE = ("done", "stopped")  # endings after which nothing is left to do
+_NAME = "command.json"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal of one folder; it is written anew each time, complete or not at all."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @classmethod
+    def of(cls, given: Namespace, folder: str | os.PathLike) -> "Journal":
+        """Returns the journal of a command that begins, or goes on; nothing is written yet.
+
+        Raises:
+          ImageError: the one in the folder cannot be read.
+        """
+        path = Path(folder).absolute() / _NAME
+        before = _read(path) if path.exists() else {}
+        asked = {"schema": SCHEMA, "arguments": given.arguments, "folder": os.getcwd()}
+        return cls(path, {"begun": before.get("begun", []), "ending": None} | asked)
+
+    def opened(self, results: Iterator) -> Iterator:
+        """Passes results on, and writes the journal: at once in a new folder, else with the first result, which says that it is the same
+        work: what another command left is not touched."""
+        if not self.path.exists():
+            self._written()
+        yield next(results)
+        self._written()
+        yield from results
+
+    def begun(self, outputs: list[Path]) -> bool:
+        """Says whether all of these files that exist are of this run, which may so replace them."""
+        there = {str(path.absolute()) for path in outputs if os.path.lexists(path)}
+        return there <= set(self.content["begun"])
+
+    def writes(self, outputs: list[Path]) -> "Journal":
+        """Notes that these files are being written."""
+        names = dict.fromkeys([*self.content["begun"], *(str(path.absolute()) for path in outputs)])
+        return Journal(self.path, self.content | {"begun": list(names)})._written()
+
+    def ended(self, ending: str) -> "Journal":
+        """Notes how it ended."""
+        return Journal(self.path, self.content | {"ending": ending})._written()
+
+    def _written(self):
+        with files.writing(self.path.parent):
+            self.path.parent.mkdir(exist_ok=True)
+        files.write(self.path, (json.dumps(self.content, indent=2) + "\n").encode(), force=True)
+        return self
+
+
+def find(folder: str) -> dict[str, Any]:
+    """Returns what the journal of a folder says, for `dipjax resume`.
+
+    Raises:
+      ImageError: there is none.
+    """
+    path = Path(folder) / _NAME
+    if not path.exists():
+        raise ImageError(f"there is no run to resume in {folder!r}; expected a folder that a command was given as --checkpoint")
+    return _read(path)
+
+
+def _read(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema, texts = content["schema"], [*content["arguments"], *content["begun"], content["folder"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ImageError(f"cannot read {str(path)!r}: it is damaged, or not of dipjax") from error
+    if schema != SCHEMA:
+        raise ImageError(f"cannot read {str(path)!r}: its schema is {schema}, expected {SCHEMA}; another version of dipjax wrote it")
+    if not all(isinstance(text, str) for text in texts):
+        raise ImageError(f"cannot read {str(path)!r}: it is damaged, or not of dipjax")
+    return content

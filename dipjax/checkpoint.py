@@ -1,0 +1,343 @@
+"""Runs that outlive their process: states, their curves and their recipe in files, and the folder of one restoration.
+
+A file has a line with the schema, the length of its header (8 bytes), the header in JSON, all arrays one after the other, and the SHA-256
+of everything before. Nothing in it is ever executed. It is written complete or not at all, and the one before stays beside it, as NAME.1;
+where the newer is damaged, the older counts. Before an array is allocated, digest, schema, names, shapes and types are known to be right.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import struct
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dipjax import files
+from dipjax.core import loop
+from dipjax.core.problem import Problem, spread
+from dipjax.core.recipe import Recipe
+from dipjax.core.state import Metrics, Result, State
+
+SCHEMA = 1
+_NAME, _LINE = b"dipjax checkpoint ", b"dipjax checkpoint %d\n" % SCHEMA
+_PIECE = 2**20  # bytes that are read at once
+_DIGEST = hashlib.sha256().digest_size
+_KEYS = ("threefry2x32", "rbg", "unsafe_rbg")
+_CURVES = ("float16", "bfloat16", "float32", "float64")
+
+
+class Checkpoint(NamedTuple):
+    """Where runs are."""
+
+    recipe: Recipe
+    state: State  # leaves (..., ...), of runs `...` as in `Result`
+    metrics: Metrics  # the curves so far, (..., T)
+    seconds: float = 0.0  # spent in steps
+    compile_seconds: float = 0.0
+
+
+def save(path: str | os.PathLike, checkpoint: Checkpoint, problem: Problem) -> None:
+    """Writes a checkpoint, complete or not at all, and keeps the one before it.
+
+    Args:
+      path: the file.
+      checkpoint: for example `Checkpoint(recipe, result.state, result.metrics)`.
+      problem: what the runs are of. Only digests of it are kept, by which another one is refused.
+
+    Raises:
+      OutputError: it cannot be written.
+    """
+    path = Path(path)
+    named = [(name, *_plain(leaf)) for name, leaf in _named((checkpoint.state, checkpoint.metrics))]
+    header = {
+        "arrays": [{"name": name, "dtype": kind, "shape": list(array.shape)} for name, kind, array in named],
+        "recipe": json.loads(checkpoint.recipe.to_json()),
+        "problem": _digests(problem),
+        "step": int(np.max(checkpoint.state.step)),
+        "seconds": checkpoint.seconds,
+        "compile_seconds": checkpoint.compile_seconds,
+        "made_with": _made_with(),
+    }
+    text = json.dumps(header).encode()
+    pieces = [_LINE, struct.pack("<Q", len(text)), text, *(np.ascontiguousarray(array).reshape(-1).view(np.uint8) for *_, array in named)]
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    if path.exists():
+        with files.writing(path):
+            os.replace(path, _older(path))
+    files.write(path, [*pieces, digest.digest()], force=True)
+
+
+def load(path: str | os.PathLike, problem: Problem, *, recipe: Recipe | None = None, problem_axis: Any = None) -> Checkpoint:
+    """Reads a checkpoint; where its file is damaged the one before it, with a warning.
+
+    Args:
+      path: the file.
+      problem: what the runs are of; another one than that of `save` is refused.
+      recipe: the method, which must be that of the file; None takes the one in the file, which has no parts of the user's own.
+      problem_axis: as for `restore`.
+
+    Returns:
+      The checkpoint. `iterate(recipe, checkpoint.state, problem, ...)` goes on from there, bit for bit as if nothing had happened.
+
+    Raises:
+      ValueError: there is none, both are damaged, it is of another problem or recipe, or of another schema.
+    """
+    path = Path(path)
+    try:
+        return _load(path, problem, recipe, problem_axis)
+    except _Damaged as error:
+        if not _older(path).exists():
+            raise ValueError(str(error)) from error
+        try:
+            found = _load(_older(path), problem, recipe, problem_axis)
+        except _Damaged as other:
+            raise ValueError(f"{error}; so is the one before it") from other
+        if path.exists():  # else its process ended between two generations
+            warnings.warn(f"{error}; the one before it is taken, of step {int(np.max(found.state.step))}", RuntimeWarning, stacklevel=2)
+        os.replace(_older(path), path)  # what is damaged must not become the older one
+        return found
+
+
+class _Damaged(Exception):
+    """Says that a file is not what was written."""
+
+
+def _older(path):
+    return path.with_name(f"{path.name}.1")
+
+
+def _load(path, problem, recipe, problem_axis):
+    header, start = _header(path)
+    if recipe is None:
+        recipe = Recipe.from_json(json.dumps(header["recipe"]))
+    elif other := _difference(header["recipe"], json.loads(recipe.to_json()), "recipe"):
+        raise ValueError(f"checkpoint: {path} is of another recipe: {other}; take another folder, or the same settings.")
+    if others := [name for name, digest in _digests(problem).items() if header["problem"].get(name) != digest]:
+        raise ValueError(f"checkpoint: {path} is of another problem, its {others[0]} differs; take another folder, or the same input.")
+    arrays = header["arrays"]
+    shapes = {entry["name"]: (entry["dtype"], tuple(entry["shape"])) for entry in arrays}
+    runs = shapes.get(".step", ("", ()))[1]
+    expected = _expected(recipe, problem, problem_axis, runs, shapes)
+    for name, leaf in _named(expected):
+        numbers = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        kind = shapes[".key"][0] if _is_key(leaf) else np.dtype(leaf.dtype).name
+        if shapes.get(name) != (kind, numbers.shape):
+            found = shapes.get(name, "nothing")
+            raise ValueError(f"checkpoint: {path} has {found} as {name}, expected {(kind, numbers.shape)}; it is of another version.")
+    if len(shapes) != len(_named(expected)):
+        raise ValueError(f"checkpoint: {path} has other parts than this recipe has; it is of another version.")
+    with path.open("rb") as file:
+        file.seek(start)
+        read = {name: _read(file, *found) for name, found in shapes.items()}
+    state, metrics = jax.tree.unflatten(jax.tree.structure(expected), [read[name] for name, _ in _named(expected)])
+    return Checkpoint(recipe, state, metrics, header["seconds"], header["compile_seconds"])
+
+
+def _header(path):
+    """Returns the header, and where the arrays begin, of a file that is whole."""
+    try:
+        with path.open("rb") as file:
+            size, line = os.fstat(file.fileno()).st_size, file.read(len(_LINE))
+            if line.startswith(_NAME) and line != _LINE and line.endswith(b"\n") and line[len(_NAME) : -1].isdigit():
+                raise ValueError(
+                    f"checkpoint: {path} has schema {line[len(_NAME) : -1].decode()}, expected {SCHEMA}; it was written by another version"
+                    " of dipjax, which can read it."
+                )
+            head = file.read(8)
+            length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+            start = len(_LINE) + 8 + length
+            if line != _LINE or start + _DIGEST > size:
+                raise _Damaged(f"checkpoint: {path} is damaged or no checkpoint")
+            digest = hashlib.sha256(line + head)
+            text = file.read(length)
+            digest.update(text)
+            left = size - start - _DIGEST
+            while left and (piece := file.read(min(left, _PIECE))):
+                digest.update(piece)
+                left -= len(piece)
+            if digest.digest() != file.read():
+                raise _Damaged(f"checkpoint: {path} is damaged, its digest differs")
+        header = json.loads(text)
+        total = sum(_size(entry["dtype"], entry["shape"]) for entry in header["arrays"])
+        known = {"recipe", "problem", "step", "seconds", "compile_seconds"} <= set(header)
+    except OSError as error:
+        raise _Damaged(f"checkpoint: {path} cannot be read: {error.strerror or error}") from error
+    except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise _Damaged(f"checkpoint: {path} has a header that is not understood") from error
+    except ValueError as error:
+        if str(error).startswith("checkpoint"):
+            raise
+        raise _Damaged(f"checkpoint: {path} has a header that is not understood") from error
+    if not known or total != size - start - _DIGEST:
+        raise _Damaged(f"checkpoint: {path} has a header that does not fit its arrays")
+    return header, start
+
+
+def _expected(recipe, problem, problem_axis, runs, shapes):
+    """Returns the state and the curves of such runs without numbers; nothing is computed."""
+    kind, _, impl = shapes.get(".key", ("", ()))[0].partition(":")
+    if kind != "key" or impl not in _KEYS:
+        raise _Damaged(f"checkpoint: found keys of the kind {kind}:{impl}, expected one of {', '.join(_KEYS)}")
+    leaves, structure = jax.tree.flatten(problem)
+    flags = spread(problem, problem_axis)
+    one = [jax.ShapeDtypeStruct(jnp.shape(x)[flag:], jnp.result_type(x)) for x, flag in zip(leaves, flags, strict=True)]
+    key = jax.eval_shape(lambda: jax.random.key(0, impl=impl))
+    state = loop.initialiser().eval_shape(recipe, key, jax.tree.unflatten(structure, one))
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*runs, *leaf.shape), leaf.dtype), state)
+    kind, shape = shapes.get("metrics.loss", ("", ()))
+    if shape[:-1] != runs or kind not in _CURVES:
+        raise _Damaged("checkpoint: found no curves, or of another number of runs")
+    curve = jax.ShapeDtypeStruct(shape, _dtype(kind))
+    known = (curve, curve) if problem.truth is not None else (None, None)
+    return state, Metrics(curve, *known, (curve,) * len(recipe.watch), None if recipe.stopping is None else curve)
+
+
+def _size(kind, shape):
+    # Whole numbers of Python: nothing overflows, whatever the file says.
+    if not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise ValueError("sides")
+    number = 1
+    for side in shape:
+        number *= side
+    return number * _dtype(kind).itemsize
+
+
+def _dtype(kind):
+    return np.dtype(np.uint32 if kind.startswith("key:") else jnp.dtype(kind))
+
+
+def _plain(leaf):
+    """Returns the kind of an array, and its numbers."""
+    if not _is_key(leaf):
+        return np.dtype(leaf.dtype).name, np.asarray(leaf)
+    return f"key:{jax.random.key_impl(leaf)}", np.asarray(jax.random.key_data(leaf))
+
+
+def _is_key(leaf):
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _read(file, kind, shape):
+    array = np.empty(shape, _dtype(kind))
+    file.readinto(array.reshape(-1).view(np.uint8))
+    return jax.random.wrap_key_data(array, impl=kind.removeprefix("key:")) if kind.startswith("key:") else array
+
+
+def _named(pair):
+    """Returns the leaves of a state and of curves with their names."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(pair)
+    return [("metrics" * place.idx + jax.tree_util.keystr(rest), leaf) for (place, *rest), leaf in leaves]
+
+
+def _digests(problem):
+    """Returns the SHA-256 of each part of a problem."""
+    return {name: _digest(getattr(problem, name)) for name in ("shape", "measurement", "operator", "truth", "guide")}
+
+
+def _digest(tree):
+    leaves, structure = jax.tree.flatten(tree)
+    digest = hashlib.sha256(str(structure).encode())
+    for leaf in leaves:
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _difference(there, here, place):
+    """Says in words where two settings differ; empty if they do not."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in {**there, **here}:
+            if words := _difference(there.get(name), here.get(name), f"{place}.{name}"):
+                return words
+        return ""
+    return "" if there == here else f"{place} is {json.dumps(there)[:80]} there and {json.dumps(here)[:80]} here"
+
+
+def _made_with():
+    device = jax.devices()[0]
+    names = ("dipjax", "jax", "jaxlib", "flax", "optax", "numpy")
+    versions = {name: metadata.version(name) for name in names} | {"python": platform.python_version()}
+    return versions | {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()}
+
+
+class Folder:
+    """The checkpoints of one restoration, a file for each of its tiles: what `tiling.iterate` begins from, and tells how far it is."""
+
+    def __init__(self, path: str | os.PathLike, recipe: Recipe, *, every: float = 60.0, warn: Callable[[str], None] = warnings.warn):
+        """Makes the folder where there is none.
+
+        Args:
+          path: the folder.
+          recipe: the method.
+          every: seconds from one checkpoint to the next.
+          warn: is told once where a checkpoint cannot be written; the work goes on.
+
+        Raises:
+          OutputError: it is none, or cannot be made.
+        """
+        self._path, self._recipe, self._every, self._warn = Path(path), recipe, every, warn
+        with files.writing(self._path):
+            self._path.mkdir(exist_ok=True)
+        files.sweep(self._path)
+        self._lock, self._last, self._latest, self._saved, self._failed = threading.Lock(), time.monotonic(), None, None, False
+
+    def begin(self, index: int, keys: jax.Array, problem: Problem) -> tuple[jax.Array | State, Checkpoint | None]:
+        """Returns from where a tile goes on: the keys, or a state and what was before it.
+
+        Raises:
+          ValueError: what is in the folder is of other work, or damaged.
+        """
+        path = self._of(index)
+        if not (path.exists() or _older(path).exists()):
+            return keys, None
+        found = load(path, problem, recipe=self._recipe)
+        there, here = (np.asarray(jax.random.key_data(key)) for key in (found.state.key, _noise_keys(keys)))
+        if not np.array_equal(there, here):
+            raise ValueError(f"checkpoint: {path} is of other seeds or another rng; take another folder, or the same settings.")
+        return found.state, found
+
+    def saw(self, index: int, problem: Problem, result: Result, *, is_last: bool = False) -> None:
+        """Is told how far a tile is, and saves it where that is due."""
+        with self._lock:
+            self._latest = (index, problem, result)
+            if is_last or time.monotonic() >= self._last + self._every:
+                self._save()
+
+    def flush(self) -> None:
+        """Saves what was seen last."""
+        with self._lock:
+            self._save()
+
+    def _save(self):
+        if self._latest is None or self._saved is self._latest[2]:
+            return
+        index, problem, result = self._latest
+        try:
+            checkpoint = Checkpoint(self._recipe, result.make_state(), result.metrics, result.seconds, result.compile_seconds)
+            save(self._of(index), checkpoint, problem)
+        except files.OutputError as error:
+            if not self._failed:
+                self._warn(f"{error}; the work goes on without a checkpoint")
+            self._failed = True
+        self._saved, self._last = result, time.monotonic()
+
+    def _of(self, index):
+        return self._path / f"{index:05d}.dipjax"
+
+
+def _noise_keys(keys):
+    """Returns the keys that the states of runs hold, see `loop.init`."""
+    return jax.vmap(lambda key: jax.random.split(key, 3)[2])(keys)
