@@ -1,4 +1,4 @@
-"""A run that is broken off anywhere and goes on from its checkpoint ends as if nothing had happened; what is damaged or foreign is refused."""
+"""A run that is broken off and goes on from its checkpoint ends as if nothing had happened; what is damaged or foreign is refused."""
 
 import json
 import struct
@@ -56,9 +56,10 @@ def whole(recipe, keys, data, folder=None, grid=None, *, until=None, num_steps=3
     """Runs to the end, or until it is broken off after so many results."""
     results = tiling.iterate(recipe, keys, data, grid, num_steps=num_steps, folder=folder, **more)
     for number, result in enumerate(results):
+        last = result
         if until is not None and number >= until:
             break
-    return result
+    return last
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +188,7 @@ def test_the_checkpoint_of_another_recipe_is_refused_and_the_difference_named(ke
 
 @pytest.mark.parametrize(("other", "word"), [
     (lambda: task(1, truth=PICTURE), "measurement"),
-    (lambda: task(), "truth"),
+    (task, "truth"),
     (lambda: problems.inpainting(task().measurement, known=np.ones((20, 24), bool), truth=PICTURE), "operator"),
 ])  # fmt: skip
 def test_the_checkpoint_of_another_problem_is_refused_and_the_difference_named(kept, other, word):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dipjax import __version__
-from dipjax.app import startup
+from dipjax.app import journal, startup
 from dipjax.app.streams import complain, say
 from dipjax.files import OutputError
 from dipjax.tasks import options as asked
@@ -226,9 +226,8 @@ def _demo(options):
 
 
 def _resume(options):
-    from dipjax.app import command
-
-    return command.resume(options.folder, options.steps, parse)
+    given = journal.again(options.folder, options.steps, parse)
+    return given.run(given) if given else 0
 
 
 def _generators(options):

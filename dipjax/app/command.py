@@ -5,7 +5,6 @@ whatever becomes of the one before it.
 """
 
 import dataclasses
-import os
 import shlex
 import tempfile
 from argparse import Namespace
@@ -90,21 +89,6 @@ def restore(given: Namespace) -> Finished:
 def _outputs(output, given):
     """Returns all files that will be written."""
     return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty) if path)]
-
-
-def resume(folder: str, num_steps: int | None, parse: Callable[[list[str]], Namespace]) -> int:
-    """Runs the command of a folder of checkpoints again, from where it was; returns its exit code."""
-    content, own = journal.find(folder), str(Path(folder).absolute())
-    if content["ending"] in journal.COMPLETE and num_steps is None:
-        say(f"nothing is left to do: wrote {', '.join(content['begun'])}")
-        return 0
-    try:
-        os.chdir(content["folder"])
-    except OSError as error:
-        raise ImageError(f"cannot resume in {content['folder']!r}: {error.strerror}; the command was given there") from error
-    given = parse([*content["arguments"], *([] if num_steps is None else ["--steps", str(num_steps)]), "--checkpoint", own])
-    given.arguments = content["arguments"]
-    return given.run(given)
 
 
 def _repeat(given):

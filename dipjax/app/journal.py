@@ -6,16 +6,17 @@ So `dipjax resume DIR` can run the command again, and a run that was killed whil
 import json
 import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipjax import files
+from dipjax.app.streams import say
 from dipjax.files import ImageError
 
 SCHEMA = 1
-COMPLETE = ("done", "stopped")  # endings after which nothing is left to do
+_COMPLETE = ("done", "stopped")  # endings after which nothing is left to do
 _NAME = "command.json"
 
 
@@ -68,16 +69,27 @@ class Journal:
         return self
 
 
-def find(folder: str) -> dict[str, Any]:
-    """Returns what the journal of a folder says, for `dipjax resume`.
+def again(folder: str, num_steps: int | None, parse: Callable[[list[str]], Namespace]) -> Namespace | None:
+    """Returns the command of a folder of checkpoints, to be run again where it was given; None where nothing is left to do.
 
     Raises:
       ImageError: there is none.
     """
-    path = Path(folder) / _NAME
-    if not path.exists():
+    path = Path(folder).absolute()
+    if not (path / _NAME).exists():
         raise ImageError(f"there is no run to resume in {folder!r}; expected a folder that a command was given as --checkpoint")
-    return _read(path)
+    content = _read(path / _NAME)
+    if content["ending"] in _COMPLETE and num_steps is None:
+        say(f"nothing is left to do: wrote {', '.join(content['begun'])}")
+        return None
+    try:
+        os.chdir(content["folder"])
+    except OSError as error:
+        raise ImageError(f"cannot resume in {content['folder']!r}: {error.strerror}; the command was given there") from error
+    more = [] if num_steps is None else ["--steps", str(num_steps)]
+    given = parse([*content["arguments"], *more, "--checkpoint", str(path)])
+    given.arguments = [*content["arguments"], *more]
+    return given
 
 
 def _read(path):
