@@ -97,7 +97,7 @@ def _add_task(commands, spec):
     description = f"{spec.words.capitalize()}. Reads and writes PNG, JPEG, WebP, BMP, TIFF."
     parser = commands.add_parser(spec.command, help=spec.words, description=description)
     parser.set_defaults(run=_restore, task=spec.command, parser=parser)
-    parser.add_argument("input", type=file_name, metavar="IN", help="the picture")
+    parser.add_argument("input", nargs="+", type=_typed(text), metavar="IN", help="the picture; or several, folders, and patterns")
     for name, parameter in spec.parameters.items():
         argument, required = argument_of(parameter), parameter.default is parameter.empty
         default = "" if required else f" (default {parameter.default})"
@@ -105,7 +105,10 @@ def _add_task(commands, spec):
             _READERS[argument.read](parser, name, argument)
         else:
             _add(parser, name, argument, help=f"{argument.help}{default}", required=required)
-    parser.add_argument("-o", "--output", type=file_name, metavar="OUT", help="where to write (default: beside the input)")
+    parser.add_argument(
+        "-o", "--output", type=_typed(text), metavar="OUT", help="where to write, a folder for several pictures (default: beside the input)"
+    )
+    parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     common = parser.add_argument_group("how long and how well")
     for name, argument in asked.arguments().items():
@@ -213,8 +216,11 @@ class _Motion(argparse.Action):
 
 def _restore(options):
     startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
-    from dipjax.app import command
+    from dipjax.app import command, many
 
+    if many.are_many(options):
+        return many.restore(options, command.restore, command.word)
+    (options.input,) = options.input
     return command.restore(options).exit_code
 
 

@@ -74,7 +74,7 @@ def restore(given: Namespace) -> Finished:
         note(sentence)
     is_whole = white(picture.dtype) > 1
     follow = (lambda results, *more, **how: progress.follow(log.opened(results), *more, **how)) if log else progress.follow
-    faces = {"follow": follow, "note": note, "warn": complain}
+    faces = {"follow": follow, "note": note, "warn": complain, "frame": getattr(given, "frame", False)}
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
     if log and outcome.exit_code not in (0, 1, INTERRUPTED):  # asked to leave, not to show: nobody waits for half a picture
         say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(options.checkpoint)} goes on")
@@ -84,6 +84,13 @@ def restore(given: Namespace) -> Finished:
     if log:
         log.ended("failed" if failures else outcome.ending)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
+
+
+def word(given: Namespace) -> str:
+    """Returns what will have been done to a picture, for the name of its output."""
+    spec = TASKS[given.task]
+    plain = [name for name, parameter in spec.parameters.items() if not argument_of(parameter).read]
+    return spec.done(**{name: getattr(given, name, spec.parameters[name].default) for name in plain})
 
 
 def _outputs(output, given):
@@ -187,11 +194,12 @@ def _check_outputs(output, picture, factor, given, spec):
 
 def _write(outcome, output, picture, given) -> list[str]:
     """Writes all outputs, the picture first, and returns what went wrong."""
-    told = report.Report(outcome, given, output)
+    told = report.Report(outcome, given, output, picture.pixels.shape[:2])
     alpha = picture.alpha
     if alpha is not None and outcome.task.known is not None:  # damage that was erased to transparent is repaired
         alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
-    others = [(given.json, report.record), (given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
+    others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
+    others += [(given.json, report.record)]  # the last, because it says that a picture is done
     jobs = [(output, lambda: _save(output, outcome.image, picture, alpha, given.force))]
     jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
     failures = []

@@ -16,7 +16,7 @@ from dipjax.app.streams import say
 from dipjax.files import ImageError
 
 SCHEMA = 1
-_COMPLETE = ("done", "stopped")  # endings after which nothing is left to do
+COMPLETE = ("done", "stopped")  # endings after which nothing is left to do
 _NAME = "command.json"
 
 
@@ -38,6 +38,10 @@ class Journal:
         before = _read(path) if path.exists() else {}
         asked = {"schema": SCHEMA, "arguments": given.arguments, "folder": os.getcwd()}
         return cls(path, {"begun": before.get("begun", []), "ending": None} | asked)
+
+    def begins(self) -> "Journal":
+        """Writes it for the first time."""
+        return self._written()
 
     def opened(self, results: Iterator) -> Iterator:
         """Passes results on, and writes the journal: at once in a new folder, else with the first result, which says that it is the same
@@ -79,8 +83,8 @@ def again(folder: str, num_steps: int | None, parse: Callable[[list[str]], Names
     if not (path / _NAME).exists():
         raise ImageError(f"there is no run to resume in {folder!r}; expected a folder that a command was given as --checkpoint")
     content = _read(path / _NAME)
-    if content["ending"] in _COMPLETE and num_steps is None:
-        say(f"nothing is left to do: wrote {', '.join(content['begun'])}")
+    if content["ending"] in COMPLETE and num_steps is None:
+        say(f"nothing is left to do{', wrote ' * bool(content['begun'])}{', '.join(content['begun'])}")
         return None
     try:
         os.chdir(content["folder"])

@@ -35,6 +35,7 @@ class Report:
     outcome: Outcome
     given: Namespace
     output: Path
+    size: tuple[int, int]  # height and width of the input
 
     @property
     def single(self) -> int:
@@ -138,11 +139,11 @@ def record(report: Report) -> bytes:
     result, options = outcome.result, outcome.options
     device = jax.devices()[0]
     names = ("jax", "jaxlib", "flax", "optax", "numpy")
-    (height, width, num_channels), before = outcome.image.shape, outcome.task.problem.measurement.shape
+    height, width, num_channels = outcome.image.shape
     content = {
         "task": given.task,
         "command": shlex.join(["dipjax", *given.arguments]),
-        "input": {"file": Path(given.input).name, "width": before[1], "height": before[0]},
+        "input": {"file": Path(given.input).name, "width": report.size[1], "height": report.size[0]},
         "output": {"file": report.output.name, "width": width, "height": height, "channels": num_channels},
         "seeds": options.seeds,
         "dead_seeds": np.flatnonzero(~outcome.alive).tolist(),
@@ -162,6 +163,7 @@ def record(report: Report) -> bytes:
         "metrics": outcome.scores,
         "recipe_name": outcome.setting_name,
         "recipe": json.loads(outcome.recipe.to_json()),
+        "fingerprint": getattr(given, "fingerprint", None),
         "options": {name: encode(value) for name, value in vars(options).items() if name not in _NO_SETTINGS},
         "batching": encode(outcome.layout),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},

@@ -100,8 +100,9 @@ class HeldOut:
     loss at the entries that are scored, smoothed over steps.
 
     A few hundred numbers cannot tell moments whose scores are nearly equal: chance alone makes scores differ by about `tolerance` over
-    the root of how many there are. So the estimate is the mean over all moments since the last real improvement that are as good as the
-    best but for chance.
+    the root of how many there are. So the estimate is the mean over all moments since the last real improvement that are not clearly
+    worse than the best, by `late` over that root. Late moments have fitted more of the picture, and more noise, most of which goes from
+    the mean of many of them, and of many seeds (benchmarks/results/guide.md).
     """
 
     singles: float = 0.04  # of the entries are held out where noise is independent
@@ -109,9 +110,10 @@ class HeldOut:
     side: int = 5  # of a block, of which the inner entries are scored ...
     wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
     correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
-    patience: float = 0.4  # stops when nothing better, by more than chance, came for this share of the steps to the best moment ...
+    patience: float = 0.6  # stops when nothing better, by more than chance, came for this share of the steps to the best moment ...
     least: int = 100  # ... and so many more
     tolerance: float = 0.25  # how much scores differ by chance, see above
+    late: float = 1.0  # how much worse moments may be that count, in the same units
     smoothing: float = 0.9  # weight of the past in the score
     gain: float = 0.0  # what is better by less than this share does not renew the patience: measurements without noise
 
@@ -124,7 +126,7 @@ class HeldOut:
         for name in ("side", "wide"):
             value = getattr(self, name)
             _check(name, value, value >= 1 and value % 2 == 1, "an odd number of entries")
-        for name in ("patience", "tolerance"):
+        for name in ("patience", "tolerance", "late"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "a number that is not negative")
         _check("least", self.least, self.least >= 1, "a whole number of steps from 1")
 
@@ -132,18 +134,18 @@ class HeldOut:
         """Draws the entries of one run."""
         leaves, structure = jax.tree.flatten(problem.measurement)
         keys = jax.random.split(key, 1 + len(leaves))
-        image = [jax.random.uniform(keys[0], part.shape, jnp.real(part).dtype).astype(part.dtype) for part in estimate]
         # Where a hole is, nothing depends on the image, so that nothing is learned from what is held out there.
-        probed = jax.tree.leaves(problem.operator(*image))
-        drawn = [self._draw(*parts) for parts in zip(keys[1:], leaves, probed, strict=True)]
+        two = (keys[0], jax.random.fold_in(keys[0], 1))
+        images = [[jax.random.uniform(k, part.shape, jnp.real(part).dtype).astype(part.dtype) for part in estimate] for k in two]
+        depends = jax.tree.leaves(jax.tree.map(jnp.not_equal, *(problem.operator(*image) for image in images)))
+        drawn = [self._draw(*parts) for parts in zip(keys[1:], leaves, depends, strict=True)]
         scored, hidden = (jax.tree.unflatten(structure, list(part)) for part in zip(*drawn, strict=True))
         best = _nothing(problem, estimate)
         return _HeldOut(scored, hidden, jnp.zeros((), problem.dtype), best, best.score, best.step, best.score, jnp.int32(0))
 
-    def _draw(self, key, measurement, probed):
+    def _draw(self, key, measurement, measured):
         """Returns what is scored, and what is held out, of one array, for all of its channels at once."""
         shape = (*measurement.shape[:-1], 1) if measurement.ndim > 1 else measurement.shape
-        measured = (probed != 0) | (measurement != 0)
         measured = measured.any(-1, keepdims=True) if measurement.ndim > 1 else measured
         single = _chosen(key, measured, self.singles)
         if measurement.ndim != 3 or jnp.iscomplexobj(measurement) or min(shape[:2]) < max(_PATCH, 3 * max(self.side, self.wide)):
@@ -173,13 +175,13 @@ class HeldOut:
         now = (look.loss(shown, y) * sum(leaf.size for leaf in jax.tree.leaves(y)) / share).astype(dtype)
         weight = jnp.maximum(1 - self.smoothing, 1 / (look.step.astype(dtype) + 1)).astype(dtype)
         score = memory.score + weight * (now - memory.score)
-        chance = (self.tolerance / jnp.sqrt(share.astype(dtype))).astype(dtype)
+        chance, worse = ((part / jnp.sqrt(share.astype(dtype))).astype(dtype) for part in (self.tolerance, self.late))
         renewed = score < memory.level * (1 - jnp.maximum(self.gain, chance))
         level, since = where(renewed, (score, look.step), (memory.level, memory.since))
         stop = look.step - since > self.patience * since + self.least
 
         lowest, step = where(score < memory.best.score, (score, look.step), (memory.best.score, memory.best.step))
-        first, later = score < memory.first * (1 - chance), score <= lowest * (1 + chance)
+        first, later = score < memory.first * (1 - chance), score <= lowest * (1 + worse)
         number = jnp.where(first, 1, memory.number + later)
         weight = jnp.where(first, 1, later / jnp.maximum(number, 1)).astype(dtype)
         move = lambda old, new: (old + weight * (new - old)).astype(old.dtype)  # noqa: E731

@@ -114,6 +114,7 @@ def solve(
     follow: Callable | None = None,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
+    frame: bool = False,
 ) -> Any:
     """Does one task; both faces call it.
 
@@ -127,6 +128,7 @@ def solve(
       follow: as for `restore`.
       note: as for `restore`.
       warn: as for `restore`.
+      frame: whether the picture gets a frame, up to one of few sizes, so that many pictures share a compiled program.
 
     Returns:
       The `Outcome`.
@@ -136,7 +138,7 @@ def solve(
     if spec.unknown:
         pixels = np.where(spec.unknown(pixels, **arguments)[..., None], pixels.dtype.type(np.nan), pixels)
     span = ranges.choose(options.range, pixels)
-    made = spec.build(span.inside(pixels), **arguments)
+    made = _framed(spec, span.inside(pixels), arguments) if frame else spec.build(span.inside(pixels), **arguments)
     if truth is not None and truth.shape != made.before.shape:
         raise ValueError(f"truth: found shape {truth.shape}, expected {made.before.shape}, that of the result.")
     problem = made.problem
@@ -149,6 +151,30 @@ def solve(
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
     return restore(made, options, follow=follow, note=note, warn=warn)
+
+
+_LARGEST_FRAMED = 1024  # pixels along a side; what is larger may be restored in tiles, which are all of one size
+
+
+def _framed(spec, pixels, arguments):
+    """Returns the task of a picture in a frame, which ends in the picture without it."""
+    from dipjax.operators.frame import Framed, framed, size
+
+    shape = tuple(map(size, pixels.shape[:2]))
+    if max(shape) > _LARGEST_FRAMED:
+        return spec.build(pixels, **arguments)
+    fits = lambda value: isinstance(value, np.ndarray) and value.ndim > 1 and value.shape[:2] == pixels.shape[:2]  # noqa: E731
+    made = spec.build(framed(pixels, shape), **{name: framed(value, shape) if fits(value) else value for name, value in arguments.items()})
+    problem = made.problem
+    inside = np.zeros((*problem.measurement.shape[:2], 1), bool)
+    inside[: pixels.shape[0], : pixels.shape[1]] = True
+    problem = problem.replace(operator=Framed(problem.operator, inside, problem.measurement))
+    height, width = (large * own // side for large, own, side in zip(made.before.shape, pixels.shape, shape, strict=False))
+
+    def finish(estimate):
+        return made.finish(estimate)[..., :height, :width, :]
+
+    return dataclasses.replace(made, problem=problem, before=made.before[:height, :width], finish=finish)
 
 
 _ENDING = (

@@ -74,7 +74,7 @@ def begun(folder, run):
 def test_what_is_done_is_not_done_again(begun, run):
     before = Path("out.png").stat().st_mtime_ns
     code, out, _ = run("resume", "kept")
-    assert code == 0 and "nothing is left to do: wrote" in out
+    assert code == 0 and "nothing is left to do, wrote" in out
     assert Path("out.png").stat().st_mtime_ns == before
 
 

@@ -1,0 +1,212 @@
+"""Many pictures with one command: files, folders and patterns, one after the other in one process.
+
+The record of a picture, complete last, says that it is done: a command that is given again leaves out what has been restored from the
+same file with the same settings, and does the rest. A picture that cannot be restored gets a record with its error, and the others go on.
+"""
+
+import contextlib
+import copy
+import glob
+import hashlib
+import json
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipjax import files
+from dipjax.app import journal, signals
+from dipjax.app.streams import complain, say
+from dipjax.files import ImageError, OutputError, printable
+from dipjax.files.opening import SUFFIXES
+
+_READ = ("mask", "reference", "flash_image", "psf")  # files that may be one for all pictures, or a folder with one for each
+_OTHERS = ("plot", "curve", "uncertainty")  # outputs beside the picture
+_OURS = {"begun", "error", "fingerprint"}  # of which a record has one
+_COMPLETE = (*journal.COMPLETE, "budget")  # endings
+_PLACE = "{}"  # in the name of such an output, stands for the name of the picture
+FAILED = 1
+# What does not change the picture: where things are written, what is said, and how the work is kept.
+_UNSEEN = {
+    "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "debug", "checkpoint", "checkpoint_every",
+    "compilation_cache", "recursive", "fingerprint", "batching", "max_pixels",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture of many."""
+
+    path: Path
+    output: Path
+    record: Path
+
+
+def are_many(given: Namespace) -> bool:
+    """Says whether a command is about more than one file, or about a folder."""
+    folder = given.output is not None and (given.output.endswith(("/", os.sep)) or Path(given.output).is_dir())
+    return len(given.input) > 1 or folder or any(Path(name).is_dir() or _is_pattern(name) for name in given.input)
+
+
+def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[Namespace], str]) -> int:
+    """Restores all pictures and returns the exit code.
+
+    Args:
+      given: the command line.
+      one: restores one picture; raises what is wrong with it.
+      done: gives the word for the name of an output beside its input.
+
+    Raises:
+      ImageError: there is nothing to restore.
+      OutputError: outputs have no place, or share one.
+    """
+    jobs, folder = _jobs(given, done), getattr(given, "checkpoint", None)
+    log = journal.Journal.of(given, folder).begins() if folder else None
+    finished, failed, kept = 0, [], 0
+    for number, job in enumerate(jobs, 1):
+        if signals.requested():
+            break
+        ours = _of(given, job)
+        ours.fingerprint, before = fingerprint(ours), _read(job.record)
+        is_done = before.get("fingerprint") == ours.fingerprint and before.get("ending") in _COMPLETE and job.output.exists()
+        if is_done and not given.force:
+            kept += 1
+            continue
+        say(f"{number} of {len(jobs)}: {printable(str(job.path))}")
+        try:
+            _claim(job, given, is_ours=given.force or bool(_OURS & set(before)))
+            ours.force = True
+            code = one(ours).exit_code
+        except (ValueError, OutputError, RuntimeError, MemoryError) as error:
+            failed.append(job)
+            _fail(job, error, given)
+            continue
+        if code > FAILED and signals.requested():
+            break
+        finished, failed = finished + (code == 0), failed + [job] * (code != 0)
+    left = len(jobs) - finished - len(failed) - kept
+    words = [
+        f"{finished} restored",
+        f"{kept} done before" * bool(kept),
+        f"{len(failed)} failed" * bool(failed),
+        f"{left} left" * bool(left),
+    ]
+    say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {', '.join(filter(None, words))}")
+    return signals.exit_code() or (FAILED if failed else 0)
+
+
+def _jobs(given, done):
+    """Returns what there is to do; nothing is written yet but the folder."""
+    folder = None if given.output is None else Path(given.output)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise OutputError(f"cannot write in {given.output!r}: it is a file, expected a folder for the results of several pictures")
+    found = list(dict.fromkeys(pair for name in given.input for pair in _found(name, given.recursive, folder)))
+    if not found:
+        raise ImageError(f"there is no picture in {', '.join(map(repr, given.input))}; known are {', '.join(SUFFIXES)}")
+    for name in _OTHERS:
+        if getattr(given, name) and _PLACE not in getattr(given, name):
+            raise OutputError(
+                f"--{name} {getattr(given, name)!r} is one file for several pictures; put {_PLACE} where their names shall be"
+            )
+    if given.json:
+        raise OutputError("--json names one file for several pictures; the record of each lies beside its result")
+    jobs = []
+    for path, inner in found:
+        output = (files.default_output(path, done(given)) if folder is None else folder / inner).absolute()
+        if output.suffix.lower() not in SUFFIXES:
+            output = output.with_name(f"{output.name}.png")
+        jobs.append(Job(path, output, output.with_name(f"{output.name}.json")))
+    if twice := [job for job in jobs if sum(job.output == other.output for other in jobs) > 1]:
+        raise OutputError(
+            f"{str(twice[0].path)!r} and {str(twice[1].path)!r} would both become {str(twice[0].output)!r}; restore them apart"
+        )
+    for parent in {job.output.parent for job in jobs} if folder else ():
+        with files.writing(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+    return jobs
+
+
+def _found(name, recursive, folder):
+    """Yields the files that a name on the command line means, and the names of their results in a folder."""
+    path = Path(name)
+    if path.is_dir():
+        for other in sorted(path.rglob("*") if recursive else path.iterdir()):
+            is_result = folder is not None and folder.absolute() in other.absolute().parents
+            if other.suffix.lower() in SUFFIXES and not other.name.startswith(".") and not is_result and other.is_file():
+                yield other, other.relative_to(path)
+    elif not path.exists() and _is_pattern(name):
+        for other in sorted(map(Path, glob.glob(name, recursive=True))):
+            if other.is_file():
+                yield other, Path(other.name)
+    else:  # also what does not exist: its error is told
+        yield path, Path(path.name)
+
+
+def _is_pattern(name):
+    return glob.has_magic(name) and not Path(name).exists()
+
+
+def _of(given, job):
+    """Returns the command line of one picture."""
+    ours = copy.copy(given)
+    ours.input, ours.output, ours.json = str(job.path), str(job.output), str(job.record)
+    for name in _OTHERS:
+        if getattr(given, name):
+            setattr(ours, name, getattr(given, name).replace(_PLACE, job.output.stem))
+    for name in _READ:
+        folder = getattr(given, name, None)
+        if folder and Path(folder).is_dir():
+            alike = [path for path in sorted(Path(folder).iterdir()) if path.stem == job.path.stem]
+            setattr(ours, name, str(alike[0] if alike else Path(folder) / job.path.name))
+    if getattr(given, "checkpoint", None):
+        ours.checkpoint = str(Path(given.checkpoint) / job.output.name)
+    ours.frame = True
+    return ours
+
+
+def fingerprint(given: Namespace) -> str:
+    """Returns a digest of all that decides what becomes of a picture: its file, the files read beside it, and the settings."""
+    digest = hashlib.sha256()
+    read = [given.input, *(getattr(given, name, None) for name in (*_READ, "recipe"))]
+    settings = {name: value for name, value in sorted(vars(given).items()) if name not in _UNSEEN and value not in read}
+    digest.update(json.dumps(settings, sort_keys=True, default=repr).encode())
+    for name in filter(None, read):
+        try:
+            digest.update(b"file" + hashlib.sha256(Path(name).read_bytes()).digest())
+        except OSError:  # of which its reader tells
+            digest.update(f"word {name}".encode())
+    return digest.hexdigest()
+
+
+def _read(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _claim(job, given, *, is_ours):
+    """Says in the place of the record that what lies there is of such a command, so that another one may replace what this one leaves.
+
+    Raises:
+      OutputError: a stranger's file is there.
+    """
+    for path in (job.output, job.record):
+        files.check_free(path, force=is_ours)
+    _note(job, given, "begun", True)
+
+
+def _fail(job, error, given):
+    sentence = " ".join(str(error).split()) if isinstance(error, (ValueError, OutputError)) else f"{type(error).__name__}: {error}"
+    complain(sentence)
+    with contextlib.suppress(OutputError):
+        if "begun" in _read(job.record):
+            _note(job, given, "error", sentence)
+
+
+def _note(job, given, name, value):
+    content = {"task": given.task, "input": {"file": job.path.name}, name: value}
+    files.write(job.record, (json.dumps(content, indent=2) + "\n").encode(), force=True)

@@ -1,0 +1,42 @@
+"""A picture in a larger frame, so that pictures of many sizes share a compiled program.
+
+What is in the frame is made up: the picture mirrored at its lower and right edge. No loss, no score and no estimate looks at it.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+_FINEST = 8  # pixels between two sizes
+_COARSEST = 128
+
+
+@struct.dataclass
+class Framed:
+    """Measures the part of an image that is `inside`, and gives what was measured elsewhere: no residual, and no gradient."""
+
+    operator: Callable
+    inside: Array  # (h, w, 1), True where there is something to fit
+    measurement: Array  # (h, w, c)
+
+    def __call__(self, image: Array, *unknowns: Array) -> Array:
+        """Returns the measurement that the operator predicts, and the true one outside."""
+        return jnp.where(self.inside, self.operator(image, *unknowns), self.measurement)
+
+
+def size(number: int) -> int:
+    """Returns the size that so many pixels along a side are framed to: four to an octave, at least 8 and at most 128 pixels apart.
+
+    So it is at most a quarter larger, and a tenth in the mean.
+    """
+    step = min(max(2 ** max((number - 1).bit_length() - 3, 0), _FINEST), _COARSEST)
+    return -(-number // step) * step
+
+
+def framed(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Returns an array `(h, w, ...)` with rows and columns after its own, mirrored, up to the height and width of `shape`."""
+    missing = [(0, large - small) for large, small in zip(shape, array.shape, strict=False)]
+    return np.pad(array, missing + [(0, 0)] * (array.ndim - 2), mode="symmetric")

@@ -1,0 +1,198 @@
+"""Many pictures with one command: what is restored, what is left out, where it goes, and what is said of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dipjax.app import many
+from dipjax.operators import frame
+from tests.app.conftest import HOLE
+
+STEPS = ("--steps", 2, "--seeds", 1)
+
+
+def write(name, height, width, mode="RGB"):
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(height * width).integers(0, 256, (height, width, len(mode)), dtype=np.uint8)
+    Image.fromarray(pixels.squeeze()).save(name)
+
+
+def record(name):
+    return json.loads(Path(name).read_text())
+
+
+def times(*names):
+    return [Path(name).stat().st_mtime_ns for name in names]
+
+
+def test_files_folders_and_patterns_end_in_one_folder_each_with_its_record(folder, run):
+    for name in ("scans/a.tif", "scans/b.tif", "scans/deep/c.png", "scans/.hidden.png", "scans/notes.txt"):
+        write(name, 20, 24) if not name.endswith("txt") else Path(name).write_text("x")
+    code, out, err = run("denoise", "photo.png", "scans", "-o", "out", *STEPS)
+    assert code == 0, err
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "a.tif", "a.tif.json", "b.tif", "b.tif.json", "photo.png", "photo.png.json",
+    ]  # fmt: skip
+    assert "3 pictures: 3 restored" in out
+    assert record("out/a.tif.json")["input"] == {"file": "a.tif", "width": 24, "height": 20}
+    code, out, _ = run("denoise", "scans/*.tif", "-o", "pattern", *STEPS)
+    assert code == 0 and "2 pictures: 2 restored" in out
+    code, out, _ = run("denoise", "scans", "--recursive", "-o", "all", *STEPS)
+    assert code == 0 and "3 pictures: 3 restored" in out and Path("all/deep/c.png").exists()
+
+
+def test_without_a_folder_results_lie_beside_their_inputs(folder, run):
+    assert run("denoise", "photo.png", "clean.png", *STEPS)[0] == 0
+    assert Path("photo.denoised.png").exists() and Path("clean.denoised.png.json").exists()
+
+
+def test_what_is_done_with_the_same_settings_is_left_out_and_the_rest_is_done(folder, run):
+    shutil.copytree(".", "in", ignore=lambda path, names: {"mask.png", "in"})
+    assert run("denoise", "in", "-o", "out", *STEPS)[0] == 0
+    before = times("out/photo.png", "out/clean.png")
+    Path("out/clean.png.json").write_text('{"begun": true}')  # as a process leaves it that was killed before it was done
+    code, out, err = run("denoise", "in", "-o", "out", *STEPS)
+    assert code == 0 and "2 pictures: 1 restored, 1 done before" in out
+    assert times("out/photo.png")[0] == before[0]
+    code, out, _ = run("denoise", "in", "-o", "out", "--steps", 3, "--seeds", 1)
+    assert code == 0 and "2 pictures: 2 restored" in out
+    write("in/photo.png", 24, 20)
+    code, out, _ = run("denoise", "in", "-o", "out", "--steps", 3, "--seeds", 1)
+    assert code == 0 and "1 restored, 1 done before" in out
+
+
+def test_what_is_not_of_such_a_command_is_not_replaced(folder, run):
+    Path("out").mkdir()
+    shutil.copy("mask.png", "out/photo.png")
+    before = Path("out/photo.png").read_bytes()
+    for record in (None, "[]", '{"mine": 1}'):
+        if record:
+            Path("out/photo.png.json").write_text(record)
+        code, out, err = run("denoise", "photo.png", "clean.png", "-o", "out", *STEPS)
+        assert code == 1 and "already exists" in err and "1 failed" in out
+        assert Path("out/photo.png").read_bytes() == before
+        assert record is None or Path("out/photo.png.json").read_text() == record
+    assert run("denoise", "photo.png", "clean.png", "-o", "out", "--force", *STEPS)[0] == 0
+    assert Path("out/photo.png").read_bytes() != before
+
+
+def test_a_bad_picture_gets_a_record_with_its_error_and_the_others_are_done(folder, run, capsys):
+    Path("in").mkdir()
+    shutil.copy("photo.png", "in/a.png")
+    Path("in/b.png").write_bytes(b"not a picture")
+    shutil.copy("clean.png", "in/c.png")
+    code, out, err = run("denoise", "in", "-o", "out", *STEPS)
+    assert code == 1 and "3 pictures: 2 restored, 1 failed" in out
+    assert "in/b.png" in record("out/b.png.json")["error"] and not Path("out/b.png").exists()
+    shutil.copy("photo.png", "in/b.png")
+    code, out, _ = run("denoise", "in", "-o", "out", *STEPS)
+    assert code == 0 and "1 restored, 2 done before" in out
+
+
+def test_masks_and_references_may_lie_in_a_folder_under_the_names_of_the_pictures(folder, run):
+    Path("masks").mkdir(), Path("true").mkdir()
+    for name in ("photo", "clean"):
+        Image.fromarray(HOLE).save(f"masks/{name}.tif")
+        shutil.copy("clean.png", f"true/{name}.png")
+    words = ("--mask", "masks", "--reference", "true", "--curve", "curves-{}.csv")
+    code, _, err = run("inpaint", "photo.png", "clean.png", "-o", "out", *words, *STEPS)
+    assert code == 0, err
+    assert record("out/clean.png.json")["metrics"]["ensemble"]["psnr"] > record("out/photo.png.json")["metrics"]["ensemble"]["psnr"]
+    assert Path("curves-photo.csv").exists() and Path("curves-clean.csv").exists()
+
+
+@pytest.mark.parametrize(("words", "code", "sentence"), [
+    (("photo.png", "clean.png", "--plot", "one.png"), 4, "one file for several pictures"),
+    (("photo.png", "clean.png", "--json", "one.json"), 4, "one file for several pictures"),
+    (("photo.png", "clean.png", "-o", "mask.png"), 4, "it is a file"),
+    (("nothing/*.png", "-o", "out"), 3, "there is no picture"),
+    (("photo.png", "copy/photo.png", "-o", "out"), 4, "would both become"),
+])  # fmt: skip
+def test_what_cannot_be_is_said_before_anything_is_done(folder, run, words, code, sentence):
+    write("copy/photo.png", 20, 20)
+    found, _, err = run("denoise", *words, *STEPS)
+    assert found == code and sentence in err
+    assert not Path("out/photo.png").exists()
+
+
+def test_the_fingerprint_is_of_what_decides_the_picture(folder):
+    from dipjax.app import cli
+
+    def of(*words):
+        given = cli.parse(["denoise", *words])
+        (given.input,) = given.input
+        return many.fingerprint(given)
+
+    same = of("photo.png")
+    assert of("photo.png", "-o", "x.png", "--force", "--checkpoint", "c", "--json", "f.json") == same
+    others = [
+        of("clean.png"),
+        of("photo.png", "--seeds", "2"),
+        of("photo.png", "--loss", "l1"),
+        of("photo.png", "--reference", "clean.png"),
+    ]
+    assert len({same, *others}) == 5
+
+
+def test_what_was_interrupted_is_not_done(folder, run):
+    words = ("denoise", "photo.png", "clean.png", "-o", "out", *STEPS)
+    assert run(*words)[0] == 0
+    content = record("out/photo.png.json")
+    Path("out/photo.png.json").write_text(json.dumps(content | {"ending": "interrupted"}))
+    code, out, _ = run(*words)
+    assert code == 0 and "1 restored, 1 done before" in out
+
+
+def test_a_folder_of_checkpoints_holds_all_pictures_and_goes_on(folder, run):
+    words = ("denoise", "photo.png", "clean.png", "-o", "out", "--checkpoint", "kept", *STEPS)
+    assert run(*words)[0] == 0
+    assert sorted(path.name for path in Path("kept").iterdir()) == ["clean.png", "command.json", "photo.png"]
+    assert "nothing is left to do" in run("resume", "kept")[1]
+    content = record("kept/command.json")
+    Path("kept/command.json").write_text(json.dumps(content | {"ending": None}))
+    Path("out/clean.png.json").write_text('{"begun": true}')
+    code, out, _ = run("resume", "kept")
+    assert code == 0 and "1 restored, 1 done before" in out
+
+
+# Frames.
+
+
+def test_a_hundred_sizes_become_a_handful():
+    sizes = [frame.size(number) for number in range(1, 2000)]
+    assert all(number <= size for number, size in enumerate(sizes, 1))
+    assert all(size <= max(1.25 * number, number + 8) for number, size in enumerate(sizes, 1))
+    assert len({frame.size(number) for number in range(100, 201)}) == 5
+    assert [frame.size(number) for number in (128, 129, 256, 300, 512, 1024)] == [128, 160, 256, 320, 512, 1024]
+
+
+def test_pictures_of_many_sizes_share_a_few_programs(folder, run):
+    from dipjax.core import drive, loop
+
+    for side in range(33, 41):
+        write(f"in/{side}.png", side, 40)
+    for program in (drive._advance, loop.chunk):
+        program.clear_cache()
+    assert run("denoise", "in", "-o", "out", *STEPS)[0] == 0
+    assert loop.chunk._cache_size() + drive._advance._cache_size() == 1
+    with Image.open("out/33.png") as picture:
+        assert picture.size == (40, 33)
+
+
+@pytest.mark.parametrize("task", ["denoise", "inpaint", "superres", "deblur", "dejpeg", "flash"])
+def test_every_task_takes_many_pictures(folder, run, task):
+    Image.fromarray(HOLE).save("hole.png")
+    own = {
+        "inpaint": ("--mask", "hole.png"),
+        "superres": ("--factor", "2"),
+        "deblur": ("--gaussian", "1"),
+        "flash": ("--flash", "clean.png"),
+    }
+    code, _, err = run(task, "photo.png", "clean.png", "-o", "out", *own.get(task, ()), *STEPS)
+    assert code == 0, err
+    with Image.open("out/photo.png") as picture:
+        assert picture.size == ((40, 48) if task == "superres" else (20, 24))
