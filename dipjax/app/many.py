@@ -87,13 +87,11 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
             break
         finished, failed = finished + (code == 0), failed + [job] * (code != 0)
     left = len(jobs) - finished - len(failed) - kept
-    words = [
-        f"{finished} restored",
-        f"{kept} done before" * bool(kept),
-        f"{len(failed)} failed" * bool(failed),
-        f"{left} left" * bool(left),
-    ]
-    say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {', '.join(filter(None, words))}")
+    if log and not left:
+        log.ended("failed" if failed else "done")
+    counts = {"restored": finished, "done before": kept, "failed": len(failed), "left": left}
+    words = [f"{count} {name}" for name, count in counts.items() if count or name == "restored"]
+    say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {', '.join(words)}")
     return signals.exit_code() or (FAILED if failed else 0)
 
 
