@@ -110,6 +110,9 @@ def _add_task(commands, spec):
     )
     parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument(
+        "--strip-metadata", action="store_true", help="write no EXIF, GPS, XMP, texts, resolution and places; the colour profile stays"
+    )
     common = parser.add_argument_group("how long and how well")
     for name, argument in asked.arguments().items():
         if argument.flag and not argument.read:

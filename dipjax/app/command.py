@@ -66,6 +66,8 @@ def restore(given: Namespace) -> Finished:
     log = None if options.checkpoint is None else journal.Journal.of(given, options.checkpoint)
     given.force = given.force or (log is not None and log.begun(_outputs(output, given)))
     _check_outputs(output, picture, factor, given, spec)
+    if not given.strip_metadata and (names := files.left_out(output, picture)):
+        note(f"{output}: {' and '.join(names)} cannot be kept in a file of this kind")
     height, width, num_channels = picture.pixels.shape
     if height * width * factor**2 > most:
         raise ImageError(f"the result would have more than {most:,} pixels; take a smaller factor or picture, or raise --max-pixels")
@@ -200,7 +202,8 @@ def _write(outcome, output, picture, given) -> list[str]:
         alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
     others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
     others += [(given.json, report.record)]  # the last, because it says that a picture is done
-    jobs = [(output, lambda: _save(output, outcome.image, picture, alpha, given.force))]
+    how = {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
+    jobs = [(output, lambda: _save(output, outcome.image, picture, how))]
     jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
     failures = []
     for path, job in jobs:
@@ -219,13 +222,13 @@ def _write(outcome, output, picture, given) -> list[str]:
     return failures
 
 
-def _save(output, image, picture, alpha, force):
+def _save(output, image, picture, how):
     try:
-        files.save(output, image, picture, alpha=alpha, force=force)
+        files.save(output, image, picture, **how)
     except OutputError as error:  # hours of work must not be lost because a disk is full
         rescue = Path(tempfile.mkdtemp(prefix="dipjax-")) / output.name
         try:
-            files.save(rescue, image, picture, alpha=alpha)
+            files.save(rescue, image, picture, **how)
         except OutputError:
             raise error from None
         raise OutputError(f"{error}; the picture is in {str(rescue)!r} instead") from error

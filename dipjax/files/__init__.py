@@ -2,7 +2,7 @@
 
 from dipjax.files.arrays import to_pixels
 from dipjax.files.decode import load
-from dipjax.files.encode import check_writable, save
+from dipjax.files.encode import check_writable, left_out, save
 from dipjax.files.kernels import load_psf
 from dipjax.files.masks import load_mask
 from dipjax.files.paths import check_free, default_output, sweep, write, writing
@@ -15,6 +15,7 @@ __all__ = [
     "check_free",
     "check_writable",
     "default_output",
+    "left_out",
     "load",
     "load_mask",
     "load_psf",

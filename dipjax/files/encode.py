@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dipjax.files import paths
+from dipjax.files import metadata, paths
+from dipjax.files.metadata import Metadata
 from dipjax.files.opening import SUFFIXES, named
 from dipjax.files.picture import DATA_TYPES, OutputError, Picture, opaque, white, words
 from dipjax.files.png import chunk
@@ -36,13 +37,26 @@ def check_writable(path: str | os.PathLike, like: Picture, *, factor: int = 1, f
     _check_output(named(path, OutputError), like, shape, like.alpha is not None, force)
 
 
-def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: np.ndarray | None = None, force: bool = False) -> None:
+def left_out(path: str | os.PathLike, like: Picture) -> list[str]:
+    """Names what a picture says of itself that a file of this suffix cannot hold."""
+    return metadata.lost(like.metadata, SUFFIXES.get(Path(path).suffix.lower(), ""))
+
+
+def save(
+    path: str | os.PathLike,
+    pixels: np.ndarray,
+    like: Picture,
+    *,
+    alpha: np.ndarray | None = None,
+    force: bool = False,
+    keep_metadata: bool = True,
+) -> None:
     """Writes a result in the manner of the picture it was made from, complete or not at all.
 
     Bit depth, gray or colour, transparency and colour profile are those of `like`; the suffix names the format. uint8 and uint16 are
     clipped to [0, 1] and rounded to the nearest level. Integers of other types are rounded and clipped to what their type holds, floats
-    are written as they are. JPEG has quality 95 and full colour resolution; WebP is lossless and stores gray as RGB. EXIF tags are not
-    written.
+    are written as they are. JPEG has quality 95 and full colour resolution; WebP is lossless and stores gray as RGB. EXIF, XMP,
+    texts, resolution and places are those of the input, for smaller pixels where the result has more; the orientation is reset.
 
     Args:
         path: the output file; its suffix is .png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff.
@@ -50,6 +64,7 @@ def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: n
         like: the input picture.
         alpha: the transparency (H, W) to write, that of `like` if None; resized by Lanczos where the size differs.
         force: whether an existing file may be replaced; its permissions stay.
+        keep_metadata: whether what `like` says beside its pixels and its colour profile is written too.
 
     Returns:
         Nothing. Raises `OutputError` if the file exists, cannot be created, or cannot hold such a picture.
@@ -77,7 +92,8 @@ def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: n
     names += [_UNSPECIFIED] * (0 if like.extra is None else like.extra.shape[-1])
     try:
         samples = layers[0] if len(layers) == 1 else np.concatenate(layers, axis=-1)
-        data = _encode(SUFFIXES[path.suffix.lower()], samples, names, like.icc_profile)
+        about = like.metadata.of_result(size[0] / like.pixels.shape[0], size) if keep_metadata else Metadata()
+        data = _encode(SUFFIXES[path.suffix.lower()], samples, names, like.icc_profile, about)
     except Exception as error:
         raise OutputError(f"cannot write {str(path)!r}: {words(error)}") from error
     paths.write(path, data, force=force)
@@ -86,10 +102,10 @@ def save(path: str | os.PathLike, pixels: np.ndarray, like: Picture, *, alpha: n
 def encode_map(path: str | os.PathLike, values: np.ndarray) -> bytes:
     """Returns a file of numbers that are not negative `(H, W, C)`: TIFF as they are, in float32; PNG with 65535 for the largest and NaN."""
     if SUFFIXES[Path(path).suffix.lower()] == "TIFF":
-        return _encode("TIFF", np.float32(values), [], None)
+        return _encode("TIFF", np.float32(values), [], None, Metadata())
     largest = np.nanmax(values, initial=np.finfo(np.float32).tiny)
     shares = np.where(np.isnan(values), 1, values / largest)
-    return _encode("PNG", _samples(shares, np.dtype(np.uint16), white(np.dtype(np.uint16))), [], None)
+    return _encode("PNG", _samples(shares, np.dtype(np.uint16), white(np.dtype(np.uint16))), [], None, Metadata())
 
 
 def _samples(pixels: np.ndarray, dtype: np.dtype, largest: int) -> np.ndarray:
@@ -137,7 +153,7 @@ def _check_output(path: Path, like: Picture, shape: tuple[int, int, int], has_al
     raise OutputError(f"cannot write {str(path)!r}: {problem}")
 
 
-def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile: bytes | None) -> bytes:
+def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile: bytes | None, about: Metadata) -> bytes:
     """Returns the bytes of a file with these samples (H, W, S), of which `names` tells what the last ones are that are no colours."""
     num_colours = samples.shape[-1] - len(names)
     samples = samples[..., 0] if samples.shape[-1] == 1 else samples
@@ -146,7 +162,8 @@ def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile
 
         data = png_encode(samples)
         profile = chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)) if icc_profile else b""
-        return data[:33] + profile + data[33:]  # behind the signature and the header
+        chunks = b"".join(chunk(*part) for part in metadata.for_png(about))
+        return data[:33] + profile + chunks + data[33:]  # behind the signature and the header
     buffer = io.BytesIO()
     if file_format == "TIFF":
         import tifffile
@@ -160,8 +177,10 @@ def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile
             compression="zlib",
             iccprofile=icc_profile,
             metadata=None,
+            **metadata.for_tiff(about),
         )
     else:
         options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}
-        Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options[file_format])
+        options = options[file_format] | metadata.for_pillow(about, file_format)
+        Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options)
     return buffer.getvalue()

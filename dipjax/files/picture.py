@@ -9,6 +9,8 @@ import textwrap
 
 import numpy as np
 
+from dipjax.files.metadata import Metadata
+
 ROTATED = "rotated as its EXIF tag says"
 DATA_TYPES = ("uint8", "uint16", "int8", "int16", "int32", "uint32", "float16", "float32", "float64")
 
@@ -37,6 +39,7 @@ class Picture:
     notes: tuple[str, ...] = ()  # what was changed or left out in reading
     extra: np.ndarray | None = None  # (H, W, E) as pixels, samples of a TIFF that are neither colour nor alpha: carried along
     alpha_named: bool = True  # whether a TIFF says that it is transparency; if not, the output does not say so either
+    metadata: Metadata = Metadata()  # of the picture as the file has it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,6 +56,7 @@ class Raw:
     notes: tuple[str, ...] = ()
     extra: np.ndarray | None = None  # (H, W, E)
     alpha_named: bool = True
+    metadata: Metadata = Metadata()
     dtype: np.dtype | None = None  # of the file, if samples has become another
 
 

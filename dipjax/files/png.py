@@ -1,7 +1,7 @@
 """What is checked of a PNG file before a decoder sees it.
 
 A decoder gets a copy of the chunks that make the picture, each with a checksum that is right, and image data that are known to be
-complete: libpng and Pillow would fill in black for what is missing. Of text only what may hold the orientation is kept, of an animation
+complete: libpng and Pillow would fill in black for what is missing. Of text it gets only what may hold the orientation, of an animation
 the first frame.
 """
 
@@ -34,6 +34,7 @@ class Checked:
     icc_profile: bytes | None = None
     num_frames: int = 1
     notes: tuple[str, ...] = ()
+    about: tuple[tuple[bytes, bytes], ...] = ()  # chunks that say something of the picture
 
 
 def check_png(file: BinaryIO, max_pixels: int) -> Checked:
@@ -44,10 +45,10 @@ def check_png(file: BinaryIO, max_pixels: int) -> Checked:
     header = _data(file, b"IHDR", 13)
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     check_size(width, height, max_pixels)
-    chunks, total, found = [(b"IHDR", header)], 0, {}
+    chunks, total, found, about = [(b"IHDR", header)], 0, {}, []
     for _ in range(_MOST_CHUNKS):
         kind, length = _next_chunk(file)
-        if kind not in (*_KEPT, b"iCCP", b"acTL") and not (kind in _TEXTS and length <= _LONGEST_TEXT):
+        if kind not in (*_KEPT, b"iCCP", b"acTL", b"pHYs") and not (kind in _TEXTS and length <= _LONGEST_TEXT):
             if kind[:1].isupper():
                 raise ImageError(f"it has a chunk {kind.decode()}, which is not supported; save it anew as PNG")
             file.seek(length + 4, 1)
@@ -59,6 +60,8 @@ def check_png(file: BinaryIO, max_pixels: int) -> Checked:
             chunks.append((kind, data))
         else:
             found[kind] = data
+        if kind in (*_TEXTS, b"eXIf", b"pHYs"):
+            about.append((kind, data))
         if kind == b"IEND":
             break
     else:
@@ -68,7 +71,7 @@ def check_png(file: BinaryIO, max_pixels: int) -> Checked:
     _check_image_data([data for kind, data in chunks if kind == b"IDAT"], _num_bytes(width, height, bits, interlaced))
     profile, notes = _profile(found.get(b"iCCP", b""))
     num_frames = int.from_bytes(found.get(b"acTL", b"\0\0\0\1")[:4])
-    return Checked(signature + b"".join(chunk(*part) for part in chunks), depth, colour, profile, num_frames, notes)
+    return Checked(signature + b"".join(chunk(*part) for part in chunks), depth, colour, profile, num_frames, notes, tuple(about))
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -7,7 +7,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from dipjax.files import metadata
 from dipjax.files.containers import check_bmp, check_jpeg, check_webp
+from dipjax.files.metadata import Metadata
 from dipjax.files.opening import check_size
 from dipjax.files.picture import ImageError, Raw, opaque, white
 from dipjax.files.png import check_png
@@ -32,7 +34,8 @@ def decode_png(file: BinaryIO, max_pixels: int) -> Raw:
         raw = dataclasses.replace(raw, orientation=orientation, notes=notes)
     else:
         raw = _converted(image, "PNG")
-    return dataclasses.replace(raw, icc_profile=checked.icc_profile, notes=(*raw.notes, *_frames(checked.num_frames), *checked.notes))
+    notes = (*raw.notes, *_frames(checked.num_frames), *checked.notes)
+    return dataclasses.replace(raw, icc_profile=checked.icc_profile, notes=notes, metadata=metadata.of_png(checked.about))
 
 
 def decode_jpeg(file: BinaryIO, max_pixels: int) -> Raw:
@@ -82,9 +85,11 @@ def _converted(image: Image.Image, file_format: str) -> Raw:
     if file_format != "TIFF":  # whose pages are counted elsewhere
         notes = (*notes, *_frames(getattr(image, "n_frames", 1)))
     wanted = ("L" if mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
-    image = image if mode == wanted else image.convert(wanted)
+    opened, image = image, image if mode == wanted else image.convert(wanted)
     profile = None if mode == "CMYK" else image.info.get("icc_profile")  # that of CMYK describes inks
-    return dataclasses.replace(_split(np.asarray(image), file_format), orientation=orientation, icc_profile=profile, notes=notes)
+    about = Metadata() if file_format in ("PNG", "TIFF") else metadata.of_image(opened)
+    raw = _split(np.asarray(image), file_format)
+    return dataclasses.replace(raw, orientation=orientation, icc_profile=profile, notes=notes, metadata=about)
 
 
 def _split(samples: np.ndarray, file_format: str) -> Raw:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from dipjax.files import metadata
 from dipjax.files.containers import check_scans
 from dipjax.files.ifd import MOST_PAGES, check_tags
 from dipjax.files.opening import check_size
@@ -52,8 +53,11 @@ def decode_tiff(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
             samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
             raw = meaning(samples, Page(page.photometric, page.bitspersample, tuple(page.extrasamples), nodata), allow_nan)
             raw = dataclasses.replace(raw, orientation=orientation, icc_profile=icc_profile)
+        about = metadata.of_tiff(page, num_pages)
     more = "more than " * (num_pages == MOST_PAGES)
-    return dataclasses.replace(raw, notes=(*((f"first of {more}{num_pages:,} pages",) if num_pages > 1 else ()), *raw.notes))
+    return dataclasses.replace(
+        raw, metadata=about, notes=(*((f"first of {more}{num_pages:,} pages",) if num_pages > 1 else ()), *raw.notes)
+    )
 
 
 def _check_cost(page: "TiffPage", max_pixels: int) -> None:

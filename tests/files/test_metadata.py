@@ -1,0 +1,178 @@
+"""What a file says of its picture is in the result, where the format can hold it: upright, and for smaller pixels where there are more."""
+
+import io
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from dipjax import files
+from dipjax.files import metadata
+from dipjax.files.metadata import Metadata
+
+RGB = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:title="a"/></x:xmpmeta>'
+OME = '<?xml version="1.0"?><OME><Image><Pixels SizeX="12" SizeY="10" PhysicalSizeX="0.5" PhysicalSizeY="0.25" Type="uint8"/></Image></OME>'
+
+
+def exif(orientation=6):
+    tags = Image.Exif()
+    tags[271], tags[272], tags[274], tags[306] = "Maker", "Model", orientation, "2020:01:02 03:04:05"
+    fields = tags.get_ifd(34665)
+    fields[33434], fields[40962], fields[40963], fields[37386] = 0.01, 12, 10, 50.0
+    tags.get_ifd(34853)[1] = "N"
+    tags.get_ifd(34853)[2] = (48.0, 8.0, 30.0)
+    return tags
+
+
+def result(path, out, factor=1, **more):
+    picture = files.load(path)
+    pixels = np.repeat(np.repeat(picture.pixels, factor, 0), factor, 1)
+    files.save(out, pixels, picture, force=True, **more)
+    return files.load(out)
+
+
+@pytest.mark.parametrize("source", [".jpg", ".webp", ".png"])
+@pytest.mark.parametrize("target", [".jpg", ".webp", ".png"])
+def test_exif_and_gps_are_kept_with_the_picture_upright(tmp_path, source, target):
+    start, end = tmp_path / f"a{source}", tmp_path / f"b{target}"
+    Image.fromarray(RGB).save(start, exif=exif())
+    result(start, end)
+    with Image.open(end) as image:
+        tags = image.getexif()
+        assert image.size == (10, 12)  # turned
+        assert tags[274] == 1 and tags[271] == "Maker"
+        assert tags.get_ifd(34853)[2] == (48.0, 8.0, 30.0)
+        assert tags.get_ifd(34665)[33434] == pytest.approx(0.01)
+        assert (tags.get_ifd(34665)[40962], tags.get_ifd(34665)[40963]) == (10, 12)
+
+
+@pytest.mark.parametrize("target", [".jpg", ".png", ".bmp", ".tif"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_resolution_follows_the_pixels(tmp_path, target, factor):
+    start, end = tmp_path / "a.png", tmp_path / f"b{target}"
+    Image.fromarray(RGB).save(start, dpi=(300, 150))
+    result(start, end, factor)
+    with Image.open(end) as image:
+        assert image.info["dpi"] == pytest.approx((300 * factor, 150 * factor), abs=0.6)
+
+
+def test_texts_and_xmp_of_a_png_are_kept(tmp_path):
+    info = PngInfo()
+    info.add_text("Title", "a picture")
+    info.add_text("Author", "Jürgen", zip=True)
+    info.add_itxt("Comment", "héllo ✓", zip=True)
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    Image.fromarray(RGB).save(tmp_path / "a.png", pnginfo=info)
+    result(tmp_path / "a.png", tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as image:
+        image.load()
+        assert (image.text["Title"], image.text["Author"], image.text["Comment"]) == ("a picture", "Jürgen", "héllo ✓")
+        assert 'tiff:Orientation="1"' in image.text["XML:com.adobe.xmp"] and 'dc:title="a"' in image.text["XML:com.adobe.xmp"]
+
+
+@pytest.mark.parametrize("target", [".jpg", ".webp", ".png", ".tif"])
+def test_xmp_and_comments_are_kept_in_every_format_that_has_them(tmp_path, target):
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", xmp=XMP, comment=b"from the attic", exif=exif(1))
+    found = result(tmp_path / "a.jpg", tmp_path / f"b{target}").metadata
+    assert b'dc:title="a"' in found.xmp
+    assert target in (".webp", ".tif") or dict(found.texts)["Comment"] == "from the attic"
+
+
+def test_pixel_sizes_of_microscopes_are_those_of_the_result(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", RGB[..., 0], description=OME, metadata=None)
+    result(tmp_path / "a.tif", tmp_path / "b.tif", 2)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        text = tiff.pages[0].description
+    assert 'PhysicalSizeX="0.25"' in text and 'PhysicalSizeY="0.125"' in text and 'SizeX="24"' in text and 'SizeY="20"' in text
+    tifffile.imwrite(tmp_path / "j.tif", RGB[..., 0], imagej=True, resolution=(5.0, 5.0), metadata={"unit": "um"})
+    result(tmp_path / "j.tif", tmp_path / "k.tif", 2)
+    with tifffile.TiffFile(tmp_path / "k.tif") as tiff:
+        assert "unit=um" in tiff.pages[0].description and "images=" not in tiff.pages[0].description
+        across, per = tiff.pages[0].tags.valueof(282)
+        assert across / per == pytest.approx(10)
+
+
+def test_the_place_on_earth_is_that_of_the_result(tmp_path):
+    tags = [
+        (33550, "d", 3, (0.5, 0.5, 0.0), True), (33922, "d", 6, (2.0, 4.0, 0.0, 500.0, 600.0, 0.0), True),
+        (34735, "H", 4, (1, 1, 0, 0), True), (34737, "s", 0, "WGS 84|", True),
+    ]  # fmt: skip
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", extratags=tags, metadata=None)
+    result(tmp_path / "a.tif", tmp_path / "b.tif", 2)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        found = tiff.pages[0].tags
+        assert found.valueof(33550) == (0.25, 0.25, 0.0)
+        assert found.valueof(33922) == (4.0, 8.0, 0.0, 500.0, 600.0, 0.0)
+        assert found.valueof(34735) == (1, 1, 0, 0) and found.valueof(34737) == "WGS 84|"
+
+
+def test_the_description_of_a_stack_is_not_that_of_its_first_page(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([RGB[..., 0]] * 3), photometric="minisblack")  # tifffile describes the array
+    assert result(tmp_path / "a.tif", tmp_path / "b.tif").metadata.description == ""
+
+
+@pytest.mark.parametrize("target", [".jpg", ".webp", ".png", ".tif"])
+def test_nothing_is_kept_where_that_is_wished(tmp_path, target):
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", xmp=XMP, comment=b"secret", exif=exif(1), dpi=(300, 300))
+    found = result(tmp_path / "a.jpg", tmp_path / f"b{target}", keep_metadata=False).metadata
+    assert (found.exif, found.xmp, found.texts, found.description, found.places) == (b"", b"", (), "", ())
+    assert b"secret" not in (tmp_path / f"b{target}").read_bytes() and b"Maker" not in (tmp_path / f"b{target}").read_bytes()
+
+
+@pytest.mark.parametrize(("target", "names"), [
+    ("b.png", ["the place on Earth"]), ("b.jpg", ["the place on Earth"]), ("b.tif", ["EXIF"]),
+    ("b.webp", ["the resolution", "the place on Earth"]),
+    ("b.bmp", ["EXIF", "XMP", "the description", "the place on Earth"]),
+])  # fmt: skip
+def test_what_a_format_cannot_hold_is_named(target, names):
+    full = Metadata(exif().tobytes()[6:], XMP, (), (300.0, 300.0), 2, "text", ((33550, 12, 3, (1.0, 1.0, 0.0)),))
+    assert metadata.lost(full, files.opening.SUFFIXES[f".{target[2:]}"]) == names
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_damaged_exif_costs_no_picture(tmp_path, suffix):
+    random = np.random.default_rng(0)
+    good = exif().tobytes()
+    for _ in range(30):
+        bad = bytearray(good)
+        for place in random.integers(8, len(bad), 6):
+            bad[place] = random.integers(256)
+        buffer = io.BytesIO()
+        Image.fromarray(RGB).save(buffer, {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}[suffix], exif=bytes(bad))
+        (tmp_path / f"a{suffix}").write_bytes(buffer.getvalue())
+        try:
+            picture = files.load(tmp_path / f"a{suffix}")
+        except files.ImageError:  # an orientation that Pillow cannot read
+            continue
+        files.save(tmp_path / f"b{suffix}", picture.pixels, picture, force=True)
+        assert files.load(tmp_path / f"b{suffix}").pixels.shape == picture.pixels.shape
+
+
+def test_a_text_that_unpacks_to_much_is_left_out(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    body = b"zTXt" + b"Bomb\0\0" + zlib.compress(bytes(2**26))
+    part = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(data[:33] + part + data[33:])
+    assert files.load(tmp_path / "a.png").metadata.texts == ()
+
+
+def test_the_command_line_names_what_is_lost_and_strips_on_demand(tmp_path, monkeypatch):
+    from tests.app.processes import TINY, dipjax
+
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(RGB).save("a.jpg", exif=exif(1), dpi=(300, 300))
+    with dipjax("denoise", "a.jpg", "-o", "b.tif", *TINY, "--steps", "2") as child:
+        out, err = child.communicate()
+    assert child.returncode == 0, err
+    assert re.search(r"b\.tif: EXIF cannot be kept", err)
+    with dipjax("denoise", "a.jpg", "-o", "c.jpg", *TINY, "--steps", "2", "--strip-metadata") as child:
+        out, err = child.communicate()
+    with Image.open("c.jpg") as image:
+        assert not dict(image.getexif()) and "dpi" not in image.info
