@@ -19,6 +19,7 @@ from dipjax import __version__
 from dipjax.app import journal, startup
 from dipjax.app.streams import complain, say
 from dipjax.files import OutputError
+from dipjax.files.opening import KINDS
 from dipjax.tasks import options as asked
 from dipjax.tasks import tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, argument_of
@@ -94,7 +95,7 @@ def _parser():
 
 
 def _add_task(commands, spec):
-    description = f"{spec.words.capitalize()}. Reads and writes PNG, JPEG, WebP, BMP, TIFF."
+    description = f"{spec.words.capitalize()}. Reads {KINDS}, and writes all of them but GIF and HEIC."
     parser = commands.add_parser(spec.command, help=spec.words, description=description)
     parser.set_defaults(run=_restore, task=spec.command, parser=parser)
     parser.add_argument("input", nargs="+", type=_typed(text), metavar="IN", help="the picture; or several, folders, and patterns")

@@ -105,8 +105,8 @@ class HeldOut:
     the mean of many of them, and of many seeds (benchmarks/results/guide.md).
     """
 
-    singles: float = 0.04  # of the entries are held out where noise is independent
-    blocks: float = 0.15  # of the entries lie in blocks that are held out where it is not
+    singles: float = 0.04  # of the entries are held out where noise is independent; of more than 128 x 128 a smaller share
+    blocks: float = 0.15  # of the entries lie in blocks that are held out where it is not; the same
     side: int = 5  # of a block, of which the inner entries are scored ...
     wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
     correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
@@ -147,14 +147,16 @@ class HeldOut:
         """Returns what is scored, and what is held out, of one array, for all of its channels at once."""
         shape = (*measurement.shape[:-1], 1) if measurement.ndim > 1 else measurement.shape
         measured = measured.any(-1, keepdims=True) if measurement.ndim > 1 else measured
-        single = _chosen(key, measured, self.singles)
+        # Of more entries a smaller share suffices: what is held out is restored less well.
+        fewer = min(1.0, (_USUAL / measured.size) ** 0.5)
+        single = _chosen(key, measured, fewer * self.singles)
         if measurement.ndim != 3 or jnp.iscomplexobj(measurement) or min(shape[:2]) < max(_PATCH, 3 * max(self.side, self.wide)):
             return single, single
         near, far = noise_correlation(measurement)
         scored, hidden = single, single
         correlated = near > self.correlation
         for side, core, is_right in ((self.side, self.side - 2, correlated), (self.wide, 1, correlated & (far > _FAR))):
-            centre = _chosen(key, measured, self.blocks / side**2)
+            centre = _chosen(key, measured, fewer * self.blocks / side**2)
             pair = tuple(lax.reduce_window(centre, False, lax.bitwise_or, (n, n, 1), (1, 1, 1), "SAME") for n in (max(core, 1), side))
             scored, hidden = where(is_right, pair, (scored, hidden))
         return scored, hidden
@@ -199,6 +201,9 @@ class _HeldOut(NamedTuple):
     since: Array
     first: Array  # () and the next: of the moments over which the estimate is the mean
     number: Array
+
+
+_USUAL = 128**2  # entries, up to which the shares are as they are set; beyond, they fall with the root of the number
 
 
 def _chosen(key, measured, share):

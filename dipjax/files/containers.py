@@ -23,7 +23,7 @@ _MOST_BYTES_OF_RUNS = 2**22  # of a BMP with run lengths, which Pillow unpacks b
 _TRUNCATED = "it is truncated, damaged or cut short"
 
 
-def _whole(file: BinaryIO) -> int:
+def whole(file: BinaryIO) -> int:
     """Returns the length of a file and rewinds."""
     length = file.seek(0, 2)
     file.seek(0)
@@ -37,7 +37,7 @@ def check_jpeg(file: BinaryIO, max_pixels: int) -> tuple[bytes, bytes | None]:
         The file, and the same with more coded data before its end. Where the picture is complete these are never reached, so both decode
         alike; where it is not, libjpeg would fill in gray. None if the coding may leave out its last zeros.
     """
-    length, head, size = _whole(file), b"", None
+    length, head, size = whole(file), b"", None
     for most in (2**16, MORE_THAN_PIXELS):  # the size stands behind profile and thumbnail
         head += file.read(most)
         size = size or next((found for kind, found, _ in _markers(head) if kind in _FRAMES), None)
@@ -83,7 +83,7 @@ def _markers(data: bytes) -> Iterator[tuple[int, tuple[int, int] | None, int]]:
 
 def check_webp(file: BinaryIO, max_pixels: int) -> bytes:
     """Reads a WebP file whose size and end are as they should be."""
-    length, head = _whole(file), file.read(30)
+    length, head = whole(file), file.read(30)
     if len(head) < 30:
         raise ImageError(f"{_TRUNCATED}: its end is missing")
     kind = head[12:16]
@@ -106,7 +106,7 @@ def check_webp(file: BinaryIO, max_pixels: int) -> bytes:
 
 def check_bmp(file: BinaryIO, max_pixels: int) -> bytes:
     """Reads a BMP file whose size is as it should be."""
-    length, head = _whole(file), file.read(34)
+    length, head = whole(file), file.read(34)
     if len(head) < 34:
         raise ImageError(f"{_TRUNCATED}: its end is missing")
     old = int.from_bytes(head[14:18], "little") == 12  # of OS/2

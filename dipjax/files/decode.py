@@ -1,6 +1,6 @@
 """Reading a picture: bytes that nobody vouches for become a `Picture`, or one `ImageError` of a sentence.
 
-The first bytes decide the format, five formats are parsed and no others. What reading may cost is bounded before a decoder starts:
+The first bytes decide the format, those of `SUFFIXES` are parsed and no others. What reading may cost is bounded before a decoder starts:
 
 * at most `max_pixels` pixels, 64 million unless the caller says more, and in a TIFF four numbers for each;
 * at most 10 bytes of file for each pixel and 64 MiB besides; of a TIFF only what its first page needs is read;
@@ -19,16 +19,21 @@ from pathlib import Path
 
 import numpy as np
 
-from dipjax.files.opening import MAX_PIXELS, SUFFIXES, reading, sniff
+from dipjax.files.opening import KINDS, MAX_PIXELS, SUFFIXES, reading, sniff
+from dipjax.files.others import decode_avif, decode_fits, decode_gif, decode_heif, decode_jpeg2000, decode_npy, decode_pnm
 from dipjax.files.picture import ROTATED, ImageError, Picture, Raw, printable, working_dtype
 from dipjax.files.raster import decode_bmp, decode_jpeg, decode_png, decode_webp
 from dipjax.files.tiff import decode_tiff
 
-_DECODERS = {"PNG": decode_png, "JPEG": decode_jpeg, "WEBP": decode_webp, "BMP": decode_bmp}
+_DECODERS = {
+    "PNG": decode_png, "JPEG": decode_jpeg, "WEBP": decode_webp, "BMP": decode_bmp, "GIF": decode_gif, "PNM": decode_pnm, "PBM": decode_pnm,
+    "JPEG2000": decode_jpeg2000, "AVIF": decode_avif, "HEIF": decode_heif,
+}  # fmt: skip
+_OF_NUMBERS = {"TIFF": decode_tiff, "NPY": decode_npy, "FITS": decode_fits}  # which may be NaN
 
 
 def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bool = False) -> Picture:
-    """Reads the first picture of a PNG, JPEG, WebP, BMP or TIFF file.
+    """Reads the first picture of a file.
 
     Args:
         path: the file; its content decides the format, not its suffix.
@@ -48,9 +53,9 @@ def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bo
     with reading(path) as file:
         file_format = sniff(file)
         if file_format is None:
-            raise ImageError("it is not a PNG, JPEG, WebP, BMP or TIFF picture" if file.read(1) else "it is empty")
-        tiff = file_format == "TIFF"
-        picture = _developed(decode_tiff(file, max_pixels, allow_nan) if tiff else _DECODERS[file_format](file, max_pixels))
+            raise ImageError(f"it is not a picture of a kind that is known: {KINDS}" if file.read(1) else "it is empty")
+        of_numbers = _OF_NUMBERS.get(file_format)
+        picture = _developed(of_numbers(file, max_pixels, allow_nan) if of_numbers else _DECODERS[file_format](file, max_pixels))
     suffix = Path(os.fsdecode(path)).suffix
     if SUFFIXES.get(suffix.lower(), file_format) != file_format:
         note = f"named {printable(suffix)} but its content is {file_format}"

@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dipjax.files import metadata, paths
+from dipjax.files import metadata, others, paths
 from dipjax.files.metadata import Metadata
-from dipjax.files.opening import SUFFIXES, named
+from dipjax.files.opening import ONLY_READ, SUFFIXES, named
 from dipjax.files.picture import DATA_TYPES, OutputError, Picture, opaque, white, words
 from dipjax.files.png import chunk
 
-_DTYPES = {"PNG": ("uint8", "uint16"), "TIFF": DATA_TYPES}  # of the others: uint8
+_DTYPES = {"TIFF": DATA_TYPES, "NPY": DATA_TYPES} | dict.fromkeys(("PNG", "PNM", "JPEG2000"), ("uint8", "uint16"))  # of the others: uint8
+_DTYPES["FITS"] = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+_MANY_CHANNELS = ("TIFF", "NPY", "FITS")
+_PLAIN = {"PNM": others.encode_pnm, "JPEG2000": others.encode_jpeg2000, "NPY": others.encode_npy}
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # limits of libjpeg and libwebp
 _UNSPECIFIED, _UNASSOCIATED_ALPHA = 0, 2  # names of samples in the TIFF 6.0 tables
 
@@ -59,7 +62,7 @@ def save(
     texts, resolution and places are those of the input, for smaller pixels where the result has more; the orientation is reset.
 
     Args:
-        path: the output file; its suffix is .png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff.
+        path: the output file; its suffix is one of `opening.SUFFIXES`, but GIF and HEIC are not written.
         pixels: the result (H', W', C), which may be larger than `like.pixels` (H, W, C).
         like: the input picture.
         alpha: the transparency (H, W) to write, that of `like` if None; resized by Lanczos where the size differs.
@@ -129,11 +132,11 @@ def _obstacle(file_format: str, like: Picture, shape: tuple[int, int, int], has_
     """Names what of a picture the format cannot hold."""
     longest = _LONGEST_SIDE.get(file_format, math.inf)
     obstacles = {
-        f"{shape[-1]} channels": shape[-1] not in (1, 3) and file_format != "TIFF",
+        f"{shape[-1]} channels": shape[-1] not in (1, 3) and file_format not in _MANY_CHANNELS,
         f"{like.dtype} samples": like.dtype.name not in _DTYPES.get(file_format, ("uint8",)),
         "samples besides the colours": like.extra is not None and file_format != "TIFF",
-        "transparency": has_alpha and file_format in ("JPEG", "BMP"),
-        "a colour profile": like.icc_profile is not None and file_format == "BMP",
+        "transparency": has_alpha and file_format not in ("PNG", "TIFF", "WEBP", "AVIF"),
+        "a colour profile": like.icc_profile is not None and file_format not in ("PNG", "TIFF", "WEBP", "AVIF", "JPEG"),
         f"a side longer than {longest} pixels": max(shape[:2]) > longest,
     }
     return next((obstacle for obstacle, applies in obstacles.items() if applies), None)
@@ -142,8 +145,9 @@ def _obstacle(file_format: str, like: Picture, shape: tuple[int, int, int], has_
 def _check_output(path: Path, like: Picture, shape: tuple[int, int, int], has_alpha: bool, force: bool) -> None:
     """Raises the OutputErrors that can be known before anything is written."""
     file_format = SUFFIXES.get(path.suffix.lower())
-    if file_format is None:
-        problem = f"its suffix names no format; use one of {', '.join(SUFFIXES)}"
+    if file_format is None or file_format in ONLY_READ:
+        able = [suffix for suffix, kind in SUFFIXES.items() if kind not in ONLY_READ]
+        problem = f"its suffix names no format that is written; use one of {', '.join(able)}"
     elif obstacle := _obstacle(file_format, like, shape, has_alpha):
         able = [suffix for suffix in (".png", ".tif") if not _obstacle(SUFFIXES[suffix], like, shape, has_alpha)]
         problem = f"{file_format} cannot hold {obstacle}; use the suffix {' or '.join(able)}"
@@ -164,6 +168,10 @@ def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile
         profile = chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)) if icc_profile else b""
         chunks = b"".join(chunk(*part) for part in metadata.for_png(about))
         return data[:33] + profile + chunks + data[33:]  # behind the signature and the header
+    if file_format in _PLAIN:
+        return _PLAIN[file_format](samples)
+    if file_format == "FITS":
+        return others.encode_fits(samples, about.header)
     buffer = io.BytesIO()
     if file_format == "TIFF":
         import tifffile
@@ -181,6 +189,7 @@ def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile
         )
     else:
         options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}
+        options["AVIF"] = {"quality": 95, "subsampling": "4:4:4"}
         options = options[file_format] | metadata.for_pillow(about, file_format)
         Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options)
     return buffer.getvalue()

@@ -39,6 +39,7 @@ class Metadata:
     unit: int = _INCH  # of TIFF: 1 none, 2 inch, 3 centimetre
     description: str = ""  # of TIFF, among them what ImageJ and OME say of a microscope's pixels
     places: tuple[tuple[int, int, int, Any], ...] = ()  # tags of GeoTIFF: number, type, count, value
+    header: bytes = b""  # of FITS
 
     def of_result(self, factor: float, shape: tuple[int, int]) -> "Metadata":
         """Returns what is true of a result `shape (H, W)` that is `factor` times longer on each side."""
@@ -217,11 +218,11 @@ def _exif_of_texts(metadata):
 
 
 def for_pillow(metadata: Metadata, file_format: str) -> dict[str, Any]:
-    """Returns the options of Pillow for a JPEG, WebP or BMP file."""
+    """Returns the options of Pillow for a JPEG, WebP, AVIF or BMP file."""
     options, exif = {}, _encoded(metadata)
     if file_format in ("JPEG", "BMP") and (resolution := _per_inch(metadata)):
         options["dpi"] = resolution
-    if file_format in ("JPEG", "WEBP"):
+    if file_format in ("JPEG", "WEBP", "AVIF"):
         options |= {"exif": b"Exif\0\0" + exif} if exif else {}
         options |= {"xmp": metadata.xmp} if metadata.xmp else {}
     if file_format == "JPEG" and (comment := dict(metadata.texts).get("Comment")):
@@ -262,16 +263,27 @@ def for_tiff(metadata: Metadata) -> dict[str, Any]:
 
 def lost(metadata: Metadata, file_format: str) -> list[str]:
     """Names what of this a format cannot hold."""
-    is_tiff, known = file_format == "TIFF", {"Comment"} if file_format == "JPEG" else set()
+    holds = _HOLD.get(file_format, ())
+    has_exif = "EXIF" in holds and bool(_exif_of_texts(metadata))
+    known = {"Comment"} if file_format == "JPEG" else set()
     found = {
-        "EXIF": bool(metadata.exif) and file_format in ("TIFF", "BMP"),
-        "XMP": bool(metadata.xmp) and file_format == "BMP",
-        "texts": not is_tiff
-        and file_format != "PNG"
-        and any(name not in known for name, _ in metadata.texts)
-        and not _exif_of_texts(metadata),
-        "the resolution": metadata.resolution is not None and file_format == "WEBP",
-        "the description": bool(metadata.description) and file_format in ("BMP",),
-        "the place on Earth": bool(metadata.places) and not is_tiff,
+        "EXIF": bool(metadata.exif),
+        "XMP": bool(metadata.xmp),
+        "texts": any(name not in known for name, _ in metadata.texts) and not has_exif,
+        "the resolution": metadata.resolution is not None,
+        "the description": bool(metadata.description) and not has_exif,
+        "the place on Earth": bool(metadata.places),
+        "the header of FITS": bool(metadata.header),
     }
-    return [name for name, is_lost in found.items() if is_lost]
+    return [name for name, is_there in found.items() if is_there and name not in holds]
+
+
+_HOLD = {
+    "PNG": ("EXIF", "XMP", "texts", "the resolution", "the description"),
+    "JPEG": ("EXIF", "XMP", "the resolution"),
+    "WEBP": ("EXIF", "XMP"),
+    "AVIF": ("EXIF", "XMP"),
+    "BMP": ("the resolution",),
+    "TIFF": ("XMP", "texts", "the resolution", "the description", "the place on Earth"),
+    "FITS": ("the header of FITS",),
+}

@@ -13,8 +13,17 @@ from typing import BinaryIO
 
 from dipjax.files.picture import ImageError, words
 
-SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+SUFFIXES = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".gif": "GIF",
+    ".pbm": "PBM", ".pgm": "PNM", ".ppm": "PNM", ".pnm": "PNM", ".jp2": "JPEG2000", ".j2k": "JPEG2000", ".jpx": "JPEG2000",
+    ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".npy": "NPY", ".fits": "FITS", ".fit": "FITS",
+}  # fmt: skip
+ONLY_READ = ("GIF", "HEIF", "PBM")
+KINDS = "PNG, JPEG, WebP, BMP, TIFF, GIF, Netpbm, JPEG 2000, AVIF, HEIC, NumPy, FITS"
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"BM": "BMP"}
+_MAGIC |= {b"GIF87a": "GIF", b"GIF89a": "GIF", b"\xff\x4f\xff\x51": "JPEG2000", b"\0\0\0\x0cjP  ": "JPEG2000"}
+_MAGIC |= {b"\x93NUMPY": "NPY", b"SIMPLE  =": "FITS"} | {b"P%d" % kind: "PBM" if kind in (1, 4) else "PNM" for kind in range(1, 7)}
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys([b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"], "HEIF")
 _MAGIC |= dict.fromkeys([b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"], "TIFF")
 
 MAX_PIXELS = 64_000_000
@@ -61,7 +70,11 @@ def sniff(file: BinaryIO) -> str | None:
     head = file.read(12)
     file.seek(0)
     found = next((file_format for magic, file_format in _MAGIC.items() if head.startswith(magic)), None)
-    return None if found == "WEBP" and head[8:] != b"WEBP" else found
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12])
+    if (found == "WEBP" and head[8:] != b"WEBP") or (found in ("PNM", "PBM") and not head[2:3].isspace() and head[2:3] != b"#"):
+        return None
+    return found
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

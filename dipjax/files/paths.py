@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dipjax.files.opening import SUFFIXES, named, sniff
+from dipjax.files.opening import ONLY_READ, SUFFIXES, named, sniff
 from dipjax.files.picture import ImageError, OutputError, words
 
 _TEMPORARY = re.compile(r"\.dipjax-(?:([0-9a-f]{8})-([0-9]+)-)?[0-9a-f]{16}\.tmp")
@@ -39,9 +39,9 @@ def default_output(path: str | os.PathLike, word: str) -> Path:
     meant, found = SUFFIXES.get(path.suffix.lower()), None
     with contextlib.suppress(OSError), path.open("rb") as file:
         found = sniff(file)
-    if meant and found in (None, meant):
+    if meant and found in (None, meant) and meant not in ONLY_READ:
         return path.with_name(f"{path.stem}.{word}{path.suffix}")
-    suffix = next((suffix for suffix, file_format in SUFFIXES.items() if file_format == found), ".png")
+    suffix = next((suffix for suffix, kind in SUFFIXES.items() if kind == found and kind not in ONLY_READ), ".png")
     return path.with_name(f"{path.stem}.{word}{suffix}")
 
 

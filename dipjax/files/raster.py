@@ -28,12 +28,12 @@ def decode_png(file: BinaryIO, max_pixels: int) -> Raw:
     if checked.depth != 8 and checked.colour != _INDEXED:  # Pillow would halve 16-bit colours in silence
         from imagecodecs import png_decode
 
-        raw = _split(png_decode(checked.data), "PNG")
+        raw = split(png_decode(checked.data), "PNG")
         notes = (_TO_GRAY,) if checked.depth == 1 else ()
         orientation = Image.Image.getexif(image).get(ORIENTATION)  # that of PNG would decode the picture first
         raw = dataclasses.replace(raw, orientation=orientation, notes=notes)
     else:
-        raw = _converted(image, "PNG")
+        raw = converted(image, "PNG")
     notes = (*raw.notes, *_frames(checked.num_frames), *checked.notes)
     return dataclasses.replace(raw, icc_profile=checked.icc_profile, notes=notes, metadata=metadata.of_png(checked.about))
 
@@ -46,22 +46,22 @@ def decode_jpeg(file: BinaryIO, max_pixels: int) -> Raw:
     image.load()
     if padded and image.tobytes() != _opened(io.BytesIO(padded), "JPEG").tobytes():
         raise ImageError("it is truncated, damaged or cut short: its coded data end before the picture does")
-    return _converted(image, "JPEG")
+    return converted(image, "JPEG")
 
 
 def decode_webp(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of a WebP file."""
-    return _converted(_opened(io.BytesIO(check_webp(file, max_pixels)), "WEBP"), "WEBP")
+    return converted(_opened(io.BytesIO(check_webp(file, max_pixels)), "WEBP"), "WEBP")
 
 
 def decode_bmp(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of a BMP file."""
-    return _converted(_opened(io.BytesIO(check_bmp(file, max_pixels)), "BMP"), "BMP")
+    return converted(_opened(io.BytesIO(check_bmp(file, max_pixels)), "BMP"), "BMP")
 
 
 def decode_colours_of_tiff(file: BinaryIO) -> Raw:
     """Returns the arrays of the first page of a TIFF file with a palette, inks, or coded colours, already turned upright."""
-    return _converted(_opened(file, "TIFF"), "TIFF")
+    return converted(_opened(file, "TIFF"), "TIFF")
 
 
 def _opened(file: BinaryIO, file_format: str) -> Image.Image:
@@ -74,7 +74,7 @@ def _frames(number: int) -> tuple[str, ...]:
     return (f"first of {number} frames",) if number > 1 else ()
 
 
-def _converted(image: Image.Image, file_format: str) -> Raw:
+def converted(image: Image.Image, file_format: str) -> Raw:
     """Brings the colours of an opened file to gray or RGB of 8 bits."""
     image.load()
     orientation = image.getexif().get(ORIENTATION)  # after load, which turns a TIFF itself and drops its tag
@@ -88,11 +88,11 @@ def _converted(image: Image.Image, file_format: str) -> Raw:
     opened, image = image, image if mode == wanted else image.convert(wanted)
     profile = None if mode == "CMYK" else image.info.get("icc_profile")  # that of CMYK describes inks
     about = Metadata() if file_format in ("PNG", "TIFF") else metadata.of_image(opened)
-    raw = _split(np.asarray(image), file_format)
+    raw = split(np.asarray(image), file_format)
     return dataclasses.replace(raw, orientation=orientation, icc_profile=profile, notes=notes, metadata=about)
 
 
-def _split(samples: np.ndarray, file_format: str) -> Raw:
+def split(samples: np.ndarray, file_format: str) -> Raw:
     """Tells the transparency from the colours of (H, W), or (H, W, C) with C from 1 to 4."""
     samples = samples.reshape(*samples.shape[:2], -1)
     has_alpha = samples.shape[-1] in (2, 4)

@@ -158,9 +158,8 @@ def float_tiff(value):
 RGB_PNG = pillow(RGB8, "PNG")
 REFUSED = {
     "empty": (b"", "it is empty"),
-    "text": (b"Dear Sir or Madam,\n" * 50, "it is not a PNG, JPEG, WebP, BMP or TIFF picture"),
-    "gif": (pillow(RGB8, "GIF"), "it is not a PNG"),
-    "sound in a RIFF file": (b"RIFF\0\0\0\0WAVEfmt ", "it is not a PNG"),
+    "text": (b"Dear Sir or Madam,\n" * 50, "it is not a picture of a kind that is known: PNG, JPEG, "),
+    "sound in a RIFF file": (b"RIFF\0\0\0\0WAVEfmt ", "it is not a picture of a kind"),
     "text that starts like a BMP": (b"BMW is a maker of cars" * 9, "1936875875 x 542592322 = 1,050,.* pixels, more than"),
     "png cut in two": (RGB_PNG[: len(RGB_PNG) // 2], "truncated, damaged"),
     "png with a wrong bit": (RGB_PNG[:99] + bytes([RGB_PNG[99] ^ 1]) + RGB_PNG[100:], "truncated, damaged"),

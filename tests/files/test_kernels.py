@@ -57,7 +57,7 @@ def npy(array, **options):
         ("a.txt", b"1 2\n3\n", "cannot read"),
         ("a.csv", b"one,two\n", "cannot read"),
         ("a.csv", b"\xff\xfe\0", "cannot read"),
-        ("a.dat", b"1 2 3", "it is not a PNG"),
+        ("a.dat", b"1 2 3", "it is not a picture of a kind"),
         ("missing.npy", None, "No such file"),
         ("missing.txt", None, "No such file"),
     ],

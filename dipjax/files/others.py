@@ -1,0 +1,238 @@
+"""GIF, Netpbm, JPEG 2000, AVIF, HEIC, NumPy's arrays and FITS.
+
+What the size of a picture is stands in its header and is checked before a decoder allocates. HEIC needs the package pillow-heif, FITS the
+package astropy (`pip install dipjax[astro]`); both are told so where they are missing.
+"""
+
+import contextlib
+import dataclasses
+import io
+import re
+import struct
+import warnings
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from dipjax.files.containers import whole
+from dipjax.files.opening import check_length, check_size
+from dipjax.files.picture import DATA_TYPES, ImageError, Raw, white, without_infinities
+from dipjax.files.raster import converted, split
+
+_TRUNCATED = "it is truncated, damaged or cut short"
+_TOKEN = re.compile(rb"(?:\s|#[^\n]*\n)*([0-9]+)")
+_SIZ = b"\xff\x4f\xff\x51"  # the beginning of a JPEG 2000 stream and of its size
+_MOST_CHANNELS = 512
+
+
+def decode_gif(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of the first frame of a GIF file."""
+    return _of_pillow(file, max_pixels, "GIF")
+
+
+def decode_avif(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of an AVIF file, in 8 bits."""
+    return _of_pillow(file, max_pixels, "AVIF")
+
+
+def decode_heif(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of a HEIC file, in 8 bits."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ImageError("it is HEIC, for which there must be the package pillow-heif; install it, or save the picture as PNG") from None
+    register_heif_opener()
+    return _of_pillow(file, max_pixels, "HEIF")
+
+
+def _of_pillow(file, max_pixels, file_format):
+    length = whole(file)
+    Image.init()
+    if file_format not in Image.OPEN:
+        raise ImageError(f"it is {file_format}, which Pillow cannot read here; save it as PNG")
+    image = Image.OPEN[file_format][0](file, "")
+    check_size(*image.size, max_pixels)
+    check_length(length, *image.size)
+    return converted(image, file_format)
+
+
+def decode_pnm(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of a PBM, PGM or PPM file, plain or raw."""
+    length, kind = whole(file), int(file.read(2)[1:])
+    head, place, numbers = file.read(2**16), 0, []
+    for _ in range(2 if kind in (1, 4) else 3):
+        if not (match := _TOKEN.match(head, place)) or len(match[1]) > 9:
+            raise ImageError("it is damaged, its header has no size")
+        numbers.append(int(match[1]))
+        place = match.end()
+    width, height, largest = (*numbers, 1)[:3]
+    if not 1 <= largest <= 65535:
+        raise ImageError(f"its largest value is {largest}, expected 1 to 65535")
+    check_size(width, height, max_pixels)
+    check_length(length, width, height)
+    file.seek(2 + place + (kind > 3))  # one blank after the header of what is raw
+    channels = 3 if kind in (3, 6) else 1
+    shape, dtype = (height, width, channels), np.dtype(">u2" if largest > 255 else np.uint8)
+    if kind == 4:
+        bits = np.frombuffer(_exactly(file, height * -(-width // 8)), np.uint8).reshape(height, -1)
+        samples = np.unpackbits(bits, axis=1)[:, :width, None]
+    elif kind > 3:
+        samples = (
+            np.frombuffer(_exactly(file, height * width * channels * dtype.itemsize), dtype).reshape(shape).astype(dtype.newbyteorder("="))
+        )
+    else:
+        samples = _plain(file.read(), shape, is_bits=kind == 1).astype(dtype.newbyteorder("="))
+    if (samples > largest).any():
+        raise ImageError(f"it is damaged, it has values above its largest, {largest}")
+    if kind in (1, 4):  # in which 1 is black
+        raw = split((1 - samples) * np.uint8(255), "PBM")
+        return dataclasses.replace(raw, notes=("black and white converted to 8-bit gray",))
+    return Raw(samples, None, "PNM", largest, largest)
+
+
+def _plain(data, shape, *, is_bits):
+    number, text = shape[0] * shape[1] * shape[2], re.sub(rb"#[^\n]*", b"", data)
+    words = [text[i : i + 1] for i in range(len(text)) if text[i : i + 1] in b"01"] if is_bits else text.split(None, number)
+    try:
+        samples = np.array([int(word) for word in words[:number]], np.int64)
+    except ValueError:
+        raise ImageError("it is damaged, it has words that are no numbers") from None
+    if samples.size < number:
+        raise ImageError(f"{_TRUNCATED}: it has {samples.size:,} of {number:,} numbers")
+    return samples.reshape(shape)
+
+
+def _exactly(file, number):
+    data = file.read(number)
+    if len(data) < number:
+        raise ImageError(f"{_TRUNCATED}: it has {len(data):,} of {number:,} bytes")
+    return data
+
+
+def decode_jpeg2000(file: BinaryIO, max_pixels: int) -> Raw:
+    """Returns the arrays of a JPEG 2000 file or stream, of 8 or 16 bits."""
+    from imagecodecs import jpeg2k_decode
+
+    length, head = whole(file), file.read(2**20)
+    place = head.find(_SIZ)
+    if place < 0 or len(head) < place + 40:
+        raise ImageError(f"{_TRUNCATED}: it has no size")
+    right, bottom, left, top = struct.unpack_from(">4I", head, place + 8)
+    check_size(right - left, bottom - top, max_pixels)
+    check_length(length, right - left, bottom - top)
+    data = head + file.read()
+    if not data.endswith((b"\xff\xd9", b"\xff\xd9\0")) and b"\xff\xd9" not in data[-64:]:
+        raise ImageError(f"{_TRUNCATED}: its end is missing")
+    samples = jpeg2k_decode(data)
+    if samples.ndim not in (2, 3) or samples.dtype.name not in ("uint8", "uint16") or samples.reshape(*samples.shape[:2], -1).shape[-1] > 4:
+        raise ImageError(f"it has samples {samples.dtype} of shape {samples.shape}, expected gray or RGB of 8 or 16 bits")
+    return split(samples, "JPEG2000")
+
+
+def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
+    """Returns an array `(H, W)` or `(H, W, C)` that NumPy has saved."""
+    length, form = whole(file), np.lib.format
+    try:
+        version = form.read_magic(file)
+        read = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}.get(version)
+        if read is None:
+            raise ImageError(f"it is of version {version} of NumPy's format, expected 1.0 or 2.0")
+        shape, is_fortran, dtype = read(file)
+    except ValueError as error:
+        raise ImageError("it is damaged, its header cannot be read") from error
+    if len(shape) not in (2, 3) or (len(shape) == 3 and not 1 <= shape[2] <= _MOST_CHANNELS):
+        raise ImageError(f"it has shape {shape}, expected (H, W) or (H, W, C) with the channels last")
+    if dtype.hasobject or dtype.newbyteorder("=").name not in (*DATA_TYPES, "bool"):
+        raise ImageError(f"its numbers are {dtype}; convert them to uint8, uint16 or float32")
+    check_size(shape[1], shape[0], max_pixels)
+    number = int(np.prod(shape, dtype=object))
+    if length - file.tell() < number * dtype.itemsize or number > 4 * max_pixels:
+        raise ImageError(f"{_TRUNCATED}: it has {length - file.tell():,} of {number * dtype.itemsize:,} bytes")
+    samples = np.frombuffer(file.read(number * dtype.itemsize), dtype).reshape(shape, order="F" if is_fortran else "C")
+    samples = samples.astype(dtype.newbyteorder("=")).reshape(*shape[:2], -1)
+    return _in_units(samples * np.uint8(255) if samples.dtype == bool else samples, "NPY", allow_nan)
+
+
+def decode_fits(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
+    """Returns the first picture of a FITS file, in the units of its header; rows as they are stored, from below."""
+    fits = _fits()
+    whole(file)
+    with warnings.catch_warnings(), contextlib.closing(fits.open(io.BytesIO(file.read()), memmap=False, lazy_load_hdus=True)) as parts:
+        warnings.simplefilter("ignore")
+        part = next((part for part in parts if part.is_image and part.header.get("NAXIS", 0) >= 2), None)
+        if part is None:
+            raise ImageError("it has no picture, only tables or headers")
+        sides = [int(part.header[f"NAXIS{axis}"]) for axis in range(1, part.header["NAXIS"] + 1)]
+        more = [side for side in sides[2:] if side != 1]
+        if len(more) > 1 or (more and more[0] > _MOST_CHANNELS):
+            raise ImageError(f"its axes are {tuple(sides)}, expected a picture, or a few of them")
+        check_size(sides[0], sides[1], max_pixels)
+        if np.prod(sides, dtype=object) > 4 * max_pixels:
+            raise ImageError(
+                f"it has {np.prod(sides, dtype=object):,} numbers, more than the limit; lift it with max_pixels (--max-pixels N)"
+            )
+        data, header = np.asarray(part.data), bytes(part.header.tostring(), "ascii")
+    samples = np.moveaxis(data.reshape(-1, *data.shape[-2:]), 0, -1)
+    samples = samples.astype(samples.dtype.newbyteorder("="))
+    if samples.dtype.name not in DATA_TYPES:
+        samples = samples.astype(np.float64)
+    raw = _in_units(samples, "FITS", allow_nan)
+    about = dataclasses.replace(raw.metadata, header=header)
+    return dataclasses.replace(raw, metadata=about)
+
+
+def _fits():
+    try:
+        from astropy.io import fits
+    except ImportError:
+        raise ImageError("it is FITS, for which there must be the package astropy; install it with pip install dipjax[astro]") from None
+    return fits
+
+
+def _in_units(samples, file_format, allow_nan):
+    """Returns samples as they are; floats without infinite values."""
+    if samples.dtype.kind == "f":
+        try:
+            samples = without_infinities(samples, allow_nan)
+        except ValueError as error:
+            raise ImageError(f"it {error}") from error
+    return Raw(samples, None, file_format, white(samples.dtype), white(samples.dtype), dtype=samples.dtype)
+
+
+# Writing
+
+
+def encode_pnm(samples: np.ndarray) -> bytes:
+    """Returns a raw PGM or PPM file of `(H, W)` or `(H, W, 3)`, of 8 or 16 bits."""
+    kind, largest = (b"P5" if samples.ndim == 2 else b"P6"), np.iinfo(samples.dtype).max
+    return (
+        b"%s\n%d %d\n%d\n" % (kind, samples.shape[1], samples.shape[0], largest) + samples.astype(samples.dtype.newbyteorder(">")).tobytes()
+    )
+
+
+def encode_jpeg2000(samples: np.ndarray) -> bytes:
+    """Returns a JPEG 2000 file without loss."""
+    from imagecodecs import jpeg2k_encode
+
+    return jpeg2k_encode(samples, level=0, codecformat="jp2", reversible=True)
+
+
+def encode_npy(samples: np.ndarray) -> bytes:
+    """Returns an array as NumPy saves it."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(samples), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def encode_fits(samples: np.ndarray, header: bytes) -> bytes:
+    """Returns a FITS file with the header of the input, whose axes are those of the result."""
+    fits, buffer = _fits(), io.BytesIO()
+    cards = fits.Header.fromstring(header.decode("ascii")) if header else None
+    for name in ("BSCALE", "BZERO", "BLANK", "XTENSION", "PCOUNT", "GCOUNT", "EXTNAME") if cards else ():
+        cards.remove(name, ignore_missing=True)
+    data = samples if samples.ndim == 2 else np.moveaxis(samples, -1, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fits.PrimaryHDU(data, cards).writeto(buffer, output_verify="silentfix")
+    return buffer.getvalue()
