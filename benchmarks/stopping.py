@@ -9,10 +9,11 @@ noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Ba
 photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
 loss and guide. A run goes on, up to `--steps`, until its rule has stopped it and its average was no better for three tenths of the steps to
 its best, which are known because the truth is, and a hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`,
-are all measured in the run without a rule, which then waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the average at
-its best step less that of what the rule gives; "held out" is by how much the mean of the two seeds of a run without a rule is better, at
-its own best step (looked at about twice a second), than the mean of the two pictures that the rule gives. All pictures of one noise are
-one batch of one compiled program. Finished rows are kept.
+are all measured in the run without a rule, which then waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the averages at
+their best step less that of what the rule gives: of the mean of the two seeds, looked at about twice a second, and of a seed for itself.
+"stopped" is when the later seed did, and "held out" by how much the mean of the two seeds of a run without a rule is better, at its best
+step, than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled program. Finished rows
+are kept.
 
 The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
 the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
@@ -25,7 +26,6 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,27 +165,36 @@ def measure(options, noise, rule, looking_on=()):
     stopping = Following(None if rule == "none" else REGISTRY[rule](), tuple(REGISTRY[name]() for name in looking_on))
     recipe = replace(choose("denoise", "fast")(3).recipe, stopping=stopping)
     keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
-    means = np.full(len(tasks), -np.inf)
+    truths, curve = [np.asarray(task.truth) for task in tasks], []
+
+    def of_means(images):
+        return [float(psnr(pair.mean(0), truth)) for pair, truth in zip(np.asarray(images), truths, strict=True)]
 
     def look(result):
-        means[:] = np.maximum(means, of_means(result)) if result.num_steps else means
-
-    def of_means(result):
-        return [psnr(images.mean(0), np.asarray(task.truth)) for images, task in zip(result.images, tasks, strict=True)]
+        if result.num_steps:
+            curve.append((result.num_steps, of_means(result.state.average)))
 
     result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0, callback=look)
-    means = means if rule == "none" else np.array(of_means(result))
     names = looking_on if rule == "none" else (rule,)
     followed = dict(zip(names, result.state.watch.memory.followed, strict=True))
-    rows, errors = {name: [] for name in dict.fromkeys((rule, *names))}, []
-    for index, (path, task) in enumerate(zip(files, tasks, strict=True)):
-        if rule == "held-out":
-            errors.append({"picture": path.stem, **error(result, index, task, clean(np.asarray(task.truth), noise))})
-        for name, seed in product(rows, range(2)):
-            curve = result.metrics.psnr_average[index, seed, : result.steps[index, seed]]
-            gave = jax.tree.map(lambda leaf, at=(index, seed): leaf[at], followed[name]) if name in followed else None
-            rows[name].append({"picture": path.stem, "seed": seed, **_row(curve, gave, np.asarray(task.truth))})
-    return {"rows": rows.pop(rule), "means": means.tolist(), "looking_on": rows, "errors": errors, "seconds": result.seconds}
+    found, errors = {}, []
+    for name in dict.fromkeys((rule, *names)):
+        gave = followed.get(name)
+        means = None if gave is None else of_means(gave.best.estimate[0])
+        found[name] = {"seeds": [], "means": []}
+        for index, (path, truth) in enumerate(zip(files, truths, strict=True)):
+            steps, values = np.array([(step, psnrs[index]) for step, psnrs in curve]).T
+            ours = {"picture": path.stem, "peak": values.max(), "best": int(steps[values.argmax()])}
+            ours |= {} if gave is None else {"lost": values.max() - means[index], "stopped": int(np.max(gave.steps[index]))}
+            found[name]["means"].append(ours)
+            for seed in range(2):
+                own = result.metrics.psnr_average[index, seed, : result.steps[index, seed]]
+                one = None if gave is None else jax.tree.map(lambda leaf, at=(index, seed): leaf[at], gave)
+                found[name]["seeds"].append({"picture": path.stem, "seed": seed, **_row(own, one, truth)})
+    if rule == "held-out":
+        for index, (path, truth) in enumerate(zip(files, truths, strict=True)):
+            errors.append({"picture": path.stem, **error(result, index, tasks[index], clean(truth, noise))})
+    return {"rows": found.pop(rule), "looking_on": found, "errors": errors, "seconds": result.seconds}
 
 
 def _row(curve, followed, truth):
@@ -249,10 +258,12 @@ def parse(argv):
 
 
 def summary(rows):
-    """Returns the cells of a line: decibels lost, and steps taken to stop against the best step."""
-    lost = np.array([row["lost"] for row in rows])
-    ratio = np.median([row["stopped"] / row["best"] for row in rows])
-    return [float(np.median(lost)), float(np.quantile(lost, 0.9)), float(lost.max()), float(ratio)]
+    """Returns the cells of a line: decibels lost by means and by seeds, and steps taken to stop against the best step of the means."""
+    cells = []
+    for kind in ("means", "seeds"):
+        lost = np.array([row["lost"] for row in rows[kind]])
+        cells += [float(np.median(lost)), float(np.quantile(lost, 0.9)), float(lost.max())]
+    return [*cells, float(np.median([row["stopped"] / row["best"] for row in rows["means"]]))]
 
 
 def main(argv=None):
@@ -272,19 +283,24 @@ def main(argv=None):
         if len(alone) < len(options.rules):
             key = ", ".join(["none", *looking_on, noise])
             done = report.get(key, partial(measure, options, noise, "none", looking_on))
-            free[noise], found = done["means"], {name: {"rows": rows, "errors": []} for name, rows in done["looking_on"].items()}
+            print(f"{key}: done", file=sys.stderr, flush=True)
+            free[noise] = [row["peak"] for row in done["rows"]["means"]]
+            found = {name: {"rows": rows, "errors": []} for name, rows in done["looking_on"].items()}
         for rule in alone:
             found[rule] = report.get(f"{rule}, {noise}", partial(measure, options, noise, rule))
             print(f"{rule}, {noise}: done", file=sys.stderr, flush=True)
         for rule, done in found.items():
             rows = done["rows"]
-            every.setdefault(rule, []).extend(rows)
-            cost = float(np.median(np.subtract(free[noise], done["means"]))) if noise in free and "means" in done else None
-            best, stopped = (int(np.median([row[name] for row in rows])) for name in ("best", "stopped"))
+            for kind in rows:
+                every.setdefault(rule, {"means": [], "seeds": []})[kind].extend(rows[kind])
+            gave = [row["peak"] - row["lost"] for row in rows["means"]]
+            cost = float(np.median(np.subtract(free[noise], gave))) if noise in free else None
+            best, stopped = (int(np.median([row[name] for row in rows["means"]])) for name in ("best", "stopped"))
             lines.append([rule, noise, *summary(rows), best, stopped, cost])
             sure += [[noise, *sureness(done["errors"])]] if done["errors"] else []
     lines += [[rule, "all", *summary(rows), None, None, None] for rule, rows in every.items()]
-    titles = ["rule", "noise", "lost, median", "90 %", "worst", "stopped / best", "best step", "stopped at", "held out"]
+    titles = ["rule", "noise", "mean of two: lost, median", "90 %", "worst", "a seed: lost, median", "90 %", "worst"]
+    titles += ["stopped / best", "best step", "stopped at", "held out"]
     text = [*common.table(titles, lines), "", "PSNR in dB, medians over pictures and seeds.", ""]
     if sure:
         titles = [

@@ -109,6 +109,9 @@ def _add_task(commands, spec):
     parser.add_argument(
         "-o", "--output", type=_typed(text), metavar="OUT", help="where to write, a folder for several pictures (default: beside the input)"
     )
+    parser.add_argument(
+        "--pages", type=_typed(_pages), metavar="all|N|A-B", help="of a file of several pages (default all): each is restored for itself"
+    )
     parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument(
@@ -193,6 +196,19 @@ def text(word: str) -> str:
     if not word.strip():
         raise ValueError("found an empty text, expected a name; is a shell variable unset?")
     return word
+
+
+def _pages(word: str) -> tuple[int, int] | None:
+    """Reads N, or A-B, counted from 1; None for all."""
+    if word == "all":
+        return None
+    try:
+        first, last = ([asked.whole(1)(part) for part in word.split("-")] * 2)[:2]
+    except ValueError:
+        first, last = 1, 0
+    if word.count("-") > 1 or first > last:
+        raise ValueError(f"found {word!r}, expected all, a page N from 1, or the first and the last, A-B")
+    return first, last
 
 
 def _file_name(word):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dipjax import files
-from dipjax.app import journal, progress, report, startup
+from dipjax.app import journal, progress, report, stack, startup
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS
@@ -51,12 +51,18 @@ class Finished:
     exit_code: int
 
 
-def restore(given: Namespace) -> Finished:
+def restore(given: Namespace) -> Finished | stack.Finished:
     """Runs one command; what can be wrong raises an `ImageError`, a `ValueError`, an `OutputError` or `Diverged`."""
     spec = TASKS[given.task]
     _repeat(given)
     most = given.max_pixels or MAX_PIXELS  # of a result too
-    picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None)
+    page = getattr(given, "page", None)
+    if page is None:
+        pages = stack.chosen(given, files.num_pages(given.input))
+        if len(pages) > 1:
+            return stack.restore(given, pages, restore, word(given))
+        page = pages[0]
+    picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None, page=page)
     for sentence in picture.notes:
         note(f"{given.input}: {sentence}")
     arguments = _arguments(spec, given, picture, most)

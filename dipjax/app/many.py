@@ -14,20 +14,20 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dipjax import files
 from dipjax.app import journal, signals
 from dipjax.app.streams import complain, say
 from dipjax.files import ImageError, OutputError, printable
-from dipjax.files.opening import SUFFIXES
+from dipjax.files.opening import ONLY_READ, SUFFIXES
 
 _READ = ("mask", "reference", "flash_image", "psf")  # files that may be one for all pictures, or a folder with one for each
-_OTHERS = ("plot", "curve", "uncertainty")  # outputs beside the picture
+OTHERS = ("plot", "curve", "uncertainty")  # outputs beside the picture
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
-_COMPLETE = (*journal.COMPLETE, "budget")  # endings
+COMPLETE = (*journal.COMPLETE, "budget")  # endings
 _PLACE = "{}"  # in the name of such an output, stands for the name of the picture
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
     "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "debug", "checkpoint", "checkpoint_every",
@@ -42,6 +42,8 @@ class Job:
     path: Path
     output: Path
     record: Path
+    page: int | None = None  # of a stack, counted from 0
+    name: str = ""  # for what is written beside the output
 
 
 def are_many(given: Namespace) -> bool:
@@ -64,35 +66,58 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
     """
     jobs, folder = _jobs(given, done), getattr(given, "checkpoint", None)
     log = journal.Journal.of(given, folder).begins() if folder else None
-    finished, failed, kept = 0, [], 0
+    counts = run(jobs, given, one)
+    if log and not counts.left:
+        log.ended("failed" if counts.failed else "done")
+    say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {counts}")
+    return signals.exit_code() or (FAILED if counts.failed else 0)
+
+
+class Counts(NamedTuple):
+    """What became of many pictures."""
+
+    restored: int
+    done_before: int
+    failed: int
+    left: int
+
+    def __str__(self):
+        """Says it for people."""
+        words = {name.replace("_", " "): count for name, count in self._asdict().items()}
+        return ", ".join(f"{count} {name}" for name, count in words.items() if count or name == "restored")
+
+
+def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any]) -> Counts:
+    """Restores what is not done yet, until a signal asks to end."""
+    restored = done = failed = 0
     for number, job in enumerate(jobs, 1):
         if signals.requested():
             break
         ours = _of(given, job)
-        ours.fingerprint, before = fingerprint(ours), _read(job.record)
-        is_done = before.get("fingerprint") == ours.fingerprint and before.get("ending") in _COMPLETE and job.output.exists()
+        ours.fingerprint, before = fingerprint(ours), read(job.record)
+        is_done = before.get("fingerprint") == ours.fingerprint and before.get("ending") in COMPLETE and job.output.exists()
         if is_done and not given.force:
-            kept += 1
+            done += 1
             continue
-        say(f"{number} of {len(jobs)}: {printable(str(job.path))}")
+        say(f"{number} of {len(jobs)}: {printable(str(job.path))}{'' if job.page is None else f', page {job.page + 1}'}")
         try:
             _claim(job, given, is_ours=given.force or bool(_OURS & set(before)))
             ours.force = True
             code = one(ours).exit_code
         except (ValueError, OutputError, RuntimeError, MemoryError) as error:
-            failed.append(job)
+            failed += 1
             _fail(job, error, given)
             continue
         if code > FAILED and signals.requested():
             break
-        finished, failed = finished + (code == 0), failed + [job] * (code != 0)
-    left = len(jobs) - finished - len(failed) - kept
-    if log and not left:
-        log.ended("failed" if failed else "done")
-    counts = {"restored": finished, "done before": kept, "failed": len(failed), "left": left}
-    words = [f"{count} {name}" for name, count in counts.items() if count or name == "restored"]
-    say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {', '.join(words)}")
-    return signals.exit_code() or (FAILED if failed else 0)
+        restored, failed = restored + (code == 0), failed + (code != 0)
+    return Counts(restored, done, failed, len(jobs) - restored - done - failed)
+
+
+def check_place(name: str, wish: str | None, of: str) -> None:
+    """Refuses one file beside several results."""
+    if wish and _PLACE not in wish:
+        raise OutputError(f"--{name} {wish!r} is one file for several {of}; put {_PLACE} where their names shall be")
 
 
 def _jobs(given, done):
@@ -103,23 +128,21 @@ def _jobs(given, done):
     found = list(dict.fromkeys(pair for name in given.input for pair in _found(name, given.recursive, folder)))
     if not found:
         raise ImageError(f"there is no picture in {', '.join(map(repr, given.input))}; known are {', '.join(SUFFIXES)}")
-    for name in _OTHERS:
-        if getattr(given, name) and _PLACE not in getattr(given, name):
-            raise OutputError(
-                f"--{name} {getattr(given, name)!r} is one file for several pictures; put {_PLACE} where their names shall be"
-            )
+    for name in OTHERS:
+        check_place(name, getattr(given, name), "pictures")
     if given.json:
         raise OutputError("--json names one file for several pictures; the record of each lies beside its result")
     jobs = []
     for path, inner in found:
         output = (files.default_output(path, done(given)) if folder is None else folder / inner).absolute()
-        if output.suffix.lower() not in SUFFIXES:
+        if SUFFIXES.get(output.suffix.lower(), "GIF") in ONLY_READ:
             output = output.with_name(f"{output.name}.png")
         jobs.append(Job(path, output, output.with_name(f"{output.name}.json")))
-    if twice := [job for job in jobs if sum(job.output == other.output for other in jobs) > 1]:
-        raise OutputError(
-            f"{str(twice[0].path)!r} and {str(twice[1].path)!r} would both become {str(twice[0].output)!r}; restore them apart"
-        )
+    taken = {}
+    for job in jobs:
+        if (other := taken.setdefault(job.output, job)) is not job:
+            both = f"{str(other.path)!r} and {str(job.path)!r}"
+            raise OutputError(f"{both} would both become {str(job.output)!r}; restore them with a folder each")
     for parent in {job.output.parent for job in jobs} if folder else ():
         with files.writing(parent):
             parent.mkdir(parents=True, exist_ok=True)
@@ -150,9 +173,9 @@ def _of(given, job):
     """Returns the command line of one picture."""
     ours = copy.copy(given)
     ours.input, ours.output, ours.json = str(job.path), str(job.output), str(job.record)
-    for name in _OTHERS:
+    for name in OTHERS:
         if getattr(given, name):
-            setattr(ours, name, getattr(given, name).replace(_PLACE, job.output.stem))
+            setattr(ours, name, getattr(given, name).replace(_PLACE, job.name or job.output.stem))
     for name in _READ:
         folder = getattr(given, name, None)
         if folder and Path(folder).is_dir():
@@ -160,7 +183,9 @@ def _of(given, job):
             setattr(ours, name, str(alike[0] if alike else Path(folder) / job.path.name))
     if getattr(given, "checkpoint", None):
         ours.checkpoint = str(Path(given.checkpoint) / job.output.name)
-    ours.frame = True
+    if job.page is None:
+        ours.frame = True  # the pages of a stack are of one size
+    ours.page = job.page
     return ours
 
 
@@ -178,7 +203,8 @@ def fingerprint(given: Namespace) -> str:
     return digest.hexdigest()
 
 
-def _read(path):
+def read(path: Path) -> dict[str, Any]:
+    """Returns a record, empty where there is none that can be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -201,7 +227,7 @@ def _fail(job, error, given):
     sentence = " ".join(str(error).split()) if isinstance(error, (ValueError, OutputError)) else f"{type(error).__name__}: {error}"
     complain(sentence)
     with contextlib.suppress(OutputError):
-        if "begun" in _read(job.record):
+        if "begun" in read(job.record):
             _note(job, given, "error", sentence)
 
 

@@ -110,8 +110,8 @@ class HeldOut:
     side: int = 5  # of a block, of which the inner entries are scored ...
     wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
     correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
-    patience: float = 0.6  # stops when nothing better, by more than chance, came for this share of the steps to the best moment ...
-    least: int = 100  # ... and so many more
+    patience: float = 0.5  # stops when nothing better came for this share of the steps to the best moment ...
+    least: int = 60  # ... and so many more
     tolerance: float = 0.25  # how much scores differ by chance, see above
     late: float = 1.0  # how much worse moments may be that count, in the same units
     smoothing: float = 0.9  # weight of the past in the score
@@ -178,7 +178,7 @@ class HeldOut:
         weight = jnp.maximum(1 - self.smoothing, 1 / (look.step.astype(dtype) + 1)).astype(dtype)
         score = memory.score + weight * (now - memory.score)
         chance, worse = ((part / jnp.sqrt(share.astype(dtype))).astype(dtype) for part in (self.tolerance, self.late))
-        renewed = score < memory.level * (1 - jnp.maximum(self.gain, chance))
+        renewed = score < memory.level * (1 - self.gain)
         level, since = where(renewed, (score, look.step), (memory.level, memory.since))
         stop = look.step - since > self.patience * since + self.least
 
@@ -197,7 +197,7 @@ class _HeldOut(NamedTuple):
     hidden: Any
     score: Array  # (), smoothed
     best: Best
-    level: Array  # () and the next: the last that was better by `gain`, or by more than chance
+    level: Array  # () and the next: the last that was better by `gain`
     since: Array
     first: Array  # () and the next: of the moments over which the estimate is the mean
     number: Array

@@ -1,8 +1,8 @@
 """Pictures, masks and kernels in files and in arrays of the caller: the only code that knows uint8, colour modes and the disk."""
 
 from dipjax.files.arrays import to_pixels
-from dipjax.files.decode import load
-from dipjax.files.encode import check_writable, left_out, save
+from dipjax.files.decode import load, num_pages
+from dipjax.files.encode import check_writable, left_out, save, save_stack
 from dipjax.files.kernels import load_psf
 from dipjax.files.masks import load_mask
 from dipjax.files.paths import check_free, default_output, sweep, write, writing
@@ -19,8 +19,10 @@ __all__ = [
     "load",
     "load_mask",
     "load_psf",
+    "num_pages",
     "printable",
     "save",
+    "save_stack",
     "sweep",
     "to_pixels",
     "write",

@@ -19,25 +19,29 @@ from pathlib import Path
 
 import numpy as np
 
+from dipjax.files.ifd import check_tags
 from dipjax.files.opening import KINDS, MAX_PIXELS, SUFFIXES, reading, sniff
-from dipjax.files.others import decode_avif, decode_fits, decode_gif, decode_heif, decode_jpeg2000, decode_npy, decode_pnm
+from dipjax.files.others import decode_avif, decode_fits, decode_gif, decode_heif, decode_jpeg2000, decode_npy, decode_pnm, frames_of_gif
 from dipjax.files.picture import ROTATED, ImageError, Picture, Raw, printable, working_dtype
 from dipjax.files.raster import decode_bmp, decode_jpeg, decode_png, decode_webp
 from dipjax.files.tiff import decode_tiff
 
 _DECODERS = {
-    "PNG": decode_png, "JPEG": decode_jpeg, "WEBP": decode_webp, "BMP": decode_bmp, "GIF": decode_gif, "PNM": decode_pnm, "PBM": decode_pnm,
+    "PNG": decode_png, "JPEG": decode_jpeg, "WEBP": decode_webp, "BMP": decode_bmp, "PNM": decode_pnm, "PBM": decode_pnm,
     "JPEG2000": decode_jpeg2000, "AVIF": decode_avif, "HEIF": decode_heif,
 }  # fmt: skip
-_OF_NUMBERS = {"TIFF": decode_tiff, "NPY": decode_npy, "FITS": decode_fits}  # which may be NaN
+_OF_NUMBERS = {"NPY": decode_npy, "FITS": decode_fits}  # which may be NaN
+_OF_PAGES = {"TIFF": decode_tiff, "GIF": decode_gif}
+_PAGES = {"TIFF": lambda file: check_tags(file)[0], "GIF": frames_of_gif}
 
 
-def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bool = False) -> Picture:
-    """Reads the first picture of a file.
+def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bool = False, page: int = 0) -> Picture:
+    """Reads one picture of a file.
 
     Args:
         path: the file; its content decides the format, not its suffix.
         max_pixels: a larger picture is refused from its header, before anything is decoded.
+        page: which one of a TIFF or GIF file, counted from 0; other files have one.
         allow_nan: whether a TIFF may have values that are not numbers, or that GDAL's tag says are no data, because they will be filled
             in: they and infinite ones become NaN. Without it they are an error.
 
@@ -54,13 +58,28 @@ def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bo
         file_format = sniff(file)
         if file_format is None:
             raise ImageError(f"it is not a picture of a kind that is known: {KINDS}" if file.read(1) else "it is empty")
-        of_numbers = _OF_NUMBERS.get(file_format)
-        picture = _developed(of_numbers(file, max_pixels, allow_nan) if of_numbers else _DECODERS[file_format](file, max_pixels))
+        picture = _developed(_decoded(file, file_format, max_pixels, allow_nan, page))
     suffix = Path(os.fsdecode(path)).suffix
     if SUFFIXES.get(suffix.lower(), file_format) != file_format:
         note = f"named {printable(suffix)} but its content is {file_format}"
         picture = dataclasses.replace(picture, notes=(*picture.notes, note))
     return picture
+
+
+def _decoded(file, file_format, max_pixels, allow_nan, page):
+    if file_format in _OF_PAGES:
+        return _OF_PAGES[file_format](file, max_pixels, allow_nan, page)
+    if page:
+        raise ImageError(f"it has no page {page + 1}, a {file_format} file has one")
+    of_numbers = _OF_NUMBERS.get(file_format)
+    return of_numbers(file, max_pixels, allow_nan) if of_numbers else _DECODERS[file_format](file, max_pixels)
+
+
+def num_pages(path: str | os.PathLike) -> int:
+    """Returns how many pages, or frames, a file has that can be read one by one; raises `ImageError` if it cannot be read at all."""
+    with reading(path) as file:
+        counter = _PAGES.get(sniff(file))
+        return counter(file) if counter else 1
 
 
 def _developed(raw: Raw) -> Picture:

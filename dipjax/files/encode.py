@@ -76,6 +76,33 @@ def save(
         >>> save("photo.denoised.png", result, like=picture)
     """
     path = named(path, OutputError)
+    samples, names, about = _prepared(path, pixels, like, alpha, force, keep_metadata)
+    try:
+        data = _encode(SUFFIXES[path.suffix.lower()], samples, names, like.icc_profile, about)
+    except Exception as error:
+        raise OutputError(f"cannot write {str(path)!r}: {words(error)}") from error
+    paths.write(path, data, force=force)
+
+
+def save_stack(path: str | os.PathLike, pictures: list[Picture], *, force: bool = False, keep_metadata: bool = True) -> None:
+    """Writes pictures as the pages of a TIFF file, each as `save` would write it, complete or not at all.
+
+    Raises:
+      OutputError: it exists, cannot be created, or is no TIFF file.
+    """
+    path = named(path, OutputError)
+    if SUFFIXES.get(path.suffix.lower()) != "TIFF":
+        raise OutputError(f"cannot write {str(path)!r}: only TIFF holds several pages; use .tif")
+    pages = [(*_prepared(path, one.pixels, one, None, force, keep_metadata), one.icc_profile) for one in pictures]
+    try:
+        data = _tiff(pages)
+    except Exception as error:
+        raise OutputError(f"cannot write {str(path)!r}: {words(error)}") from error
+    paths.write(path, data, force=force)
+
+
+def _prepared(path, pixels, like, alpha, force, keep_metadata):
+    """Returns the samples (H, W, S) of a file, what those are that are no colours, and the metadata."""
     dtype = np.float64 if like.pixels.dtype == np.float64 else np.float32
     pixels = np.asarray(pixels, dtype)
     if pixels.ndim != 3 or pixels.shape[-1] != like.pixels.shape[-1] or pixels.size == 0:
@@ -93,13 +120,8 @@ def save(
     unnamed = not like.alpha_named and pixels.shape[-1] == 3  # behind gray that would make it one of two channels
     names = [_UNSPECIFIED if unnamed else _UNASSOCIATED_ALPHA] * (alpha is not None)
     names += [_UNSPECIFIED] * (0 if like.extra is None else like.extra.shape[-1])
-    try:
-        samples = layers[0] if len(layers) == 1 else np.concatenate(layers, axis=-1)
-        about = like.metadata.of_result(size[0] / like.pixels.shape[0], size) if keep_metadata else Metadata()
-        data = _encode(SUFFIXES[path.suffix.lower()], samples, names, like.icc_profile, about)
-    except Exception as error:
-        raise OutputError(f"cannot write {str(path)!r}: {words(error)}") from error
-    paths.write(path, data, force=force)
+    about = like.metadata.of_result(size[0] / like.pixels.shape[0], size) if keep_metadata else Metadata()
+    return layers[0] if len(layers) == 1 else np.concatenate(layers, axis=-1), names, about
 
 
 def encode_map(path: str | os.PathLike, values: np.ndarray) -> bytes:
@@ -159,8 +181,8 @@ def _check_output(path: Path, like: Picture, shape: tuple[int, int, int], has_al
 
 def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile: bytes | None, about: Metadata) -> bytes:
     """Returns the bytes of a file with these samples (H, W, S), of which `names` tells what the last ones are that are no colours."""
-    num_colours = samples.shape[-1] - len(names)
-    samples = samples[..., 0] if samples.shape[-1] == 1 else samples
+    if file_format != "TIFF" and samples.shape[-1] == 1:
+        samples = samples[..., 0]
     if file_format == "PNG":
         from imagecodecs import png_encode
 
@@ -172,24 +194,32 @@ def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile
         return _PLAIN[file_format](samples)
     if file_format == "FITS":
         return others.encode_fits(samples, about.header)
-    buffer = io.BytesIO()
     if file_format == "TIFF":
-        import tifffile
+        return _tiff([(samples, names, about, icc_profile)])
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}
+    options["AVIF"] = {"quality": 95, "subsampling": "4:4:4"}
+    options, buffer = options[file_format] | metadata.for_pillow(about, file_format), io.BytesIO()
+    Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options)
+    return buffer.getvalue()
 
-        tifffile.imwrite(
-            buffer,
-            samples,
-            photometric="rgb" if num_colours == 3 else "minisblack",
-            planarconfig="contig" if samples.ndim == 3 else None,
-            extrasamples=[_UNSPECIFIED] * (0 if num_colours == 3 else num_colours - 1) + names,
-            compression="zlib",
-            iccprofile=icc_profile,
-            metadata=None,
-            **metadata.for_tiff(about),
-        )
-    else:
-        options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}
-        options["AVIF"] = {"quality": 95, "subsampling": "4:4:4"}
-        options = options[file_format] | metadata.for_pillow(about, file_format)
-        Image.fromarray(samples).save(buffer, file_format, icc_profile=icc_profile, **options)
+
+def _tiff(pages) -> bytes:
+    """Returns a TIFF file of `(samples, names, metadata, profile)`, a page each."""
+    import tifffile
+
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for samples, names, about, icc_profile in pages:
+            num_colours = samples.shape[-1] - len(names) if samples.ndim == 3 else 1
+            plain = samples[..., 0] if samples.shape[-1] == 1 and samples.ndim == 3 else samples
+            writer.write(
+                plain,
+                photometric="rgb" if num_colours == 3 else "minisblack",
+                planarconfig="contig" if plain.ndim == 3 else None,
+                extrasamples=[_UNSPECIFIED] * (0 if num_colours == 3 else num_colours - 1) + names,
+                compression="zlib",
+                iccprofile=icc_profile,
+                metadata=None,
+                **metadata.for_tiff(about),
+            )
     return buffer.getvalue()

@@ -16,8 +16,8 @@ _LAST_READ = 34675
 MOST_PAGES = 100_000
 
 
-def check_tags(file: BinaryIO) -> tuple[int, int]:
-    """Returns the number of pages, at most `MOST_PAGES`, and the bytes in all tags of the first; raises ImageError for too many."""
+def check_tags(file: BinaryIO, index: int = 0) -> tuple[int, int]:
+    """Returns the number of pages, at most `MOST_PAGES`, and the bytes in all tags of one; raises ImageError for too many."""
     file.seek(0)
     head = file.read(16)
     order, big = "<" if head[:2] == b"II" else ">", b"+" in head[2:4]
@@ -30,7 +30,7 @@ def check_tags(file: BinaryIO) -> tuple[int, int]:
         if seen and len(start) < count.size:  # a later page is missing
             break
         (number,) = count.unpack(start)
-        if not seen:
+        if len(seen) == index:
             if number > 2**12:
                 raise ImageError(f"it is damaged, it announces {number:,} tags")
             total = sum(_num_bytes(*entry.unpack(file.read(entry.size))[:3]) for _ in range(number))

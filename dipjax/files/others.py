@@ -16,19 +16,32 @@ import numpy as np
 from PIL import Image
 
 from dipjax.files.containers import whole
-from dipjax.files.opening import check_length, check_size
+from dipjax.files.opening import MAX_PIXELS, check_length, check_size
 from dipjax.files.picture import DATA_TYPES, ImageError, Raw, white, without_infinities
 from dipjax.files.raster import converted, split
 
 _TRUNCATED = "it is truncated, damaged or cut short"
 _TOKEN = re.compile(rb"(?:\s|#[^\n]*\n)*([0-9]+)")
 _SIZ = b"\xff\x4f\xff\x51"  # the beginning of a JPEG 2000 stream and of its size
-_MOST_CHANNELS = 512
+_MOST_CHANNELS, _MOST_FRAMES = 512, 10_000
 
 
-def decode_gif(file: BinaryIO, max_pixels: int) -> Raw:
-    """Returns the arrays of the first frame of a GIF file."""
-    return _of_pillow(file, max_pixels, "GIF")
+def decode_gif(file: BinaryIO, max_pixels: int, allow_nan: bool = False, page: int = 0) -> Raw:
+    """Returns the arrays of one frame of a GIF file."""
+    del allow_nan
+    return _of_pillow(file, max_pixels, "GIF", page)
+
+
+def frames_of_gif(file: BinaryIO) -> int:
+    """Returns how many frames a GIF file has, at most `_MOST_FRAMES`."""
+    Image.init()
+    image, number = Image.OPEN["GIF"][0](file, ""), 1
+    check_size(*image.size, MAX_PIXELS)
+    with contextlib.suppress(EOFError):
+        while number < _MOST_FRAMES:
+            image.seek(number)
+            number += 1
+    return number
 
 
 def decode_avif(file: BinaryIO, max_pixels: int) -> Raw:
@@ -46,7 +59,7 @@ def decode_heif(file: BinaryIO, max_pixels: int) -> Raw:
     return _of_pillow(file, max_pixels, "HEIF")
 
 
-def _of_pillow(file, max_pixels, file_format):
+def _of_pillow(file, max_pixels, file_format, page=0):
     length = whole(file)
     Image.init()
     if file_format not in Image.OPEN:
@@ -54,6 +67,10 @@ def _of_pillow(file, max_pixels, file_format):
     image = Image.OPEN[file_format][0](file, "")
     check_size(*image.size, max_pixels)
     check_length(length, *image.size)
+    try:
+        image.seek(page)
+    except EOFError:
+        raise ImageError(f"it has no page {page + 1}") from None
     return converted(image, file_format)
 
 

@@ -59,9 +59,11 @@ def decode_bmp(file: BinaryIO, max_pixels: int) -> Raw:
     return converted(_opened(io.BytesIO(check_bmp(file, max_pixels)), "BMP"), "BMP")
 
 
-def decode_colours_of_tiff(file: BinaryIO) -> Raw:
-    """Returns the arrays of the first page of a TIFF file with a palette, inks, or coded colours, already turned upright."""
-    return converted(_opened(file, "TIFF"), "TIFF")
+def decode_colours_of_tiff(file: BinaryIO, index: int = 0) -> Raw:
+    """Returns the arrays of one page of a TIFF file with a palette, inks, or coded colours, already turned upright."""
+    image = _opened(file, "TIFF")
+    image.seek(index)
+    return converted(image, "TIFF")
 
 
 def _opened(file: BinaryIO, file_format: str) -> Image.Image:
@@ -82,7 +84,7 @@ def converted(image: Image.Image, file_format: str) -> Raw:
     if mode not in _MODES:
         raise ImageError(f"its colours are stored as {mode}; convert it to RGB or gray")
     notes = (_CONVERSIONS[mode],) if mode in _CONVERSIONS else ()
-    if file_format != "TIFF":  # whose pages are counted elsewhere
+    if file_format not in ("TIFF", "GIF"):  # whose pages are counted elsewhere
         notes = (*notes, *_frames(getattr(image, "n_frames", 1)))
     wanted = ("L" if mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
     opened, image = image, image if mode == wanted else image.convert(wanted)

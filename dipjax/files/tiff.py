@@ -32,20 +32,22 @@ _MOST_BYTES_OF_TAGS = 2**28  # Pillow reads all tags, also what an editor keeps 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def decode_tiff(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
-    """Returns the arrays of the first page of a TIFF file."""
+def decode_tiff(file: BinaryIO, max_pixels: int, allow_nan: bool, index: int = 0) -> Raw:
+    """Returns the arrays of one page of a TIFF file."""
     import tifffile
 
-    num_pages, bytes_of_tags = check_tags(file)
+    num_pages, bytes_of_tags = check_tags(file, index)
+    if index >= num_pages:
+        raise ImageError(f"it has no page {index + 1}")
     length = file.seek(0, 2)
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages[index]
         _check_cost(page, max_pixels)
         _check_segments(page, length)
         orientation, icc_profile, nodata = (page.tags.valueof(tag) for tag in (ORIENTATION, _ICC_PROFILE, _NODATA))
         if page.compression not in _COMPRESSIONS or page.photometric not in MEANINGS:
-            raw = _colours(file, page, bytes_of_tags)
+            raw = _colours(file, page, bytes_of_tags, index)
             raw = dataclasses.replace(raw, notes=(*raw.notes, *[ROTATED] * (orientation in range(2, 9))))
         else:
             _check_samples(page)
@@ -54,10 +56,9 @@ def decode_tiff(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
             raw = meaning(samples, Page(page.photometric, page.bitspersample, tuple(page.extrasamples), nodata), allow_nan)
             raw = dataclasses.replace(raw, orientation=orientation, icc_profile=icc_profile)
         about = metadata.of_tiff(page, num_pages)
-    more = "more than " * (num_pages == MOST_PAGES)
-    return dataclasses.replace(
-        raw, metadata=about, notes=(*((f"first of {more}{num_pages:,} pages",) if num_pages > 1 else ()), *raw.notes)
-    )
+    which, more = f"page {index + 1}" if index else "first", "more than " * (num_pages == MOST_PAGES)
+    pages = (f"{which} of {more}{num_pages:,} pages",) if num_pages > 1 else ()
+    return dataclasses.replace(raw, metadata=about, notes=(*pages, *raw.notes))
 
 
 def _check_cost(page: "TiffPage", max_pixels: int) -> None:
@@ -85,7 +86,7 @@ def _check_samples(page: "TiffPage") -> None:
         raise ImageError(f"its layout {page.axes} {page.shape} is not one picture; save one gray or RGB page")
 
 
-def _colours(file: BinaryIO, page: "TiffPage", bytes_of_tags: int) -> Raw:
+def _colours(file: BinaryIO, page: "TiffPage", bytes_of_tags: int, index: int) -> Raw:
     """Has Pillow convert what it can: JPEG, fax, palette, CMYK, YCbCr; tifffile gives the raw numbers of these."""
     if page.bitspersample > 8:  # Pillow would halve them in silence
         what = f"{page.bitspersample}-bit samples with {page.compression!r} and {page.photometric!r}"
@@ -97,4 +98,4 @@ def _colours(file: BinaryIO, page: "TiffPage", bytes_of_tags: int) -> Raw:
             file.seek(start)
             check_scans(file.read(length))
     file.seek(0)
-    return decode_colours_of_tiff(file)
+    return decode_colours_of_tiff(file, index)

@@ -199,12 +199,15 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
     stopping.main(list(map(str, words)))
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     free = rows["none, emv, discrepancy, gauss25"]
-    for peak, *looking_on in zip(free["rows"], *free["looking_on"].values(), strict=True):
-        for row in looking_on:
+    for looking_on in free["looking_on"].values():
+        for peak, row in zip(free["rows"]["seeds"], looking_on["seeds"], strict=True):
             assert peak["peak"] == row["peak"]
             assert row["lost"] > -1e-3
             assert 1 <= row["taken"] <= row["stopped"] <= 30
-    assert free["means"][0] > min(row["peak"] for row in free["rows"])
+        (mean,) = looking_on["means"]
+        assert mean["peak"] == free["rows"]["means"][0]["peak"] > min(row["peak"] for row in looking_on["seeds"])
+        assert mean["stopped"] == max(row["stopped"] for row in looking_on["seeds"])
+        assert mean["lost"] > -1
     (error,) = rows["held-out, gauss25"]["errors"]
     assert 0 < error["within50"] < error["within90"] <= 1
     assert error["ratio"] > 0 and -1 <= error["rank"] <= 1

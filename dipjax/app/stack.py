@@ -1,0 +1,106 @@
+"""A file of several pages: every one is restored for itself, as one of many pictures, and the stack is written back as a TIFF file.
+
+What is restored of it lies in a folder until the stack is written: that of `--checkpoint`, from which a broken command goes on,
+or a temporary one.
+"""
+
+import json
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dipjax import files
+from dipjax.app import many, signals
+from dipjax.app.streams import complain, note, say
+from dipjax.files import ImageError, OutputError
+from dipjax.files.opening import SUFFIXES
+
+
+class Finished(NamedTuple):
+    """What became of a stack."""
+
+    exit_code: int
+
+
+def chosen(given: Namespace, number: int) -> range:
+    """Returns the pages, counted from 0, that `--pages` names of a file with so many.
+
+    Raises:
+      ImageError: there are not so many.
+    """
+    wish = getattr(given, "pages", None)
+    if wish is None:
+        return range(number)
+    first, last = wish
+    if last > number:
+        raise ImageError(f"cannot take page {last} of {given.input!r}: it has {number} page{'s' * (number > 1)}")
+    return range(first - 1, last)
+
+
+def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], word: str) -> Finished:
+    """Restores several pages of one file.
+
+    Args:
+      given: the command line of this file.
+      pages: which, counted from 0.
+      one: restores one page, `given.page`.
+      word: what will have been done, for the name of the output.
+
+    Raises:
+      OutputError: the stack has no place.
+    """
+    output = Path(given.output) if given.output else _default(given.input, word)
+    if SUFFIXES.get(output.suffix.lower()) != "TIFF":
+        raise OutputError(f"cannot write {str(output)!r}: of the formats, only TIFF holds {len(pages)} pages; use .tif, or --pages N")
+    for name in many.OTHERS:
+        many.check_place(name, getattr(given, name), "pages")
+    record = Path(given.json) if given.json else None
+    for path in filter(None, (output, record)):
+        files.check_free(path, force=given.force)
+    note(f"{given.input}: {len(pages)} pages, each is restored for itself")
+    with tempfile.TemporaryDirectory(prefix="dipjax-") as temporary:
+        folder = Path(given.checkpoint) / "pages" if getattr(given, "checkpoint", None) else Path(temporary)
+        with files.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        names = [folder / f"{page + 1:06d}.tif" for page in pages]
+        jobs = [
+            many.Job(Path(given.input), name, name.with_suffix(".json"), page, str(page + 1))
+            for page, name in zip(pages, names, strict=True)
+        ]
+        counts = many.run(jobs, given, one)
+        if counts.failed:
+            raise OutputError(f"cannot write {str(output)!r}: {counts.failed} of its pages could not be restored")
+        if counts.left and signals.exit_code() != many.INTERRUPTED:
+            return Finished(signals.exit_code())
+        _write(given, output, record, jobs)
+    return Finished(signals.exit_code())
+
+
+def _write(given, output, record, jobs):
+    """Writes the pages that are restored, and the others as they were."""
+    pictures, records = [], []
+    for job in jobs:
+        is_there = job.output.exists()
+        pictures.append(files.load(job.output, allow_nan=True) if is_there else files.load(given.input, page=job.page, allow_nan=True))
+        records.append(many.read(job.record) if is_there else {"ending": "not begun"})
+    if missing := sum(not job.output.exists() for job in jobs):
+        complain(f"{missing} of {len(jobs)} pages were not begun; they are written as they were")
+    files.save_stack(output, pictures, force=given.force, keep_metadata=not given.strip_metadata)
+    say(f"wrote {output}")
+    if record:
+        content = {"task": given.task, "input": {"file": Path(given.input).name}, "output": {"file": output.name}}
+        content |= {"fingerprint": getattr(given, "fingerprint", None), "ending": _ending(records), "pages": records}
+        files.write(record, (json.dumps(content, indent=2) + "\n").encode(), force=given.force)
+        say(f"wrote {record}")
+
+
+def _ending(records):
+    endings = {page.get("ending") for page in records}
+    return "done" if endings <= set(many.COMPLETE) else "interrupted"
+
+
+def _default(path, word):
+    output = files.default_output(path, word)
+    return output if SUFFIXES.get(output.suffix.lower()) == "TIFF" else output.with_suffix(".tif")
