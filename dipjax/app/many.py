@@ -87,8 +87,8 @@ class Counts(NamedTuple):
         return ", ".join(f"{count} {name}" for name, count in words.items() if count or name == "restored")
 
 
-def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any]) -> Counts:
-    """Restores what is not done yet, until a signal asks to end."""
+def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell: Callable[[str], Any] = complain) -> Counts:
+    """Restores what is not done yet, until a signal asks to end; `tell` is told each error."""
     restored = done = failed = 0
     for number, job in enumerate(jobs, 1):
         if signals.requested():
@@ -106,7 +106,7 @@ def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any]) -> C
             code = one(ours).exit_code
         except (ValueError, OutputError, RuntimeError, MemoryError) as error:
             failed += 1
-            _fail(job, error, given)
+            tell(_fail(job, error, given))
             continue
         if code > FAILED and signals.requested():
             break
@@ -225,10 +225,10 @@ def _claim(job, given, *, is_ours):
 
 def _fail(job, error, given):
     sentence = " ".join(str(error).split()) if isinstance(error, (ValueError, OutputError)) else f"{type(error).__name__}: {error}"
-    complain(sentence)
     with contextlib.suppress(OutputError):
         if "begun" in read(job.record):
             _note(job, given, "error", sentence)
+    return sentence
 
 
 def _note(job, given, name, value):

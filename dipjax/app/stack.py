@@ -69,9 +69,10 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
             many.Job(Path(given.input), name, name.with_suffix(".json"), page, str(page + 1))
             for page, name in zip(pages, names, strict=True)
         ]
-        counts = many.run(jobs, given, one)
+        errors = []
+        counts = many.run(jobs, given, one, errors.append)
         if counts.failed:
-            raise OutputError(f"cannot write {str(output)!r}: {counts.failed} of its pages could not be restored")
+            raise ImageError(f"{counts.failed} of {len(jobs)} pages of {given.input!r} could not be restored; {'; '.join(errors)}")
         if counts.left and signals.exit_code() != many.INTERRUPTED:
             return Finished(signals.exit_code())
         _write(given, output, record, jobs)
