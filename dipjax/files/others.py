@@ -26,7 +26,7 @@ _SIZ = b"\xff\x4f\xff\x51"  # the beginning of a JPEG 2000 stream and of its siz
 _MOST_CHANNELS, _MOST_FRAMES = 512, 10_000
 
 
-def decode_gif(file: BinaryIO, max_pixels: int, allow_nan: bool = False, page: int = 0) -> Raw:
+def decode_gif(file: BinaryIO, max_pixels: int, allow_nan: bool, page: int = 0) -> Raw:
     """Returns the arrays of one frame of a GIF file."""
     del allow_nan
     return _of_pillow(file, max_pixels, "GIF", page)

@@ -1,0 +1,417 @@
+"""Is anything ever lost? Counts of what was tried, and of what went wrong.
+
+    python -m benchmarks.reliability [--only NAME ...] [--share 1.0] [--json FILE] [--markdown FILE]
+
+Everything happens to the real command line, or to the real readers and writers, in processes of their own. `--share` scales all counts.
+The restoration is a small network on a picture of 24 x 20 pixels, because what is tried is the process and not the method. Finished rows
+are kept.
+"""
+
+import contextlib
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import tifffile
+from PIL import Image
+
+from benchmarks import common
+
+WORDS = ("--generator", "siren", "--option", "width=8", "--seeds", "2", "--stop", "none", "--steps", "8000")
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+LONGEST = 10.0  # seconds that reading a picture may take
+
+
+def dipjax(*arguments, **options):
+    """Starts the command line; its words are read unless `options` say where they go."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([sys.executable, "-m", "dipjax", *map(str, arguments)], env=os.environ | {"JAX_PLATFORMS": "cpu"}, **pipes)
+
+
+def finished(child):
+    """Waits for a process; returns its exit code and what it said on stderr."""
+    _, err = child.communicate(timeout=600)
+    return child.returncode, (err or b"").decode()
+
+
+def photo(name, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(name)
+    return pixels
+
+
+def clean(err):
+    """Says whether an error is a sentence."""
+    return "Traceback" not in err
+
+
+# Each of the following takes a number and generator of random numbers, works in an empty folder, and returns how often it was tried, how
+# often it went wrong, and a remark.
+
+
+def kills(number, random):
+    """Kills runs at any moment and resumes them, until each is done; compares with one that was left alone."""
+    photo("photo.png")
+    finished(dipjax("denoise", "photo.png", "-o", "alone.png", "--curve", "alone.csv", *WORDS))
+    tried = wrong = runs = 0
+    while tried < number:
+        runs += 1
+        shutil.rmtree("kept", ignore_errors=True)
+        for name in ("out.png", "out.csv"):
+            Path(name).unlink(missing_ok=True)
+        command = ("denoise", "photo.png", "-o", "out.png", "--curve", "out.csv", *WORDS, "--checkpoint", "kept", "--checkpoint-every", 0.1)
+        for _ in range(10):
+            if tried >= number:
+                break
+            child = dipjax(*command)
+            time.sleep(random.uniform(0.2, 12.0))
+            child.kill()
+            child.communicate()
+            tried += 1
+        code, err = finished(dipjax(*command) if not Path("kept/command.json").exists() else dipjax("resume", "kept"))
+        same = all(
+            Path(f"out.{kind}").exists() and Path(f"out.{kind}").read_bytes() == Path(f"alone.{kind}").read_bytes()
+            for kind in ("png", "csv")
+        )
+        if code or not same or not clean(err):
+            wrong += 1
+            print(f"kills: exit code {code}, same {same}: {err[-300:]}", file=sys.stderr)
+    return tried, wrong, f"{runs} runs, each resumed until it was done: picture and curves bit for bit those of an unbroken run"
+
+
+def checkpoints(number, random):
+    """Damages checkpoints in every way; none may be taken for good."""
+    import jax
+
+    from dipjax import checkpoint
+    from dipjax.core import drive
+    from dipjax.generators import Siren
+    from dipjax.operators import problem
+    from dipjax.recipes import for_generator
+
+    recipe = for_generator(Siren(3, width=8)).recipe
+    task = problem.denoising(photo("photo.png") / np.float32(255))
+    result = drive.restore(recipe, jax.random.key(0), task, num_steps=3)
+    checkpoint.save("a", checkpoint.Checkpoint(recipe, result.state, result.metrics), task)
+    good, tried, wrong = Path("a").read_bytes(), 0, 0
+    while tried < number:
+        if (bad := damaged(good, random)) == good:
+            continue
+        Path("a").write_bytes(bad)
+        tried += 1
+        try:
+            checkpoint.load("a", task, recipe=recipe)
+            wrong += 1
+        except ValueError:
+            pass
+        except Exception as error:
+            wrong += 1
+            print(f"checkpoints: {type(error).__name__}: {error}", file=sys.stderr)
+    return tried, wrong, "bits, bytes, blocks, lengths and ends changed; all refused in a sentence"
+
+
+def damaged(content, random):
+    """Returns a file that something happened to."""
+    content = bytearray(content)
+    for _ in range(int(random.integers(1, 4))):
+        where = int(random.integers(len(content))) if content else 0
+        match int(random.integers(6)):
+            case 0 if content:
+                content[where] ^= 1 << int(random.integers(8))
+            case 1:
+                del content[where:]
+            case 2:
+                content[where : where + 64] = bytes(len(content[where : where + 64]))
+            case 3:
+                content[where:where] = random.bytes(int(random.integers(1, 9)))
+            case 4:
+                del content[where : where + int(random.integers(1, 9))]
+            case 5:
+                content[where : where + 4] = random.bytes(len(content[where : where + 4]))
+    return bytes(content)
+
+
+def originals():
+    """Returns a good file of each format."""
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    made = {}
+    for kind in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF"):
+        buffer = io.BytesIO()
+        Image.fromarray(rgb).save(buffer, kind)
+        made[kind] = buffer.getvalue()
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for page in (rgb, rgb[::-1]):
+            writer.write(page, photometric="rgb", compression="zlib", metadata=None)
+    made["TIFF"] = buffer.getvalue()
+    made["PNM"] = b"P6\n50 40\n255\n" + rgb.tobytes()
+    made["JPEG 2000"] = imagecodecs.jpeg2k_encode(rgb, level=0, reversible=True)
+    buffer = io.BytesIO()
+    np.save(buffer, rgb)
+    made["NumPy"] = buffer.getvalue()
+    return made
+
+
+_READER = """
+import json, resource, sys, time
+from pathlib import Path
+from dipjax import files
+base = None
+for line in sys.stdin:
+    start, words = time.perf_counter(), "read"
+    try:
+        files.load(line.strip(), max_pixels=1_000_000)
+    except files.ImageError:
+        words = "refused"
+    except BaseException as error:
+        words = f"{type(error).__name__}: {error}"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    base = base or peak
+    print(json.dumps([words, time.perf_counter() - start, peak - base]), flush=True)
+"""
+
+
+def pictures(number, random):
+    """Mutates pictures; reading may succeed or refuse, in bounded time and memory, and nothing else."""
+    tried = wrong = read = 0
+    slowest = largest = 0.0
+    for good in originals().values():
+        child = None
+        for index in range(number // len(originals())):
+            Path("a").write_bytes(good if index == 0 else damaged(good, random))
+            child = child or subprocess.Popen([sys.executable, "-c", _READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            child.stdin.write("a\n")
+            child.stdin.flush()
+            answer, tried = child.stdout.readline(), tried + 1
+            if not answer:  # the process is gone: a decoder has crashed
+                wrong, child = wrong + 1, None
+                shutil.copy("a", f"crash{wrong}")
+                print(f"pictures: the reader died, exit code {child and child.wait()}", file=sys.stderr)
+                continue
+            words, seconds, peak = json.loads(answer)
+            slowest, largest, read = max(slowest, seconds), max(largest, peak), read + (words == "read")
+            if words not in ("read", "refused") or seconds > LONGEST:
+                wrong += 1
+                print(f"pictures: {words}, {seconds:.1f} s", file=sys.stderr)
+        if child:
+            child.stdin.close()
+            child.wait()
+    words = f"{len(originals())} formats, {read:,} could still be read; the slowest took {slowest:.2f} s"
+    return tried, wrong, f"{words}, memory grew by {largest / 2**20:.0f} MiB at most"
+
+
+_WRITER = """
+import sys
+from dipjax import files
+for number in range(10**9):
+    files.write("out", bytes([number % 256]) * 2_000_000, force=True)
+"""
+
+
+def writing(number, random):
+    """Kills processes while they write; a file is complete, old or new."""
+    tried = wrong = 0
+    for _ in range(number):
+        child = subprocess.Popen([sys.executable, "-c", _WRITER])
+        while not Path("out").exists():
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.0, 0.15))
+        child.kill()
+        child.wait()
+        content, tried = Path("out").read_bytes(), tried + 1
+        wrong += len(content) != 2_000_000 or len(set(content)) != 1
+        from dipjax import files
+
+        files.sweep(".")
+        wrong += bool(list(Path().glob(".dipjax*")))
+    return tried, wrong, "each file whole; what was left beside it is swept"
+
+
+def signals(number, random):
+    """Sends every signal that asks to end, at any time from the start of the process on."""
+    photo("photo.png")
+    tried = wrong = kept = 0
+    for index in range(number):
+        Path("out.png").unlink(missing_ok=True)
+        which = list(SIGNALS)[index % len(SIGNALS)]
+        child = dipjax("denoise", "photo.png", "-o", "out.png", *WORDS[:-1], "4000000")
+        time.sleep(random.uniform(0.05, 10.0))
+        child.send_signal(which)
+        code, err = finished(child)
+        tried += 1
+        kept += Path("out.png").exists()
+        # Before the first line of Python runs, the system itself ends the process.
+        ours = code == SIGNALS[which] and ("nothing is written" in err or Path("out.png").exists())
+        if not (ours or code == -which or "KeyboardInterrupt" in err) or list(Path().glob(".dipjax*")):
+            wrong += 1
+            print(f"signals: {which!r}, exit code {code}: {err[-300:]}", file=sys.stderr)
+    return tried, wrong, f"at once, or with the picture so far ({kept} times); the exit code names the signal"
+
+
+def streams(number, random):
+    """Breaks stdout and stderr in every way; the picture is written all the same."""
+    del random
+    photo("photo.png")
+    expected, full = None, os.open("/dev/full", os.O_WRONLY)
+    ways = {
+        "whole": {},
+        "closed": {"preexec_fn": lambda: (os.close(1), os.close(2)), "stdout": None, "stderr": None},
+        "full": {"stdout": full, "stderr": full},
+        "a pipe that nobody reads": {},
+        "stderr closed": {"preexec_fn": lambda: os.close(2), "stderr": None},
+    }
+    tried = wrong = 0
+    for _ in range(max(1, number // len(ways))):
+        for name, options in ways.items():
+            Path("out.png").unlink(missing_ok=True)
+            child = dipjax("denoise", "photo.png", "-o", "out.png", *WORDS[:-1], "50", **options)
+            if name.startswith("a pipe"):
+                child.stdout.close()
+                child.stderr.close()
+                child.wait()
+            else:
+                child.communicate()
+            tried += 1
+            expected = expected or Path("out.png").read_bytes()
+            if child.returncode or Path("out.png").read_bytes() != expected:
+                wrong += 1
+                print(f"streams: {name}: exit code {child.returncode}", file=sys.stderr)
+    return tried, wrong, f"{', '.join(list(ways)[1:])}"
+
+
+def disks(number, random):
+    """Lets the disk be full at every output."""
+    del random
+    photo("photo.png")
+    outputs = {"-o": "out.png", "--json": "out.json", "--curve": "out.csv", "--plot": "plot.png", "--uncertainty": "map.tif"}
+    tried = wrong = 0
+    for _ in range(max(1, number // 6)):
+        for limit in (0, 300, 2000, 20000, 60000, 10**9):
+            for name in outputs.values():
+                Path(name).unlink(missing_ok=True)
+            full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+            child = dipjax(
+                "denoise", "photo.png", *(word for pair in outputs.items() for word in pair), "--generator", "siren", "--option", "width=8",
+                "--seeds", "2", "--steps", "50", "--compilation-cache", "off", preexec_fn=full,
+            )  # fmt: skip
+            code, err = finished(child)
+            tried += 1
+            there = [name for name in outputs.values() if Path(name).exists()]
+            whole = all(_is_whole(name) for name in there)
+            if code != (0 if len(there) == len(outputs) else 4) or not whole or not clean(err) or list(Path().glob(".dipjax*")):
+                wrong += 1
+                print(f"disks: limit {limit}, exit code {code}, {there}: {err[-300:]}", file=sys.stderr)
+    return tried, wrong, "each output is whole or not there, the others are written, exit code 4"
+
+
+def _is_whole(name):
+    with contextlib.suppress(Exception):
+        if name.endswith(("png", "tif")):
+            Image.open(name).load()
+        elif name.endswith("json"):
+            json.loads(Path(name).read_text())
+        else:
+            return Path(name).read_text().endswith("\n")
+        return True
+    return False
+
+
+def pairs(number, random):
+    """Gives two processes one output."""
+    del random
+    photo("a.png"), photo("b.png", 1)
+    expected = {}
+    for name in "ab":
+        finished(dipjax("denoise", f"{name}.png", "-o", f"{name}.out.png", *WORDS[:-1], "50"))
+        expected[name] = Path(f"{name}.out.png").read_bytes()
+    tried = wrong = 0
+    for _ in range(number):
+        Path("out.png").unlink(missing_ok=True)
+        both = [dipjax("denoise", f"{name}.png", "-o", "out.png", *WORDS[:-1], "50") for name in "ab"]
+        codes = [finished(child)[0] for child in both]
+        tried += 1
+        wrong += sorted(codes) != [0, 4] or Path("out.png").read_bytes() not in expected.values() or len(list(Path().glob(".dipjax*"))) > 0
+    return tried, wrong, "one writes its picture, the other says that it exists already and keeps its own elsewhere"
+
+
+def folders(number, random):
+    """Restores a folder of odd files, killed twice on the way."""
+    Path("odd").mkdir()
+    for index in range(number):
+        name, good = list(originals().items())[index % len(originals())]
+        suffix = {"JPEG": "jpg", "JPEG 2000": "jp2", "NumPy": "npy", "PNM": "ppm", "TIFF": "tif"}.get(name, name.lower())
+        Path(f"odd/{index:03d}.{suffix}").write_bytes(good if index % 3 else damaged(good, random))
+    Path("odd/empty.png").write_bytes(b"")
+    Path("odd/notes.txt").write_text("no picture")
+    Path("odd/folder.png").mkdir()
+    Path("odd/link.png").symlink_to("nowhere.png")
+    command = ("denoise", "odd", "-o", "out", *WORDS[:-1], "50", "--checkpoint", "kept")
+    for _ in range(2):
+        child = dipjax(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(15, 40))
+        child.kill()
+        child.wait()
+    code, err = finished(dipjax("resume", "kept") if Path("kept/command.json").exists() else dipjax(*command))
+    files = [path for path in Path("odd").iterdir() if path.suffix != ".txt" and path.is_file()]
+    records = {path.name: json.loads(path.read_text()) for path in Path("out").glob("*.json")}
+    told = [name for name, record in records.items() if "error" in record or record.get("ending") == "done"]
+    failed = sum("error" in record for record in records.values())
+    wrong = len(files) - len(told) + (code not in (0, 1)) + (not clean(err))
+    return len(files), wrong, f"killed twice and resumed; {len(told) - failed} restored, {failed} with an error in their record"
+
+
+CHECKS = {
+    "SIGKILL while it restores": (kills, 200),
+    "damaged checkpoints": (checkpoints, 2000),
+    "mutated pictures": (pictures, 20_000),
+    "SIGKILL while it writes": (writing, 300),
+    "signals that ask to end": (signals, 100),
+    "broken streams": (streams, 20),
+    "a full disk": (disks, 24),
+    "two processes, one output": (pairs, 20),
+    "a folder of odd files": (folders, 60),
+}
+
+
+def check(name, share):
+    """Returns the row of one check, done in an empty folder."""
+    function, number = CHECKS[name]
+    start, before = time.perf_counter(), Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            tried, wrong, words = function(max(1, round(share * number)), np.random.default_rng(0))
+        finally:
+            os.chdir(before)
+    return {"tried": tried, "wrong": wrong, "words": words, "seconds": time.perf_counter() - start}
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    parser = common.parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=CHECKS, default=list(CHECKS), metavar="NAME")
+    parser.add_argument("--share", type=float, default=1.0, help="of all counts")
+    options = parser.parse_args(argv)
+    report = common.Report(options.json, {"share": options.share})
+    rows = []
+    for name in options.only:
+        row = report.get(name, partial(check, name, options.share))
+        rows.append([name, f"{row['tried']:,}", f"{row['wrong']:,}", row["words"]])
+        print(f"{name}: {row['wrong']} of {row['tried']} wrong, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    about = f"`{common.command('reliability', argv)}`; {common.made()}."
+    common.publish([*common.table(["what was tried", "times", "went wrong", "what is right"], rows), "", about], options.markdown)
+
+
+if __name__ == "__main__":
+    main()
