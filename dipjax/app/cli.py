@@ -81,7 +81,11 @@ def _parser():
         _add_task(commands, spec)
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
     demo.add_argument(
-        "-o", "--output", type=_typed(text), default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)"
+        "-o",
+        "--output",
+        type=_typed(text),
+        metavar="OUT",
+        help="where to write, a folder for several pictures, - for stdout (default: beside the input)",
     )
     resume = commands.add_parser("resume", help="go on with a command that was given --checkpoint DIR")
     resume.add_argument("folder", type=_typed(text), metavar="DIR", help="the folder of its checkpoints")
@@ -98,7 +102,7 @@ def _add_task(commands, spec):
     description = f"{spec.words.capitalize()}. Reads {KINDS}, and writes all of them but GIF and HEIC."
     parser = commands.add_parser(spec.command, help=spec.words, description=description)
     parser.set_defaults(run=_restore, task=spec.command, parser=parser)
-    parser.add_argument("input", nargs="+", type=_typed(text), metavar="IN", help="the picture; or several, folders, and patterns")
+    parser.add_argument("input", nargs="+", type=_typed(text), metavar="IN", help="the picture; or several, folders, patterns; - is stdin")
     for name, parameter in spec.parameters.items():
         argument, required = argument_of(parameter), parameter.default is parameter.empty
         default = "" if required else f" (default {parameter.default})"
@@ -107,7 +111,11 @@ def _add_task(commands, spec):
         else:
             _add(parser, name, argument, help=f"{argument.help}{default}", required=required)
     parser.add_argument(
-        "-o", "--output", type=_typed(text), metavar="OUT", help="where to write, a folder for several pictures (default: beside the input)"
+        "-o",
+        "--output",
+        type=_typed(text),
+        metavar="OUT",
+        help="where to write, a folder for several pictures, - for stdout (default: beside the input)",
     )
     parser.add_argument(
         "--pages", type=_typed(_pages), metavar="all|N|A-B", help="of a file of several pages (default all): each is restored for itself"
@@ -236,8 +244,10 @@ class _Motion(argparse.Action):
 
 def _restore(options):
     startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
-    from dipjax.app import command, many
+    from dipjax.app import command, many, pipes
 
+    if pipes.are_used(options):
+        return pipes.restore(options, command.restore)
     if many.are_many(options):
         return many.restore(options, command.restore, command.word)
     (options.input,) = options.input

@@ -61,9 +61,20 @@ def install() -> None:
         setattr(sys, name, Guarded(stream))
 
 
+class _State:
+    """One for the process, as its streams are."""
+
+    speaks_on_stderr = False
+
+
+def keep_stdout() -> None:
+    """Keeps stdout for a picture: what would be said there is told on stderr."""
+    _State.speaks_on_stderr = True
+
+
 def say(text: str = "") -> None:
     """Writes a line of the result to stdout."""
-    _write(sys.stdout, text)
+    _write(sys.stderr if _State.speaks_on_stderr else sys.stdout, text)
 
 
 def tell(text: str) -> None:
