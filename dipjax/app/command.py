@@ -53,6 +53,8 @@ class Finished:
 
 def restore(given: Namespace) -> Finished | stack.Finished:
     """Runs one command; what can be wrong raises an `ImageError`, a `ValueError`, an `OutputError` or `Diverged`."""
+    from dipjax.operators.problem import enlarged  # imports JAX
+
     spec = TASKS[given.task]
     _repeat(given)
     most = given.max_pixels or MAX_PIXELS  # of a result too
@@ -75,9 +77,10 @@ def restore(given: Namespace) -> Finished | stack.Finished:
     if not given.strip_metadata and (names := files.left_out(output, picture)):
         note(f"{output}: {' and '.join(names)} cannot be kept in a file of this kind")
     height, width, num_channels = picture.pixels.shape
-    if height * width * factor**2 > most:
+    height, width = (enlarged(side, factor) for side in (height, width))
+    if height * width > most:
         raise ImageError(f"the result would have more than {most:,} pixels; take a smaller factor or picture, or raise --max-pixels")
-    truth = _load_reference(given.reference, (height * factor, width * factor, num_channels), most)
+    truth = _load_reference(given.reference, (height, width, num_channels), most)
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = white(picture.dtype) > 1

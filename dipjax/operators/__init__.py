@@ -2,6 +2,6 @@
 
 from dipjax.operators import problem, psfs, resampling
 from dipjax.operators.linear import Blur, Compose, Identity, Mask
-from dipjax.operators.resampling import Downsample
+from dipjax.operators.resampling import Downsample, Resize
 
-__all__ = ["Blur", "Compose", "Downsample", "Identity", "Mask", "problem", "psfs", "resampling"]
+__all__ = ["Blur", "Compose", "Downsample", "Identity", "Mask", "Resize", "problem", "psfs", "resampling"]

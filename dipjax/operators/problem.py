@@ -54,16 +54,25 @@ def inpainting(measurement, known, *, truth=None) -> Problem:
     return _problem(measurement * known, Mask(jnp.asarray(known)), measurement.shape, truth)
 
 
-def super_resolution(measurement, factor: int, *, kernel=resampling.LANCZOS2, truth=None) -> Problem:
-    """Returns the problem of a small picture `(h, w, C)`, to be `factor` times larger on both sides."""
+def super_resolution(measurement, factor: float, *, kernel=resampling.LANCZOS2, truth=None) -> Problem:
+    """Returns the problem of a small picture `(h, w, C)`, to be `factor` times larger on both sides, rounded to whole pixels."""
     measurement = checks.finite("measurement", checks.image("measurement", measurement, planar=True))
-    if not (checks.whole(factor) and 1 <= factor <= _LARGEST_FACTOR):
-        raise ValueError(f"factor: found {factor!r}, expected a whole number from 1 to {_LARGEST_FACTOR}.")
+    is_number = isinstance(factor, (int, float, np.integer, np.floating)) and not isinstance(factor, bool)
+    if not (is_number and 1 <= factor <= _LARGEST_FACTOR):
+        raise ValueError(f"factor: found {factor!r}, expected a number from 1 to {_LARGEST_FACTOR}.")
     if not isinstance(kernel, resampling.Kernel):
         raise ValueError(f"kernel: found {kernel!r}, expected one of `resampling`, such as `resampling.LANCZOS2`.")
     height, width, channels = measurement.shape
-    shape = (height * int(factor), width * int(factor), channels)
-    return _problem(measurement, resampling.Downsample(int(factor), kernel), shape, truth)
+    if factor == int(factor):
+        operator, shape = resampling.Downsample(int(factor), kernel), (height * int(factor), width * int(factor), channels)
+    else:
+        operator, shape = resampling.Resize((height, width), kernel), (*(enlarged(side, factor) for side in (height, width)), channels)
+    return _problem(measurement, operator, shape, truth)
+
+
+def enlarged(side: int, factor: float) -> int:
+    """Returns how many pixels a side has that is `factor` times longer."""
+    return round(float(side * factor))
 
 
 def deblurring(measurement, psf, *, boundary: str = "reflect", truth=None) -> Problem:

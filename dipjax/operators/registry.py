@@ -11,7 +11,7 @@ import numpy as np
 
 from dipjax.operators import psfs
 from dipjax.operators.linear import Blur, Compose, Identity, Mask
-from dipjax.operators.resampling import BICUBIC, Downsample
+from dipjax.operators.resampling import BICUBIC, Downsample, Resize
 
 
 def _mask(height, width):
@@ -30,6 +30,7 @@ LINEAR: dict[str, Callable[[int, int], Callable]] = {
     "blur, valid": lambda height, width: Blur(_psf(4, 5), "valid"),
     "downsample": lambda height, width: Downsample(2),
     "downsample, bicubic": lambda height, width: Downsample(3, BICUBIC),
+    "resize": lambda height, width: Resize((height * 2 // 3, width - 1)),
     "composition": lambda height, width: Compose((_mask(height, width), Blur(_psf(3, 3)), Downsample(2))),
 }
 """Name: `(height, width) -> operator` for images `(height, width, C)` of at least 5 x 5 pixels."""

@@ -1,4 +1,4 @@
-"""Resampling by an integer factor: the operator `Downsample`, and the kernels that change the size of an image, as matrices of one axis.
+"""Resampling: the operators `Downsample` and `Resize`, and the kernels that change the size of an image, as matrices of one axis.
 
 A `Kernel` is a weight function of the distance between an input and an output pixel, in output pixels. `matrix` turns it into the
 `(size / factor, size)` matrix of one axis, so that a two-dimensional resampling is `rows @ image @ columns.T`. Output pixel j sits
@@ -52,9 +52,9 @@ BOX = Kernel(np.ones_like, 0.5, replicate=True)
 """The mean of every factor x factor block: what a camera pixel of that size sees."""
 
 
-def matrix(size: int, factor: int, kernel: Kernel) -> np.ndarray:
-    """Returns the `(size // factor, size)` float64 matrix that shrinks one axis; every row sums to one."""
-    num_out = size // factor
+def matrix(size: int, factor: float, kernel: Kernel) -> np.ndarray:
+    """Returns the `(size / factor, size)` float64 matrix that shrinks one axis; every row sums to one."""
+    num_out = int(size / factor + 1e-9)
     centres = (np.arange(num_out) + 0.5) * factor - 0.5
     reach = int(np.ceil(kernel.support * factor))
     positions = np.floor(centres)[:, None].astype(int) + np.arange(-reach, reach + 2)
@@ -68,13 +68,14 @@ def matrix(size: int, factor: int, kernel: Kernel) -> np.ndarray:
     return result
 
 
-def shrink(image: Array, factor: int, kernel: Kernel) -> Array:
-    """Returns `image (H, W, C)` shrunk to `(H // factor, W // factor, C)`.
+def shrink(image: Array, factor: float | tuple[float, float], kernel: Kernel) -> Array:
+    """Returns `image (H, W, C)` shrunk to `(H / factor, W / factor, C)`; of two factors the first is that of the height.
 
     In full precision: where it defines the measurement, TF32 would change the problem, and it costs nothing beside a generator.
     """
     image = jnp.asarray(image)
-    rows, columns = (matrix(size, factor, kernel).astype(image.dtype) for size in image.shape[:2])
+    factors = factor if isinstance(factor, tuple) else (factor, factor)
+    rows, columns = (matrix(*pair, kernel).astype(image.dtype) for pair in zip(image.shape, factors, strict=False))
     image = jnp.einsum("hH,HWC->hWC", rows, image, precision="highest")
     return jnp.einsum("wW,hWC->hwC", columns, image, precision="highest")
 
@@ -111,3 +112,18 @@ class Downsample:
 
     def _margin(self):
         return int(np.ceil(self.kernel.support - 0.5))
+
+
+@struct.dataclass
+class Resize:
+    """Shrinks the image to `size (h, w)`, by whatever factor, `(H, W, C) -> (h, w, C)`: super-resolution by 1.5 or 2.5.
+
+    It cannot be cut into tiles.
+    """
+
+    size: tuple[int, int] = struct.field(pytree_node=False)
+    kernel: Kernel = struct.field(pytree_node=False, default=LANCZOS2)
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the smaller image."""
+        return shrink(image, tuple(large / small for large, small in zip(image.shape, self.size, strict=False)), self.kernel)

@@ -169,7 +169,7 @@ def _framed(spec, pixels, arguments):
     inside = np.zeros((*problem.measurement.shape[:2], 1), bool)
     inside[: pixels.shape[0], : pixels.shape[1]] = True
     problem = problem.replace(operator=Framed(problem.operator, inside, problem.measurement))
-    height, width = (large * own // side for large, own, side in zip(made.before.shape, pixels.shape, shape, strict=False))
+    height, width = (round(large * own / side) for large, own, side in zip(made.before.shape, pixels.shape, shape, strict=False))
 
     def finish(estimate):
         return made.finish(estimate)[..., :height, :width, :]

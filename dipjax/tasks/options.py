@@ -72,6 +72,18 @@ def positive(text: str) -> float:
     return value
 
 
+def at_least_one(text: str) -> float:
+    """Reads a number from 1, also as a fraction; whole ones stay whole."""
+    parts = text.split("/")
+    try:
+        value = float(parts[0]) / (float(parts[1]) if len(parts) == 2 else 1)
+    except (ValueError, ZeroDivisionError):
+        value = np.nan
+    if len(parts) > 2 or not 1 <= value < np.inf:
+        raise ValueError(f"found {text!r}, expected a number of at least 1, such as 4, 2.5 or 3/2")
+    return int(value) if value == int(value) else value
+
+
 def _range(text):
     if text in {"auto", "full"}:
         return text

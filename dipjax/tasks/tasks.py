@@ -12,7 +12,7 @@ import numpy as np
 from dipjax.files.masks import grown
 from dipjax.tasks import ranges
 from dipjax.tasks.door import Task, task
-from dipjax.tasks.options import Argument, whole
+from dipjax.tasks.options import Argument, at_least_one, whole
 
 KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 BOUNDARIES = ("reflect", "circular", "valid")
@@ -79,10 +79,10 @@ def inpaint(
     return Task(problem.inpainting(shown, known), shown, setting="inpaint")
 
 
-@task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor}")
+@task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor:g}")
 def super_resolve(
     pixels: np.ndarray,
-    factor: Annotated[int, Argument("times longer on each side", "--factor", parse=whole(2), metavar="N")] = 4,
+    factor: Annotated[float, Argument("times longer on each side, 1.5 too", "--factor", parse=at_least_one, metavar="N")] = 4,
     kernel: Annotated[
         str,
         Argument(
@@ -93,7 +93,7 @@ def super_resolve(
     """Enlarges a picture `factor` times on both sides.
 
     Example:
-      >>> large = dipjax.super_resolve(small, 4)  # doctest: +SKIP
+      >>> large = dipjax.super_resolve(small, 2.5)  # doctest: +SKIP
     """
     from dipjax.core.stopping import HeldOut
     from dipjax.operators import problem, resampling

@@ -199,6 +199,14 @@ def test_superres_enlarges_four_times_unless_told_otherwise(run):
     assert pixels("small.x4.png").shape == (24, 20)
 
 
+@pytest.mark.parametrize(("factor", "size", "name"), [("1.5", (30, 36), "x1.5"), ("5/2", (50, 60), "x2.5"), ("1", (20, 24), "x1")])
+def test_any_factor_from_one_enlarges(factor, size, name, folder, run):
+    code, _, err = run("superres", "photo.png", "--factor", factor, *SHORT)
+    assert code == 0, err
+    with Image.open(f"photo.{name}.png") as picture:
+        assert picture.size == size
+
+
 @pytest.mark.parametrize(
     "blur",
     [
@@ -365,7 +373,6 @@ def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
         (*DENOISE, "--tile", "-1"),
         (*DENOISE, "--max-pixels", "0"),
         (*DENOISE, "-o", ""),
-        (*DENOISE, "-o", "folder/"),
         (*DENOISE, "--json", ""),
         (*DENOISE, "--curve", " "),
         (*DENOISE, "--plot", "x.PNG/"),
@@ -382,8 +389,8 @@ def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
         ("flash", "photo.png"),
         (*DENOISE, "--batching", "scan"),
         ("inpaint", "photo.png"),
-        ("superres", "photo.png", "--factor", "1"),
-        ("superres", "photo.png", "--factor", "2.5"),
+        ("superres", "photo.png", "--factor", "0.9"),
+        ("superres", "photo.png", "--factor", "nan"),
         ("superres", "photo.png", "--kernel", "nearest"),
         ("deblur", "photo.png"),
         ("deblur", "photo.png", "--gaussian", "0"),

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from dipjax import operators
-from dipjax.operators import resampling
+from dipjax.operators import problem, resampling
 
 SIDES = [1, 2, 3, 4, 5, 7, 8, 12, 15, 24, 33, 48, 60]
 KERNELS = {
@@ -76,3 +76,23 @@ def test_downsampling_a_ramp_takes_its_value_at_the_centre_of_the_pixel(kernel, 
     side = 12 * factor
     inner = (resampling.matrix(side, factor, kernel) @ np.arange(side))[4:-4]
     np.testing.assert_allclose(inner, (np.arange(4, 8) + 0.5) * factor - 0.5, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.5, 1.25, 7 / 3])
+@pytest.mark.parametrize("kernel", [resampling.LANCZOS2, resampling.BICUBIC, resampling.BOX])
+def test_any_factor_keeps_constants_and_mirror_symmetry(factor, kernel):
+    task = problem.super_resolution(picture(12, 16, 3), factor, kernel=kernel)
+    assert task.shape == (round(12 * factor), round(16 * factor), 3)
+    np.testing.assert_allclose(task.operator(np.ones(task.shape, np.float32)), 1, atol=1e-6)
+    image = picture(*task.shape)
+    np.testing.assert_allclose(task.operator(image[::-1])[::-1], task.operator(image), atol=1e-5)
+
+
+def test_shrinking_by_any_factor_is_that_of_pillow():
+    image = picture(30, 45)
+    expected = np.asarray(Image.fromarray(image).resize((18, 20), Image.Resampling.BICUBIC))
+    np.testing.assert_allclose(operators.Resize((20, 18), resampling.BICUBIC)(image[..., None])[..., 0], expected, atol=1e-5)
+
+
+def test_whole_factors_however_they_are_written_are_the_same_operator():
+    assert problem.super_resolution(picture(6, 6, 1), 2.0).operator == operators.Downsample(2)
