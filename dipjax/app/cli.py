@@ -167,12 +167,12 @@ def _add(parser, name, argument, **more):
     parser.add_argument(argument.flag, **{key: value for key, value in how.items() if value is not None})
 
 
-def _add_picture(parser, name, argument):
-    parser.add_argument(argument.flag, dest=name, type=file_name, required=True, metavar=argument.metavar, help=argument.help)
+def _add_picture(parser, name, argument, *, required=True):
+    parser.add_argument(argument.flag, dest=name, type=file_name, required=required, metavar=argument.metavar, help=argument.help)
 
 
 def _add_mask(parser, name, argument):
-    _add_picture(parser, name, argument)
+    _add_picture(parser, name, argument, required=False)
     parser.add_argument("--mask-known", action="store_true", help="white marks the pixels to keep instead")
 
 

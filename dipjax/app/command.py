@@ -153,6 +153,8 @@ def _read_picture(path, given, picture, most):
 
 def _read_mask(path, given, picture, most):
     del most
+    if path is None:
+        return None
     mask, notes = files.load_mask(path, picture.pixels.shape[:2], known=given.mask_known)
     for sentence in notes:
         note(f"{path}: {sentence}")

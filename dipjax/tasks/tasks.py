@@ -42,28 +42,31 @@ def dejpeg(pixels: np.ndarray) -> Task:
     return Task(problem.denoising(pixels), pixels, setting="dejpeg")
 
 
-def _holes(pixels, mask, grow=0):
+def _holes(pixels, mask=None, grow=0):
     """Returns where to fill in: where the mask says so, `grow` pixels around that, and where nothing is known."""
-    mask = np.asarray(mask)
+    mask = np.zeros(pixels.shape[:2], bool) if mask is None else np.asarray(mask)
     if mask.shape != pixels.shape[:2]:
         raise ValueError(f"mask: found shape {mask.shape}, expected {pixels.shape[:2]}, the height and width of the picture.")
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
         raise ValueError("mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in.")
     if isinstance(grow, bool) or not isinstance(grow, (int, np.integer)) or not 0 <= grow <= max(pixels.shape[:2]):
         raise ValueError(f"grow: found {grow!r}, expected a whole number of pixels, at least 0.")
-    holes = mask.astype(bool)
-    holes = (grown(holes, grow) if grow else holes) | ~np.isfinite(pixels).all(axis=-1)
+    holes, unknown = mask.astype(bool), ~np.isfinite(pixels).all(axis=-1)
+    holes = grown(holes, grow) | unknown if grow else holes | unknown
     if holes.all():
         raise ValueError("mask: found every pixel marked, expected some to restore from; True (white) marks a pixel to fill in.")
     if not holes.any():
-        raise ValueError("mask: found no pixel marked, expected some to fill in; True (white) marks a pixel to fill in.")
+        raise ValueError("mask: found no pixel marked, and none that is NaN, expected some to fill in; True (white) marks one.")
     return holes
 
 
 @task("inpaint", words="fill in missing pixels; the others stay as they are", done="inpainted", unknown=_holes)
 def inpaint(
     pixels: np.ndarray,
-    mask: Annotated[np.ndarray, Argument("(H, W), True (white) where to fill in", "--mask", read="mask", metavar="MASK")],
+    mask: Annotated[
+        np.ndarray | None,
+        Argument("(H, W), True (white) where to fill in; None where the picture has NaN there", "--mask", read="mask", metavar="MASK"),
+    ] = None,
     grow: Annotated[int, Argument("pixels around the mask that are filled in too", "--grow", parse=whole(0), metavar="PIXELS")] = 0,
 ) -> Task:
     """Fills in the pixels where `mask` is True, or NaN; the other pixels are returned as they were.

@@ -199,6 +199,16 @@ def test_superres_enlarges_four_times_unless_told_otherwise(run):
     assert pixels("small.x4.png").shape == (24, 20)
 
 
+def test_what_is_nan_in_a_picture_is_filled_in_without_a_mask(folder, run):
+    pixels = np.random.default_rng(0).random((24, 20), np.float32)
+    holes = pixels < 0.2
+    np.save("holes.npy", np.where(holes, np.nan, pixels))
+    code, _, err = run("inpaint", "holes.npy", "-o", "filled.npy", *SHORT)
+    assert code == 0, err
+    filled = np.load("filled.npy")
+    assert np.isfinite(filled).all() and (filled[~holes] == pixels[~holes]).all()
+
+
 @pytest.mark.parametrize(("factor", "size", "name"), [("1.5", (30, 36), "x1.5"), ("5/2", (50, 60), "x2.5"), ("1", (20, 24), "x1")])
 def test_any_factor_from_one_enlarges(factor, size, name, folder, run):
     code, _, err = run("superres", "photo.png", "--factor", factor, *SHORT)
@@ -388,7 +398,6 @@ def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
         (*DENOISE, "--option", "width=3"),
         ("flash", "photo.png"),
         (*DENOISE, "--batching", "scan"),
-        ("inpaint", "photo.png"),
         ("superres", "photo.png", "--factor", "0.9"),
         ("superres", "photo.png", "--factor", "nan"),
         ("superres", "photo.png", "--kernel", "nearest"),
@@ -473,6 +482,7 @@ def test_a_word_that_an_option_does_not_take_is_exit_code_2(run, arguments):
         (*DENOISE, "--reference", "gray.png"),
         ("superres", "photo.png", "--reference", "clean.png"),
         ("superres", "photo.png", "--factor", "100000"),
+        ("inpaint", "photo.png"),
         ("inpaint", "photo.png", "--mask", "small.png"),
         ("inpaint", "photo.png", "--mask", "text.png"),
         ("inpaint", "photo.png", "--mask", "white.png"),
