@@ -118,6 +118,10 @@ def _add_task(commands, spec):
         help="where to write, a folder for several pictures, - for stdout (default: beside the input)",
     )
     parser.add_argument(
+        "--ray", nargs="?", const="local", type=_typed(text), metavar="ADDRESS",
+        help="hand several pictures to the workers of a Ray cluster; without ADDRESS to one that is made here",
+    )  # fmt: skip
+    parser.add_argument(
         "--pages", type=_typed(_pages), metavar="all|N|A-B", help="of a file of several pages (default all): each is restored for itself"
     )
     parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
@@ -243,12 +247,13 @@ class _Motion(argparse.Action):
 
 
 def _restore(options):
-    startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
+    if not options.ray:  # the machines of which start it themselves
+        startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
     from dipjax.app import command, many, pipes
 
     if pipes.are_used(options):
         return pipes.restore(options, command.restore)
-    if many.are_many(options):
+    if many.are_many(options) or options.ray:
         return many.restore(options, command.restore, command.word)
     (options.input,) = options.input
     return command.restore(options).exit_code

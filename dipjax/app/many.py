@@ -31,7 +31,7 @@ FAILED, INTERRUPTED = 1, 130
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
     "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "debug", "checkpoint", "checkpoint_every",
-    "compilation_cache", "recursive", "fingerprint", "batching", "max_pixels",
+    "compilation_cache", "ray", "recursive", "fingerprint", "batching", "max_pixels",
 }  # fmt: skip
 
 
@@ -66,7 +66,12 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
     """
     jobs, folder = _jobs(given, done), getattr(given, "checkpoint", None)
     log = journal.Journal.of(given, folder).begins() if folder else None
-    counts = run(jobs, given, one)
+    if given.ray:
+        from dipjax.app import cluster  # which imports this module
+
+        counts = cluster.run(jobs, given)
+    else:
+        counts = run(jobs, given, one)
     if log and not counts.left:
         log.ended("failed" if counts.failed else "done")
     say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {counts}")
@@ -104,7 +109,7 @@ def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell
             _claim(job, given, is_ours=given.force or bool(_OURS & set(before)))
             ours.force = True
             code = one(ours).exit_code
-        except (ValueError, OutputError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # whatever it is, the others go on
             failed += 1
             tell(_fail(job, error, given))
             continue
