@@ -38,13 +38,18 @@ def uniform_fan_in(fan_in: int) -> Callable:
 
 
 class Conv(nn.Module):
-    """Convolves with padding `(size - 1) // 2`, so that stride 1 and an odd kernel keep the size."""
+    """Convolves with padding `(size - 1) // 2`, so that stride 1 and an odd kernel keep the size.
+
+    A normalisation behind it takes away what the same bias adds everywhere. PyTorch's networks have one there all the same, and so it is
+    among the parameters; but adding it, and its gradient, would cost two passes over the image, so `adds_bias` is False there.
+    """
 
     channels: int
     kernel_size: int = 3
     stride: int = 1
     padding: str = "reflect"  # "reflect", "edge" or "zero"
-    use_bias: bool = True
+    use_bias: bool = True  # whether there is one
+    adds_bias: bool = True  # whether it matters
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
@@ -55,7 +60,8 @@ class Conv(nn.Module):
         border = (size - 1) // 2
         image = convolution.pad(image, border, border, self.padding) if border else image
         image = convolution.conv(image, kernel, self.stride)
-        return image + self.param("bias", uniform_fan_in(fan_in), (self.channels,), image.dtype) if self.use_bias else image
+        bias = self.param("bias", uniform_fan_in(fan_in), (self.channels,), image.dtype) if self.use_bias else 0
+        return image + bias if self.use_bias and self.adds_bias else image
 
 
 class Deconv(nn.Module):
@@ -147,7 +153,8 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, image: Array) -> Array:
         """Maps `(H, W, C)` to `channels` channels."""
-        image = Conv(self.channels, self.kernel_size, self.stride, self.padding, self.use_bias, name="conv")(image)
+        adds_bias = self.pool not in _KEEPING_CONSTANTS
+        image = Conv(self.channels, self.kernel_size, self.stride, self.padding, self.use_bias, adds_bias, name="conv")(image)
         image = self.pool(image) if self.pool else image
         return self.activation(Norm(self.scale_init, name="norm")(image))
 
@@ -191,8 +198,8 @@ class UpConvNorm(nn.Module):
             image = jnp.concatenate([skip, crop_to(self.upsample(deep), skip)], -1)
             image = convolution.pad(normalize(image, scale, shift), border, border, self.padding)
             image = convolution.conv(image, kernel)
-        if self.use_bias:
-            image += self.param("bias", uniform_fan_in(fan_in), (self.channels,), image.dtype)
+        if self.use_bias:  # without effect, see `Conv`
+            self.param("bias", uniform_fan_in(fan_in), (self.channels,), image.dtype)
         return self.activation(Norm(self.scale_init, name="norm")(image))
 
 
@@ -293,6 +300,9 @@ def lanczos2_pool(image: Array) -> Array:
 def lanczos3_pool(image: Array) -> Array:
     """Halves both sides with a fixed Lanczos kernel of three lobes; an odd side first repeats its last pixel."""
     return resampling.shrink(_even(image), 2, resampling.LANCZOS3)
+
+
+_KEEPING_CONSTANTS = (None, average_pool, max_pool, lanczos2_pool, lanczos3_pool)  # pool(x + c) = pool(x) + c
 
 
 def crop_to(image: Array, like: Array) -> Array:

@@ -34,7 +34,7 @@ class Plain(nn.Module):
             )
         x = z
         for i in range(self.num_layers - 1):
-            x = blocks.Conv(self.width, self.kernel_size, 1, self.padding, name=f"conv{i}")(x)
+            x = blocks.Conv(self.width, self.kernel_size, 1, self.padding, adds_bias=not self.use_norm, name=f"conv{i}")(x)
             x = blocks.Norm(name=f"norm{i}")(x) if self.use_norm else x
             x = self.activation(x)
         return self.output(blocks.Conv(self.channels, self.kernel_size, 1, self.padding, name="head")(x))

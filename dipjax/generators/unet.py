@@ -61,7 +61,7 @@ class UNet(nn.Module):
 
     def _two_convs(self, name, width, x, *, norm):
         for letter in "ab":
-            x = blocks.Conv(width, 3, 1, self.padding, self.use_bias, name=f"{name}{letter}")(x)
+            x = blocks.Conv(width, 3, 1, self.padding, self.use_bias, not norm, name=f"{name}{letter}")(x)
             if norm:
                 x = blocks.Norm(affine=self.affine, name=f"{name}{letter}_norm")(x)
             x = nn.relu(x)
