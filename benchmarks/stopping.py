@@ -27,6 +27,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +40,7 @@ from benchmarks import common
 from dipjax import uncertainty
 from dipjax.core import drive, loop
 from dipjax.core import problem as problems
-from dipjax.core.state import psnr
+from dipjax.core.state import Result, psnr
 from dipjax.core.stopping import REGISTRY, Best, Verdict
 from dipjax.operators import problem
 from dipjax.recipes import choose
@@ -153,8 +154,8 @@ class Following:
         return jax.tree.map(partial(jnp.where, old.stopped), old, new)  # once stopped, a rule sees nothing more
 
 
-def measure(options, noise, rule, looking_on=()):
-    """Returns the rows of all pictures and seeds for a rule, or for none and those that look on: what was lost, and after which steps."""
+def made(options, noise):
+    """Returns the pictures' files, and their problems with that noise."""
     files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
     files = [path for path in files if path.stem in (options.only or [path.stem])]
     tasks = []
@@ -162,6 +163,12 @@ def measure(options, noise, rule, looking_on=()):
         truth = common.load(path, crop=SIDE).astype(np.float32) / 255
         noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
         tasks.append(problem.denoising(np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), truth=truth))
+    return files, tasks
+
+
+def measure(options, noise, rule, looking_on=()):
+    """Returns the rows of all pictures and seeds for a rule, or for none and those that look on: what was lost, and after which steps."""
+    files, tasks = made(options, noise)
     stopping = Following(None if rule == "none" else REGISTRY[rule](), tuple(REGISTRY[name]() for name in looking_on))
     recipe = replace(choose("denoise", "fast")(3).recipe, stopping=stopping)
     keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
@@ -177,7 +184,7 @@ def measure(options, noise, rule, looking_on=()):
     result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0, callback=look)
     names = looking_on if rule == "none" else (rule,)
     followed = dict(zip(names, result.state.watch.memory.followed, strict=True))
-    found, errors = {}, []
+    found = {}
     for name in dict.fromkeys((rule, *names)):
         gave = followed.get(name)
         means = None if gave is None else of_means(gave.best.estimate[0])
@@ -192,9 +199,12 @@ def measure(options, noise, rule, looking_on=()):
                 one = None if gave is None else jax.tree.map(lambda leaf, at=(index, seed): leaf[at], gave)
                 found[name]["seeds"].append({"picture": path.stem, "seed": seed, **_row(own, one, truth)})
     if rule == "held-out":
-        for index, (path, truth) in enumerate(zip(files, truths, strict=True)):
-            errors.append({"picture": path.stem, **error(result, index, tasks[index], clean(truth, noise))})
-    return {"rows": found.pop(rule), "looking_on": found, "errors": errors, "seconds": result.seconds}
+        held = followed[rule].memory
+        left_out = np.zeros_like(result.alive) if result.left_out is None else result.left_out
+        arrays = {"images": result.images, "alive": result.alive, "left_out": left_out, "scored": held.scored, "hidden": held.hidden}
+        options.keep.mkdir(parents=True, exist_ok=True)
+        np.savez(options.keep / f"{noise}.npz", **arrays)
+    return {"rows": found.pop(rule), "looking_on": found, "seconds": result.seconds}
 
 
 def _row(curve, followed, truth):
@@ -206,12 +216,27 @@ def _row(curve, followed, truth):
     return row | {"lost": lost, "taken": int(followed.best.step) + 1, "stopped": int(followed.steps)}
 
 
-def error(result, index, task, clean):
-    """Returns how well the error of one picture's mean over seeds was estimated; `clean` is what was measured without noise."""
-    own = jax.tree.map(lambda leaf: leaf[index], result.state)
-    own = own._replace(watch=own.watch._replace(memory=own.watch.memory.followed[0].memory))  # of the rule that was followed
-    left_out = None if result.left_out is None else result.left_out[index]
-    one = replace(result, images=result.images[index], alive=result.alive[index], left_out=left_out, make_state=lambda: own)
+def errors(options, noise):
+    """Returns how well the error of each picture's mean over seeds was estimated, from what a run with held-out entries has left."""
+    path = options.keep / f"{noise}.npz"
+    if not path.exists():
+        return []
+    files, tasks = made(options, noise)
+    with np.load(path) as kept:
+        arrays = dict(kept)
+    return [
+        {"picture": file.stem} | _error({name: array[index] for name, array in arrays.items()}, task, clean(np.asarray(task.truth), noise))
+        for index, (file, task) in enumerate(zip(files, tasks, strict=True))
+    ]
+
+
+def _error(own, task, clean):
+    """`clean` is what was measured without noise."""
+    watch = SimpleNamespace(
+        memory=SimpleNamespace(scored=own["scored"], hidden=own["hidden"]), best=SimpleNamespace(estimate=(own["images"],))
+    )
+    ended = {"stopped": own["alive"], "left_out": own["left_out"], "make_state": lambda: SimpleNamespace(watch=watch)}
+    one = Result(own["images"], own["alive"], None, 0, 0.0, 0.0, True, **ended)
     found = uncertainty.calibrated(one, task)
     wrong, from_clean = (np.abs(one.image - np.asarray(picture)) for picture in (task.truth, clean))
     inside = {f"within{percent}": float(np.mean(wrong <= times * found.std)) for percent, times in INTERVALS.items()}
@@ -254,6 +279,7 @@ def parse(argv):
     parser.add_argument("--rules", nargs="+", default=["none", "held-out"], choices=["none", *REGISTRY])
     parser.add_argument("--noise", nargs="+", default=list(NOISE), choices=NOISE)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--keep", type=Path, default=Path("stopping-kept"), metavar="DIR", help="for what the second table is made of")
     return parser.parse_args(argv)
 
 
@@ -285,7 +311,7 @@ def main(argv=None):
             done = report.get(key, partial(measure, options, noise, "none", looking_on))
             print(f"{key}: done", file=sys.stderr, flush=True)
             free[noise] = [row["peak"] for row in done["rows"]["means"]]
-            found = {name: {"rows": rows, "errors": []} for name, rows in done["looking_on"].items()}
+            found = {name: {"rows": rows} for name, rows in done["looking_on"].items()}
         for rule in alone:
             found[rule] = report.get(f"{rule}, {noise}", partial(measure, options, noise, rule))
             print(f"{rule}, {noise}: done", file=sys.stderr, flush=True)
@@ -297,7 +323,8 @@ def main(argv=None):
             cost = float(np.median(np.subtract(free[noise], gave))) if noise in free else None
             best, stopped = (int(np.median([row[name] for row in rows["means"]])) for name in ("best", "stopped"))
             lines.append([rule, noise, *summary(rows), best, stopped, cost])
-            sure += [[noise, *sureness(done["errors"])]] if done["errors"] else []
+            if rule == "held-out" and (own := errors(options, noise)):
+                sure += [[noise, *sureness(own)]]
     lines += [[rule, "all", *summary(rows), None, None, None] for rule, rows in every.items()]
     titles = ["rule", "noise", "mean of two: lost, median", "90 %", "worst", "a seed: lost, median", "90 %", "worst"]
     titles += ["stopped / best", "best step", "stopped at", "held out"]
@@ -319,9 +346,9 @@ def main(argv=None):
     common.publish([*text, about], options.markdown)
 
 
-def sureness(errors):
+def sureness(rows):
     """Returns the cells of a line: what lies within the intervals, rank correlation, and estimated by true error."""
-    of_all = lambda name: np.array([one[name] for one in errors])  # noqa: E731
+    of_all = lambda name: np.array([one[name] for one in rows])  # noqa: E731
     within = [value for percent in INTERVALS for value in _spread(of_all(f"within{percent}"))]
     return [*within, *(float(np.median(of_all(name))) for name in ("within90_clean", "rank", "ratio"))]
 

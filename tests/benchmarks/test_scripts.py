@@ -195,7 +195,7 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
     common.save(tmp_path / "few/a.png", np.random.default_rng(0).random((20, 24, 3)))
     monkeypatch.setattr(stopping, "choose", lambda *name: lambda channels: Setting(mixer_recipe(channels), 3))
     words = ["--data", tmp_path, "--pictures", "few", "--noise", "gauss25", "camera50", "--steps", 30]
-    words += ["--rules", "none", "emv", "discrepancy", "held-out", "--json", tmp_path / "rows.json"]
+    words += ["--rules", "none", "emv", "discrepancy", "held-out", "--json", tmp_path / "rows.json", "--keep", tmp_path / "kept"]
     stopping.main(list(map(str, words)))
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     free = rows["none, emv, discrepancy, gauss25"]
@@ -208,11 +208,12 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
         assert mean["peak"] == free["rows"]["means"][0]["peak"] > min(row["peak"] for row in looking_on["seeds"])
         assert mean["stopped"] == max(row["stopped"] for row in looking_on["seeds"])
         assert mean["lost"] > -1
-    (error,) = rows["held-out, gauss25"]["errors"]
+    options = stopping.parse(list(map(str, words)))
+    (error,) = stopping.errors(options, "gauss25")
     assert 0 < error["within50"] < error["within90"] <= 1
     assert error["ratio"] > 0 and -1 <= error["rank"] <= 1
     assert error["within90_clean"] == error["within90"]
-    (error,) = rows["held-out, camera50"]["errors"]
+    (error,) = stopping.errors(options, "camera50")
     assert error["within90_clean"] != error["within90"]
     out = capsys.readouterr().out
     assert "| discrepancy | gauss25 | " in out and "| gauss25 | " in out.replace("discrepancy | gauss25", "")
