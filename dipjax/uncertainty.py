@@ -9,6 +9,9 @@ because noise that was not seen is independent of the prediction. Both are fitte
 into an error everywhere. The noise may depend on the brightness, as that of photons does, and may have outliers. The variance is that of
 the neighbours: at the entry itself it would follow the noise, which the other seeds have seen. Where all seeds err alike the fit may
 take it for noise; but noise is never more than what the mean of the neighbours leaves at the same entries, so the rest is error.
+
+An entry that a seed has not seen is no entry like the others: the seed errs more there, and has fitted nothing of its noise, of which it
+has taken over a share everywhere else. Both show in how far it lies from the seeds that have seen the entry.
 """
 
 from functools import partial
@@ -67,21 +70,31 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     estimates, scored, hidden = map(of_counted, (watch.best.estimate, scored, watch.memory.hidden))
     predicted = [problem.operator(*(part[k] for part in estimates)) for k in range(len(counted))]
     most = _of_neighbours(problem.measurement, scored, hidden)
-    error_of, noise = _calibrate(most, *_entries(predicted, scored, problem.measurement))
+    error_of, noise = _calibrate(most, len(counted), *_entries(predicted, scored, problem.measurement))
     spread = variance(result.images[counted])
     # An error that all seeds make does not shrink in the mean, the rest does.
     return Uncertainty(np.sqrt(np.maximum(error_of(spread) - spread, 0) + spread / len(counted)), noise)
 
 
-def _calibrate(most, squares, brightness, spread, distance, usual):
+def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, usual):
     """Returns the expected squared error of one seed as a function of the variance over seeds, and the root mean square of the noise,
-    whose mean square is at most `most`."""
+    whose mean square is at most `most`.
+
+    Elsewhere than at a held-out entry a seed x has taken over a share f of the noise n, as all the others have, whose mean is m. So
+
+        E (m - x)^2 = f^2 n^2 + scatter + g^2,  E (m - x) (y - m) = f (1 - f) n^2 - scatter,
+
+    where g is the error of a seed that has not seen the entry, as far as it is its own.
+    """
     root, linear = _fit(squares, brightness, spread)
     of_hidden = (root * np.sqrt(spread) + linear * spread).mean()
-    # A seed errs by more where it has not seen the measurement: by as much as it is farther from the others there.
-    share = max(1 - max(distance.mean() - usual, 0) / max(of_hidden, np.finfo(float).tiny), 0)
     rest = max(squares.mean() - of_hidden, 0)
     noise = min(rest, most)
+    scatter, tiny = usual / num_seeds, np.finfo(float).tiny
+    f = 0.5 - 0.5 * np.sqrt(max(1 - 4 * max(fitted.mean() + scatter, 0) / max(noise, tiny), 0))
+    taken = f**2 * noise
+    unseen = max(distance.mean() - taken - scatter - (num_seeds - 1) * scatter, 0)  # by how much g^2 is more than elsewhere
+    share = max(of_hidden - unseen + taken, 0) / max(of_hidden, tiny)
     error_of = lambda variance: (share * (root * np.sqrt(variance) + linear * variance) + rest - noise).astype(variance.dtype)  # noqa: E731
     return error_of, float(np.sqrt(noise))
 
@@ -123,15 +136,16 @@ def _around(values):
 
 
 def _entries(predicted, scored, measurement):
-    """Returns of all held-out entries the squared residual, the brightness, the variance over seeds, and the squared distance from the
-    mean of the other seeds, each `(N,)`; and the mean of the last over all entries."""
-    columns, distances = [[], [], [], []], []
+    """Returns of all held-out entries the squared residual, the brightness, the variance over seeds, the squared distance from the mean of
+    the other seeds, and the product of that distance with their residual, each `(N,)`; and the mean distance elsewhere."""
+    columns, distances = [[], [], [], [], []], []
     for measured, marks, *seeds in zip(*map(jax.tree.leaves, (measurement, scored, *predicted)), strict=True):
         made = np.stack([np.asarray(one) for one in seeds])
         spread, mean, rest = _around(_own_variance(made)), made.mean(axis=0), len(made) / (len(made) - 1)
         for one, mark in zip(made, marks, strict=True):
-            distance, where = (rest * np.abs(one - mean)) ** 2, np.broadcast_to(mark, one.shape)
-            values = (np.abs(one - measured) ** 2, np.abs(mean), spread, distance)
+            away, where = rest * (mean - one), np.broadcast_to(mark, one.shape)  # from one to the mean of the others
+            distance, fitted = np.abs(away) ** 2, np.real(np.conj(away) * (measured - one - away))
+            values = (np.abs(one - measured) ** 2, np.abs(mean), spread, distance, fitted)
             for column, value in zip(columns, values, strict=True):
                 column.append(value[where])
             distances.append(distance[~where])

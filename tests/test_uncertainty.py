@@ -54,6 +54,20 @@ def test_intervals_cover_what_they_should(num_seeds, common, kind, noise):
     assert found.noise == pytest.approx(true_noise, rel=0.15, abs=0.025)
 
 
+@pytest.mark.parametrize("num_seeds", [2, 4])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
+@pytest.mark.parametrize("more", [0.0, 1.0])
+def test_noise_that_all_seeds_have_taken_over_where_they_saw_it_counts_as_error(num_seeds, share, more):
+    result, task, truth = seeds(num_seeds, common=1.0, noise=0.1, channels=3)
+    random, noise = np.random.default_rng(1), task.measurement - truth
+    for image, hidden in zip(result.images, result.state.watch.memory.hidden, strict=True):
+        image[...] += np.where(hidden, more * (image - truth) * random.standard_normal(truth.shape), share * noise)
+    found = uncertainty.calibrated(result, task)
+    error = np.sqrt(np.mean((result.image - truth) ** 2))
+    assert np.sqrt(np.mean(found.std**2)) == pytest.approx(error, rel=0.25)
+    assert found.noise == pytest.approx(0.1, rel=0.05)
+
+
 def test_where_seeds_disagree_the_error_is_larger():
     result, task, _ = seeds(4, common=1.0, noise=0.05)
     std = uncertainty.calibrated(result, task).std
