@@ -195,9 +195,9 @@ def pictures(number, random):
             child.stdin.flush()
             answer, tried = child.stdout.readline(), tried + 1
             if not answer:  # the process is gone: a decoder has crashed
-                wrong, child = wrong + 1, None
-                shutil.copy("a", f"crash{wrong}")
-                print(f"pictures: the reader died, exit code {child and child.wait()}", file=sys.stderr)
+                wrong += 1
+                print(f"pictures: the reader died, exit code {_closed(child)}", file=sys.stderr)
+                child = None
                 continue
             words, seconds, peak = json.loads(answer)
             slowest, largest, read = max(slowest, seconds), max(largest, peak), read + (words == "read")
@@ -205,10 +205,16 @@ def pictures(number, random):
                 wrong += 1
                 print(f"pictures: {words}, {seconds:.1f} s", file=sys.stderr)
         if child:
-            child.stdin.close()
-            child.wait()
+            _closed(child)
     words = f"{len(originals())} formats, {read:,} could still be read; the slowest took {slowest:.2f} s"
     return tried, wrong, f"{words}, memory grew by {largest / 2**20:.0f} MiB at most"
+
+
+def _closed(child):
+    """Ends a reader and returns its exit code."""
+    with child.stdin, child.stdout:
+        pass
+    return child.wait()
 
 
 _WRITER = """
