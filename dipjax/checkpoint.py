@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import struct
 import threading
 import time
@@ -32,6 +33,7 @@ SCHEMA = 1
 _NAME, _LINE = b"dipjax checkpoint ", b"dipjax checkpoint %d\n" % SCHEMA
 _PIECE = 2**20  # bytes that are read at once
 _DIGEST = hashlib.sha256().digest_size
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of a function, which is another in every process
 _KEYS = ("threefry2x32", "rbg", "unsafe_rbg")
 _CURVES = ("float16", "bfloat16", "float32", "float64")
 
@@ -248,7 +250,7 @@ def _digests(problem):
 
 def _digest(tree):
     leaves, structure = jax.tree.flatten(tree)
-    digest = hashlib.sha256(str(structure).encode())
+    digest = hashlib.sha256(_ADDRESS.sub("", str(structure)).encode())
     for leaf in leaves:
         array = np.asarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
@@ -316,23 +318,42 @@ class Folder:
             if is_last or time.monotonic() >= self._last + self._every:
                 self._save()
 
-    def flush(self) -> None:
-        """Saves what was seen last."""
+    def flush(self) -> bool:
+        """Saves what was seen last; returns whether all of it is kept."""
         with self._lock:
             self._save()
+            return self._latest is None or self._saved is self._latest[2]
+
+    def remembered(self, name: str) -> Any:
+        """Returns what `remember` has kept, None if there is nothing."""
+        try:
+            return json.loads((self._path / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keeps a decision that must be the same when the work goes on."""
+        try:
+            files.write(self._path / f"{name}.json", json.dumps(value).encode(), force=True)
+        except files.OutputError as error:
+            self._tell(error)
 
     def _save(self):
         if self._latest is None or self._saved is self._latest[2]:
             return
         index, problem, result = self._latest
+        self._last = time.monotonic()
         try:
             checkpoint = Checkpoint(self._recipe, result.make_state(), result.metrics, result.seconds, result.compile_seconds)
             save(self._of(index), checkpoint, problem)
+            self._saved = result
         except files.OutputError as error:
-            if not self._failed:
-                self._warn(f"{error}; the work goes on without a checkpoint")
-            self._failed = True
-        self._saved, self._last = result, time.monotonic()
+            self._tell(error)
+
+    def _tell(self, error):
+        if not self._failed:
+            self._warn(f"{error}; the work goes on without a checkpoint")
+        self._failed = True
 
     def _of(self, index):
         return self._path / f"{index:05d}.dipjax"

@@ -70,7 +70,8 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     estimates, scored, hidden = map(of_counted, (watch.best.estimate, scored, watch.memory.hidden))
     predicted = [problem.operator(*(part[k] for part in estimates)) for k in range(len(counted))]
     most = _of_neighbours(problem.measurement, scored, hidden)
-    error_of, noise = _calibrate(most, len(counted), *_entries(predicted, scored, problem.measurement))
+    inside = getattr(problem.operator, "inside", True)  # of a frame, see `operators.frame`
+    error_of, noise = _calibrate(most, len(counted), *_entries(predicted, scored, problem.measurement, inside))
     spread = variance(result.images[counted])
     # An error that all seeds make does not shrink in the mean, the rest does.
     return Uncertainty(np.sqrt(np.maximum(error_of(spread) - spread, 0) + spread / len(counted)), noise)
@@ -135,7 +136,7 @@ def _around(values):
     return np.maximum(ndimage.gaussian_filter(values, _REACH, axes=axes, mode="mirror") - own * values, 0) / (1 - own)
 
 
-def _entries(predicted, scored, measurement):
+def _entries(predicted, scored, measurement, inside):
     """Returns of all held-out entries the squared residual, the brightness, the variance over seeds, the squared distance from the mean of
     the other seeds, and the product of that distance with their residual, each `(N,)`; and the mean distance elsewhere."""
     columns, distances = [[], [], [], [], []], []
@@ -148,7 +149,7 @@ def _entries(predicted, scored, measurement):
             values = (np.abs(one - measured) ** 2, np.abs(mean), spread, distance, fitted)
             for column, value in zip(columns, values, strict=True):
                 column.append(value[where])
-            distances.append(distance[~where])
+            distances.append(distance[~where & np.broadcast_to(inside, where.shape)])
     return *(np.concatenate(column).astype(np.float64) for column in columns), float(np.concatenate(distances).mean())
 
 

@@ -81,11 +81,7 @@ def _parser():
         _add_task(commands, spec)
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
     demo.add_argument(
-        "-o",
-        "--output",
-        type=_typed(text),
-        metavar="OUT",
-        help="where to write, a folder for several pictures, - for stdout (default: beside the input)",
+        "-o", "--output", type=_typed(text), default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)"
     )
     resume = commands.add_parser("resume", help="go on with a command that was given --checkpoint DIR")
     resume.add_argument("folder", type=_typed(text), metavar="DIR", help="the folder of its checkpoints")

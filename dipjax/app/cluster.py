@@ -50,8 +50,9 @@ def _started(address):
 def _run(ray, jobs, given):
     sent = Namespace(**{name: value for name, value in vars(given).items() if name not in _NOT_SENT})
     seeds = getattr(given, "seeds", Options.seeds)
-    resources = ray.cluster_resources()
-    share = {"num_gpus": 1} if resources.get("GPU") else {"num_cpus": max(1, min(seeds, int(resources.get("CPU", 1)) // 2))}
+    signals.protect()
+    largest = max((node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]), default=1)
+    share = {"num_gpus": 1} if ray.cluster_resources().get("GPU") else {"num_cpus": max(1, min(seeds, int(largest) // 2))}
     task = ray.remote(max_retries=_RETRIES, **share)(_restore)
     waiting = {task.remote(job, sent, os.getcwd()): job for job in jobs}
     total, number = many.Counts(0, 0, 0, 0), 0

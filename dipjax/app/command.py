@@ -6,16 +6,16 @@ whatever becomes of the one before it.
 
 import dataclasses
 import shlex
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dipjax import files
-from dipjax.app import journal, progress, report, stack, startup
+from dipjax.app import journal, progress, report, rescue, stack, startup
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS
@@ -71,7 +71,8 @@ def restore(given: Namespace) -> Finished | stack.Finished:
     factor = arguments.get("factor", 1)
     output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
     options = _options(given)
-    log = None if options.checkpoint is None else journal.Journal.of(given, options.checkpoint)
+    root = getattr(given, "root", options.checkpoint)  # the folder that goes on; of one among many, that of all
+    log = journal.Journal.of(given, root) if root is not None and not hasattr(given, "root") else None
     given.force = given.force or (log is not None and log.begun(_outputs(output, given)))
     _check_outputs(output, picture, factor, given, spec)
     if not given.strip_metadata and (names := files.left_out(output, picture)):
@@ -80,15 +81,15 @@ def restore(given: Namespace) -> Finished | stack.Finished:
     height, width = (enlarged(side, factor) for side in (height, width))
     if height * width > most:
         raise ImageError(f"the result would have more than {most:,} pixels; take a smaller factor or picture, or raise --max-pixels")
-    truth = _load_reference(given.reference, (height, width, num_channels), most)
+    truth = _load_reference(given, (height, width, num_channels), most)
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = white(picture.dtype) > 1
     follow = (lambda results, *more, **how: progress.follow(log.opened(results), *more, **how)) if log else progress.follow
     faces = {"follow": follow, "note": note, "warn": complain, "frame": getattr(given, "frame", False)}
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
-    if log and outcome.exit_code not in (0, 1, INTERRUPTED):  # asked to leave, not to show: nobody waits for half a picture
-        say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(options.checkpoint)} goes on")
+    if outcome.is_kept and outcome.exit_code not in (0, 1, INTERRUPTED):  # asked to leave, not to show: nobody waits for half a picture
+        say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(root)} goes on")
         return Finished(outcome, outcome.exit_code)
     log = log and log.writes(_outputs(output, given))
     failures = _write(outcome, output, picture, given)
@@ -142,9 +143,14 @@ def _arguments(spec, given, picture, most) -> dict[str, Any]:
     return arguments
 
 
+def _page_of(path, given):
+    """Returns which page of another file belongs to the page that is restored: the same one, where it has several too."""
+    page = getattr(given, "page", None) or 0
+    return page if page and files.num_pages(path) > 1 else 0
+
+
 def _read_picture(path, given, picture, most):
-    del given
-    pixels = files.load(path, max_pixels=most).pixels
+    pixels = files.load(path, max_pixels=most, page=_page_of(path, given)).pixels
     if pixels.shape[:2] != picture.pixels.shape[:2]:
         sizes = [f"{width} x {height}" for height, width in (pixels.shape[:2], picture.pixels.shape[:2])]
         raise ImageError(f"the picture {path!r} has {sizes[0]} pixels but the one to restore has {sizes[1]}; crop or resize one")
@@ -176,10 +182,10 @@ def _read_psf(path, given, picture, most):
 _READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf}
 
 
-def _load_reference(path, shape, most):
-    if path is None:
+def _load_reference(given, shape, most):
+    if (path := given.reference) is None:
         return None
-    truth = files.load(path, max_pixels=most).pixels
+    truth = files.load(path, max_pixels=most, page=_page_of(path, given)).pixels
     if truth.shape != shape:
         sizes = [f"{width} x {height} pixels with {channels} channels" for height, width, channels in (truth.shape, shape)]
         raise ImageError(f"the reference {path!r} has {sizes[0]} but the result will have {sizes[1]}")
@@ -211,12 +217,12 @@ def _write(outcome, output, picture, given) -> list[str]:
     alpha = picture.alpha
     if alpha is not None and outcome.task.known is not None:  # damage that was erased to transparent is repaired
         alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
-    others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
-    others += [(given.json, report.record)]  # the last, because it says that a picture is done
-    how = {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
-    jobs = [(output, lambda: _save(output, outcome.image, picture, how))]
-    jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
     failures = []
+    others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
+    others += [(given.json, partial(report.record, failures=failures))]  # the last, because it says that a picture is done
+    how = {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
+    jobs = [(output, lambda: rescue.written(output, lambda path: files.save(path, outcome.image, picture, **how)))]
+    jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
     for path, job in jobs:
         try:
             job()
@@ -231,18 +237,6 @@ def _write(outcome, output, picture, given) -> list[str]:
     for failure in failures:
         complain(failure)
     return failures
-
-
-def _save(output, image, picture, how):
-    try:
-        files.save(output, image, picture, **how)
-    except OutputError as error:  # hours of work must not be lost because a disk is full
-        rescue = Path(tempfile.mkdtemp(prefix="dipjax-")) / output.name
-        try:
-            files.save(rescue, image, picture, **how)
-        except OutputError:
-            raise error from None
-        raise OutputError(f"{error}; the picture is in {str(rescue)!r} instead") from error
 
 
 def _figure(told):

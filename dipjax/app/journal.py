@@ -5,6 +5,7 @@ So `dipjax resume DIR` can run the command again, and a run that was killed whil
 
 import json
 import os
+import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,14 +29,19 @@ class Journal:
     content: dict[str, Any]
 
     @classmethod
-    def of(cls, given: Namespace, folder: str | os.PathLike) -> "Journal":
+    def of(cls, given: Namespace, folder: str | os.PathLike, *, only: bool = False) -> "Journal":
         """Returns the journal of a command that begins, or goes on; nothing is written yet.
 
+        With `only`, the folder may not be that of another command.
+
         Raises:
-          ImageError: the one in the folder cannot be read.
+          ImageError: the one in the folder cannot be read, or is of another command.
         """
         path = Path(folder).absolute() / _NAME
         before = _read(path) if path.exists() else {}
+        if only and before and before["arguments"] != given.arguments and not getattr(given, "resumed", False):
+            theirs = shlex.join(["dipjax", *before["arguments"]])
+            raise ImageError(f"the checkpoints in {str(folder)!r} are of another command, {theirs}; take another folder")
         asked = {"schema": SCHEMA, "arguments": given.arguments, "folder": os.getcwd()}
         return cls(path, {"begun": before.get("begun", []), "ending": None} | asked)
 
@@ -55,11 +61,12 @@ class Journal:
     def begun(self, outputs: list[Path]) -> bool:
         """Says whether all of these files that exist are of this run, which may so replace them."""
         there = {str(path.absolute()) for path in outputs if os.path.lexists(path)}
-        return there <= set(self.content["begun"])
+        return bool(there) and there <= set(self.content["begun"])
 
     def writes(self, outputs: list[Path]) -> "Journal":
-        """Notes that these files are being written."""
-        names = dict.fromkeys([*self.content["begun"], *(str(path.absolute()) for path in outputs)])
+        """Notes that these files are being written; what lies there of somebody else does not become of this run."""
+        free = (str(path.absolute()) for path in outputs if not os.path.lexists(path))
+        names = dict.fromkeys([*self.content["begun"], *free])
         return Journal(self.path, self.content | {"begun": list(names)})._written()
 
     def ended(self, ending: str) -> "Journal":
@@ -91,8 +98,10 @@ def again(folder: str, num_steps: int | None, parse: Callable[[list[str]], Names
     except OSError as error:
         raise ImageError(f"cannot resume in {content['folder']!r}: {error.strerror}; the command was given there") from error
     more = [] if num_steps is None else ["--steps", str(num_steps)]
-    given = parse([*content["arguments"], *more, "--checkpoint", str(path)])
-    given.arguments = [*content["arguments"], *more]
+    words = content["arguments"]
+    end = words.index("--") if "--" in words else len(words)  # behind it there are only names
+    given = parse([*words[:end], *more, "--checkpoint", str(path), *words[end:]])
+    given.arguments, given.resumed = [*words[:end], *more, *words[end:]], True
     return given
 
 

@@ -31,7 +31,7 @@ FAILED, INTERRUPTED = 1, 130
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
     "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "debug", "checkpoint", "checkpoint_every",
-    "compilation_cache", "ray", "recursive", "fingerprint", "batching", "max_pixels",
+    "compilation_cache", "ray", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
 }  # fmt: skip
 
 
@@ -44,6 +44,7 @@ class Job:
     record: Path
     page: int | None = None  # of a stack, counted from 0
     name: str = ""  # for what is written beside the output
+    kept: str = ""  # the name of the folder of its checkpoints
 
 
 def are_many(given: Namespace) -> bool:
@@ -65,7 +66,7 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
       OutputError: outputs have no place, or share one.
     """
     jobs, folder = _jobs(given, done), getattr(given, "checkpoint", None)
-    log = journal.Journal.of(given, folder).begins() if folder else None
+    log = journal.Journal.of(given, folder, only=True).begins() if folder else None
     if given.ray:
         from dipjax.app import cluster  # which imports this module
 
@@ -106,9 +107,11 @@ def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell
             continue
         say(f"{number} of {len(jobs)}: {printable(str(job.path))}{'' if job.page is None else f', page {job.page + 1}'}")
         try:
-            _claim(job, given, is_ours=given.force or bool(_OURS & set(before)))
+            _claim(job, ours, is_ours=given.force or bool(_OURS & set(before)))
             ours.force = True
             code = one(ours).exit_code
+        except KeyboardInterrupt:  # before its first step
+            break
         except Exception as error:  # whatever it is, the others go on
             failed += 1
             tell(_fail(job, error, given))
@@ -141,13 +144,17 @@ def _jobs(given, done):
     for path, inner in found:
         output = (files.default_output(path, done(given)) if folder is None else folder / inner).absolute()
         if SUFFIXES.get(output.suffix.lower(), "GIF") in ONLY_READ:
-            output = output.with_name(f"{output.name}.png")
-        jobs.append(Job(path, output, output.with_name(f"{output.name}.json")))
+            output = output.with_name(f"{output.name}{'.tif' if _is_stack(path, given) else '.png'}")
+        kept = f"{output.name}-{hashlib.sha256(os.fsencode(output)).hexdigest()[:8]}"
+        jobs.append(Job(path, output, output.with_name(f"{output.name}.json"), kept=kept))
+    made = {job.output for job in jobs}
+    jobs = [job for job in jobs if job.path.absolute() not in made]  # results of the same command, beside their inputs
     taken = {}
     for job in jobs:
-        if (other := taken.setdefault(job.output, job)) is not job:
-            both = f"{str(other.path)!r} and {str(job.path)!r}"
-            raise OutputError(f"{both} would both become {str(job.output)!r}; restore them with a folder each")
+        for output in _outputs(_of(given, job)):
+            if (other := taken.setdefault(output, job)) is not job:
+                both = f"{str(other.path)!r} and {str(job.path)!r}"
+                raise OutputError(f"{both} would both become {str(output)!r}; restore them with a folder each")
     for parent in {job.output.parent for job in jobs} if folder else ():
         with files.writing(parent):
             parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +166,7 @@ def _found(name, recursive, folder):
     path = Path(name)
     if path.is_dir():
         for other in sorted(path.rglob("*") if recursive else path.iterdir()):
-            is_result = folder is not None and folder.absolute() in other.absolute().parents
+            is_result = folder is not None and folder.resolve() in other.resolve().parents
             if other.suffix.lower() in SUFFIXES and not other.name.startswith(".") and not is_result and other.is_file():
                 yield other, other.relative_to(path)
     elif not path.exists() and _is_pattern(name):
@@ -187,7 +194,8 @@ def _of(given, job):
             alike = [path for path in sorted(Path(folder).iterdir()) if path.stem == job.path.stem]
             setattr(ours, name, str(alike[0] if alike else Path(folder) / job.path.name))
     if getattr(given, "checkpoint", None):
-        ours.checkpoint = str(Path(given.checkpoint) / job.output.name)
+        ours.checkpoint = str(Path(given.checkpoint) / (job.kept or job.output.name))
+        ours.root = getattr(given, "root", given.checkpoint)
     if job.page is None:
         ours.frame = True  # the pages of a stack are of one size
     ours.page = job.page
@@ -223,9 +231,20 @@ def _claim(job, given, *, is_ours):
     Raises:
       OutputError: a stranger's file is there.
     """
-    for path in (job.output, job.record):
+    for path in _outputs(given):
         files.check_free(path, force=is_ours)
     _note(job, given, "begun", True)
+
+
+def _outputs(ours):
+    """Returns the files that one picture's command writes."""
+    return [Path(name).absolute() for name in (ours.output, ours.json, *(getattr(ours, name) for name in OTHERS)) if name]
+
+
+def _is_stack(path, given):
+    with contextlib.suppress(ImageError):
+        return getattr(given, "pages", None) is None and files.num_pages(path) > 1
+    return False
 
 
 def _fail(job, error, given):

@@ -11,6 +11,7 @@ import math
 import platform
 import shlex
 from argparse import Namespace
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -131,8 +132,8 @@ def _at_best(result):
     return result.metrics.score.min(axis=-1).tolist()
 
 
-def record(report: Report) -> bytes:
-    """Returns the JSON record; a number that is not finite becomes null."""
+def record(report: Report, failures: Sequence[str] = ()) -> bytes:
+    """Returns the JSON record; a number that is not finite becomes null. `failures` are of outputs that could not be written."""
     import jax
 
     outcome, given = report.outcome, report.given
@@ -154,7 +155,7 @@ def record(report: Report) -> bytes:
         "tiles": dataclasses.asdict(outcome.grid) if outcome.grid else None,
         "steps": result.num_steps,
         "steps_wanted": outcome.num_steps,
-        "ending": outcome.ending,
+        "ending": "failed" if failures else outcome.ending,
         "stopping": _stopping(outcome),
         "uncertainty": _uncertainty(report),
         "seconds": result.seconds,

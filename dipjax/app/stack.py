@@ -5,6 +5,7 @@ or a temporary one.
 """
 
 import json
+import shlex
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dipjax import files
-from dipjax.app import many, signals
+from dipjax.app import journal, many, rescue, signals
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
-from dipjax.files.opening import SUFFIXES
+from dipjax.files.opening import MAX_PIXELS, SUFFIXES
 
 
 class Finished(NamedTuple):
@@ -57,11 +58,15 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
     for name in many.OTHERS:
         many.check_place(name, getattr(given, name), "pages")
     record = Path(given.json) if given.json else None
-    for path in filter(None, (output, record)):
-        files.check_free(path, force=given.force)
+    keeps = getattr(given, "checkpoint", None)
+    log = journal.Journal.of(given, keeps, only=True).begins() if keeps and not hasattr(given, "root") else None
+    outputs = [path for path in (output, record) if path]
+    force = given.force or (log is not None and log.begun(outputs))
+    for path in outputs:
+        files.check_free(path, force=force)
     note(f"{given.input}: {len(pages)} pages, each is restored for itself")
     with tempfile.TemporaryDirectory(prefix="dipjax-") as temporary:
-        folder = Path(given.checkpoint) / "pages" if getattr(given, "checkpoint", None) else Path(temporary)
+        folder = Path(keeps) / "pages" if keeps else Path(temporary)
         with files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         names = [folder / f"{page + 1:06d}.tif" for page in pages]
@@ -73,28 +78,35 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
         counts = many.run(jobs, given, one, errors.append)
         if counts.failed:
             raise ImageError(f"{counts.failed} of {len(jobs)} pages of {given.input!r} could not be restored; {'; '.join(errors)}")
-        if counts.left and signals.exit_code() != many.INTERRUPTED:
+        if counts.left and not counts.restored + counts.done_before and not any(job.output.exists() for job in jobs):
+            raise KeyboardInterrupt
+        if counts.left and keeps and signals.exit_code() != many.INTERRUPTED:
+            say(f"saved what is restored in {keeps}; dipjax resume {shlex.quote(getattr(given, 'root', keeps))} goes on")
             return Finished(signals.exit_code())
-        _write(given, output, record, jobs)
+        log = log and log.writes(outputs)
+        ending = _write(given, output, record, jobs, force)
+        if log:
+            log.ended(ending)
     return Finished(signals.exit_code())
 
 
-def _write(given, output, record, jobs):
-    """Writes the pages that are restored, and the others as they were."""
-    pictures, records = [], []
+def _write(given, output, record, jobs, force):
+    """Writes the pages that are restored, and the others as they were; returns how it ended."""
+    pictures, records, how = [], [], {"allow_nan": True, "max_pixels": given.max_pixels or MAX_PIXELS}
     for job in jobs:
         is_there = job.output.exists()
-        pictures.append(files.load(job.output, allow_nan=True) if is_there else files.load(given.input, page=job.page, allow_nan=True))
+        pictures.append(files.load(job.output, **how) if is_there else files.load(given.input, page=job.page, **how))
         records.append(many.read(job.record) if is_there else {"ending": "not begun"})
     if missing := sum(not job.output.exists() for job in jobs):
         complain(f"{missing} of {len(jobs)} pages were not begun; they are written as they were")
-    files.save_stack(output, pictures, force=given.force, keep_metadata=not given.strip_metadata)
+    rescue.written(output, lambda path: files.save_stack(path, pictures, force=force, keep_metadata=not given.strip_metadata))
     say(f"wrote {output}")
     if record:
         content = {"task": given.task, "input": {"file": Path(given.input).name}, "output": {"file": output.name}}
         content |= {"fingerprint": getattr(given, "fingerprint", None), "ending": _ending(records), "pages": records}
-        files.write(record, (json.dumps(content, indent=2) + "\n").encode(), force=given.force)
+        files.write(record, (json.dumps(content, indent=2) + "\n").encode(), force=force)
         say(f"wrote {record}")
+    return _ending(records)
 
 
 def _ending(records):

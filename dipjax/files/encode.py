@@ -93,7 +93,10 @@ def save_stack(path: str | os.PathLike, pictures: list[Picture], *, force: bool 
     path = named(path, OutputError)
     if SUFFIXES.get(path.suffix.lower()) != "TIFF":
         raise OutputError(f"cannot write {str(path)!r}: only TIFF holds several pages; use .tif")
-    pages = [(*_prepared(path, one.pixels, one, None, force, keep_metadata), one.icc_profile) for one in pictures]
+    pages = [
+        (*_prepared(path, one.pixels, one, None, force, keep_metadata, allow_nan=one.dtype.kind == "f"), one.icc_profile)
+        for one in pictures
+    ]
     try:
         data = _tiff(pages)
     except Exception as error:
@@ -101,7 +104,7 @@ def save_stack(path: str | os.PathLike, pictures: list[Picture], *, force: bool 
     paths.write(path, data, force=force)
 
 
-def _prepared(path, pixels, like, alpha, force, keep_metadata):
+def _prepared(path, pixels, like, alpha, force, keep_metadata, *, allow_nan=False):
     """Returns the samples (H, W, S) of a file, what those are that are no colours, and the metadata."""
     dtype = np.float64 if like.pixels.dtype == np.float64 else np.float32
     pixels = np.asarray(pixels, dtype)
@@ -109,7 +112,7 @@ def _prepared(path, pixels, like, alpha, force, keep_metadata):
         raise ValueError(f"pixels has shape {pixels.shape}, expected (H, W, {like.pixels.shape[-1]}) as in the input")
     alpha = like.alpha if alpha is None else np.asarray(alpha, dtype)
     _check_output(path, like, pixels.shape, alpha is not None, force)
-    if not (np.isfinite(pixels).all() and (alpha is None or np.isfinite(alpha).all())):
+    if not (allow_nan or (np.isfinite(pixels).all() and (alpha is None or np.isfinite(alpha).all()))):
         raise OutputError(f"cannot write {str(path)!r}: the result has NaN or infinite values")
     size = pixels.shape[:2]
     layers = [_samples(pixels, like.dtype, white(like.dtype))]

@@ -26,6 +26,28 @@ class Framed:
         """Returns the measurement that the operator predicts, and the true one outside."""
         return jnp.where(self.inside, self.operator(image, *unknowns), self.measurement)
 
+    @property
+    def stride(self) -> int:
+        """That of the operator."""
+        return self.operator.stride
+
+    @property
+    def reach(self) -> int:
+        """That of the operator."""
+        return self.operator.reach
+
+    @property
+    def cut(self) -> Callable:
+        """What cuts a part, as `operators.linear` says; there is none where the operator has none."""
+        cut = self.operator.cut
+
+        def of_part(measurement, rows, columns, shape):
+            part, operator = cut(measurement, rows, columns, shape)
+            inside, _ = cut(np.broadcast_to(np.asarray(self.inside, np.float32), measurement.shape), rows, columns, shape)
+            return part, Framed(operator, np.asarray(inside[..., :1]) > 0, part)
+
+        return of_part
+
 
 def size(number: int) -> int:
     """Returns the size that so many pixels along a side are framed to: four to an octave, at least 8 and at most 128 pixels apart.

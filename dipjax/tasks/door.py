@@ -138,6 +138,7 @@ def solve(
     if spec.unknown:
         pixels = np.where(spec.unknown(pixels, **arguments)[..., None], pixels.dtype.type(np.nan), pixels)
     span = ranges.choose(options.range, pixels)
+    frame = frame and options.stop in _FRAMED  # the others look at the whole measurement
     made = _framed(spec, span.inside(pixels), arguments) if frame else spec.build(span.inside(pixels), **arguments)
     if truth is not None and truth.shape != made.before.shape:
         raise ValueError(f"truth: found shape {truth.shape}, expected {made.before.shape}, that of the result.")
@@ -153,23 +154,27 @@ def solve(
     return restore(made, options, follow=follow, note=note, warn=warn)
 
 
+_FRAMED = ("auto", "none", "held-out")  # stopping rules that do not see what frames a picture
 _LARGEST_FRAMED = 1024  # pixels along a side; what is larger may be restored in tiles, which are all of one size
 
 
 def _framed(spec, pixels, arguments):
     """Returns the task of a picture in a frame, which ends in the picture without it."""
     from dipjax.operators.frame import Framed, framed, size
+    from dipjax.operators.problem import enlarged
 
     shape = tuple(map(size, pixels.shape[:2]))
-    if max(shape) > _LARGEST_FRAMED:
+    if max(shape) > _LARGEST_FRAMED or arguments.get("boundary") == "circular":  # which goes on where the picture begins
         return spec.build(pixels, **arguments)
-    fits = lambda value: isinstance(value, np.ndarray) and value.ndim > 1 and value.shape[:2] == pixels.shape[:2]  # noqa: E731
-    made = spec.build(framed(pixels, shape), **{name: framed(value, shape) if fits(value) else value for name, value in arguments.items()})
+    alike = {name for name, parameter in spec.parameters.items() if argument_of(parameter).read in ("picture", "mask")}
+    larger = {name: framed(np.asarray(value), shape) for name, value in arguments.items() if name in alike and value is not None}
+    made = spec.build(framed(pixels, shape), **arguments | larger)
     problem = made.problem
     inside = np.zeros((*problem.measurement.shape[:2], 1), bool)
     inside[: pixels.shape[0], : pixels.shape[1]] = True
     problem = problem.replace(operator=Framed(problem.operator, inside, problem.measurement))
-    height, width = (round(large * own / side) for large, own, side in zip(made.before.shape, pixels.shape, shape, strict=False))
+    factor = arguments.get("factor", 1)
+    height, width = (enlarged(side, factor) for side in pixels.shape[:2])
 
     def finish(estimate):
         return made.finish(estimate)[..., :height, :width, :]

@@ -53,6 +53,7 @@ class Outcome:
     result: Result  # of the core: in the range at [0, 1]
     ending: str
     exit_code: int
+    is_kept: bool = False  # whether all of the work is in the folder of its checkpoints
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -101,7 +102,9 @@ class Outcome:
     @cached_property
     def gained(self) -> bool | None:
         """Whether the result is closer to the truth than its input, as far as can be told; None where it cannot."""
-        return self._found.gained if self.task.is_answer and self._found is not None else None
+        if not self.task.is_answer or self._found is None:
+            return None
+        return self._found._replace(std=self.task.finish(self._found.std)).gained  # without what frames the picture
 
     @property
     def alive(self) -> np.ndarray:
@@ -190,30 +193,32 @@ def restore(
     setting, name = setting_for(task, options)
     keys = drive.seeds(_key(options.rng), options.seeds)
     layout = layout_for(options.batching)
-    sizes = {"tile": options.tile, "overlap": options.tile_overlap, "batching": layout}
-    grid, reason = tiling.plan(setting.recipe, task.problem, options.seeds, **sizes)
+    folder = None
+    if options.checkpoint is not None:
+        folder = checkpoint.Folder(options.checkpoint, setting.recipe, every=options.checkpoint_every, warn=warn)
+    sizes = {"tile": options.tile, "overlap": options.tile_overlap}
+    sizes = (folder and options.tile is None and folder.remembered("tiles")) or sizes  # the memory that is free may be another now
+    grid, reason = tiling.plan(setting.recipe, task.problem, options.seeds, **sizes, batching=layout)
+    if folder and folder.remembered("tiles") is None:
+        folder.remember("tiles", {"tile": max(grid.tile), "overlap": grid.overlap} if grid else {"tile": 0, "overlap": None})
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
     most = _most(setting.recipe) if options.schedule is None else 1  # a rate must have fallen where the run usually ends
     num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
-    folder = None
-    if options.checkpoint is not None:
-        folder = checkpoint.Folder(options.checkpoint, setting.recipe, every=options.checkpoint_every, warn=warn)
     how = {"num_steps": num_steps, "batching": layout, "budget": options.budget, "folder": folder}
     results = tiling.iterate(setting.recipe, keys, task.problem, grid, **how)
     fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
     quality = None if task.truth is None else partial(_quality, task)
     total = num_steps * (len(grid.parts) if grid else 1)
     followed = (follow or directly)(results, total, budget=options.budget, callback=options.callback, score=quality)
-    if folder:
-        folder.flush()
+    is_kept = folder is not None and folder.flush()
     if followed.result is None:
         raise KeyboardInterrupt(followed.exit_code)
     if not followed.result.alive.any():
         raise Diverged(f"all {options.seeds} seeds diverged; try another rng, a smaller learning rate, or another recipe")
     stopped = followed.result.stopped
     ending = "stopped" if followed.ending == "done" and stopped is not None and stopped.all() else followed.ending
-    return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, ending, followed.exit_code)
+    return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, ending, followed.exit_code, is_kept)
 
 
 def _most(recipe):

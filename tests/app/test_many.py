@@ -150,13 +150,69 @@ def test_what_was_interrupted_is_not_done(folder, run):
 def test_a_folder_of_checkpoints_holds_all_pictures_and_goes_on(folder, run):
     words = ("denoise", "photo.png", "clean.png", "-o", "out", "--checkpoint", "kept", *STEPS)
     assert run(*words)[0] == 0
-    assert sorted(path.name for path in Path("kept").iterdir()) == ["clean.png", "command.json", "photo.png"]
+    assert sorted(path.name.partition("-")[0] for path in Path("kept").iterdir()) == ["clean.png", "command.json", "photo.png"]
     assert "nothing is left to do" in run("resume", "kept")[1]
     content = record("kept/command.json")
     Path("kept/command.json").write_text(json.dumps(content | {"ending": None}))
     Path("out/clean.png.json").write_text('{"begun": true}')
     code, out, _ = run("resume", "kept")
     assert code == 0 and "1 restored, 1 done before" in out
+
+
+def test_results_beside_their_inputs_are_not_restored_again(folder, run):
+    for name in ("mask.png", "clean.png"):
+        Path(name).unlink()
+    assert "1 picture: 1 restored" in run("denoise", ".", *STEPS)[1]
+    assert "1 done before" in run("denoise", ".", *STEPS)[1]
+    assert "1 done before" in run("denoise", "*.png", *STEPS)[1]
+    assert sorted(path.name for path in folder.iterdir()) == ["photo.denoised.png", "photo.denoised.png.json", "photo.png"]
+
+
+def test_what_is_written_beside_the_results_is_not_replaced_either(folder, run):
+    Path("curve-photo.csv").write_text("precious")
+    code, out, err = run("denoise", "photo.png", "clean.png", "-o", "out", "--curve", "curve-{}.csv", *STEPS)
+    assert code == 1 and "1 restored, 1 failed" in out and Path("curve-photo.csv").read_text() == "precious"
+    write("photo.tif", 20, 20)
+    code, _, err = run("denoise", "photo.png", "photo.tif", "-o", "out", "--curve", "both-{}.csv", *STEPS)
+    assert code == 4 and "would both become" in err
+
+
+def test_pictures_of_one_name_in_two_folders_have_checkpoints_of_their_own(folder, run):
+    write("in/x/1.png", 20, 24), write("in/y/1.png", 24, 20)
+    for _ in range(2):
+        code, out, err = run("denoise", "in", "--recursive", "-o", "out", "--checkpoint", "kept", *STEPS)
+        assert code == 0, err
+    assert "2 done before" in out
+
+
+def test_the_folder_of_another_command_is_refused_and_stays_as_it_was(folder, run):
+    assert run("denoise", "photo.png", "clean.png", "-o", "out", "--checkpoint", "kept", *STEPS)[0] == 0
+    before = Path("kept/command.json").read_bytes()
+    code, _, err = run("denoise", "photo.png", "clean.png", "-o", "other", "--checkpoint", "kept", *STEPS)
+    assert code == 3 and "are of another command, dipjax denoise photo.png clean.png -o out" in err
+    assert Path("kept/command.json").read_bytes() == before
+
+
+def test_a_picture_of_which_an_output_failed_is_not_done(folder, run, monkeypatch):
+    from dipjax.app import report
+
+    curve = report.curve
+    monkeypatch.setattr(report, "curve", lambda told: 1 / 0)
+    words = ("denoise", "photo.png", "-o", "out/", "--curve", "curve-{}.csv", *STEPS)
+    Path("out").mkdir()
+    code, out, _ = run(*words)
+    assert code == 1 and record("out/photo.png.json")["ending"] == "failed"
+    monkeypatch.setattr(report, "curve", curve)
+    code, out, _ = run(*words)
+    assert code == 0 and "1 restored" in out and Path("curve-photo.csv").exists()
+
+
+def test_a_moving_gif_among_many_becomes_a_stack(folder, run):
+    frames = [Image.fromarray(np.full((20, 24), value, np.uint8)) for value in (9, 99, 199)]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    code, _, err = run("denoise", "moving.gif", "photo.png", "-o", "out", *STEPS)
+    assert code == 0, err
+    assert Path("out/moving.gif.tif").exists()
 
 
 # Frames.
@@ -196,3 +252,38 @@ def test_every_task_takes_many_pictures(folder, run, task):
     assert code == 0, err
     with Image.open("out/photo.png") as picture:
         assert picture.size == ((40, 48) if task == "superres" else (20, 24))
+
+
+@pytest.mark.parametrize("words", [("--tile", 24), ("--stop", "discrepancy"), ("--stop", "held-out")])
+def test_frames_go_with_tiles_and_with_every_rule(folder, run, words):
+    write("in/a.png", 37, 41), write("in/b.png", 33, 45)
+    code, _, err = run("denoise", "in", "-o", "out", *words, "--steps", 2, "--seeds", 2)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("factor", ["4/3", "1.3", "2.5"])
+def test_a_framed_picture_is_enlarged_to_the_size_that_it_has_alone(folder, run, factor):
+    write("in/a.png", 37, 41), write("in/b.png", 34, 45)
+    assert run("superres", "in", "-o", "out", "--factor", factor, *STEPS)[0] == 0
+    for name in "ab":
+        assert run("superres", f"in/{name}.png", "-o", f"{name}.png", "--factor", factor, *STEPS)[0] == 0
+        with Image.open(f"out/{name}.png") as framed, Image.open(f"{name}.png") as alone:
+            assert framed.size == alone.size
+
+
+def test_nothing_is_fitted_nor_held_out_in_a_frame():
+    import jax
+    import jax.numpy as jnp
+
+    from dipjax.core.stopping import HeldOut
+    from dipjax.operators import problem
+
+    pixels = np.random.default_rng(0).random((20, 24, 1), np.float32)
+    inside = np.zeros((32, 32, 1), bool)
+    inside[:20, :24] = True
+    task = problem.denoising(frame.framed(pixels, (32, 32)))
+    task = task.replace(operator=frame.Framed(task.operator, inside, task.measurement))
+    gradient = jax.grad(lambda image: jnp.sum((task.operator(image) - task.measurement) ** 2))(jnp.zeros(task.shape))
+    assert ((gradient != 0) == inside).all()
+    memory = HeldOut(0.3).init(jax.random.key(0), task, (jnp.zeros(task.shape),))
+    assert (memory.scored & ~inside).sum() == 0 < memory.scored.sum()

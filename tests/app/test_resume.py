@@ -63,6 +63,19 @@ def test_a_command_that_is_killed_and_told_to_leave_ends_as_one_that_was_left_al
     assert record("killed") == record("alone")
 
 
+def test_enlarging_goes_on_in_another_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photo()
+    words = ("superres", "photo.png", "--factor", "2", "-o", "out.png", *COMMAND[2:], "--steps", "3", *KEPT)
+    with dipjax(*words) as child:
+        child.communicate()
+    Path("out.png").unlink()
+    with dipjax("resume", "kept", "--steps", "5") as child:
+        _, err = child.communicate()
+    assert child.returncode == 0, err
+    assert Path("out.png").exists()
+
+
 @pytest.fixture
 def begun(folder, run):
     """A command that was cut short."""

@@ -120,3 +120,20 @@ def test_a_page_that_cannot_be_restored_is_named_and_nothing_is_written(folder, 
     code, _, err = run("denoise", "bad.tif", "-o", "out.tif", *STEPS)
     assert code == 3 and "1 of 2 pages of 'bad.tif' could not be restored" in err and "NaN" in err
     assert not Path("out.tif").exists()
+
+
+def test_a_stack_goes_on_by_its_folder_and_replaces_what_it_wrote(three, run):
+    words = ("denoise", "stack.tif", "-o", "out.tif", "--checkpoint", "kept", *STEPS)
+    assert run(*words)[0] == 0
+    assert "nothing is left to do" in run("resume", "kept")[1]
+    content = record("kept/command.json")
+    Path("kept/command.json").write_text(json.dumps(content | {"ending": "interrupted"}))
+    Path("kept/pages/000003.json").write_text('{"begun": true}')
+    code, out, err = run("resume", "kept")
+    assert code == 0 and "3 of 3: " in out and "2 of 3: " not in out, err
+
+
+def test_every_page_is_compared_with_its_own_page_of_the_truth(three, run):
+    assert run("denoise", "stack.tif", "-o", "out.tif", "--reference", "stack.tif", "--json", "out.json", *STEPS)[0] == 0
+    found = [page["metrics"]["input"]["psnr"] for page in record("out.json")["pages"]]
+    assert found == [None] * 3  # infinite: each is its own truth
