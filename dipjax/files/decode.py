@@ -91,7 +91,8 @@ def _developed(raw: Raw) -> Picture:
     notes = (*raw.notes, ROTATED) if raw.orientation in range(2, 9) else raw.notes
     icc_profile = raw.icc_profile if isinstance(raw.icc_profile, bytes) and raw.icc_profile else None
     dtype = (raw.dtype or raw.samples.dtype).newbyteorder("=")
-    return Picture(pixels, alpha, dtype, raw.file_format, icc_profile, notes, extra, raw.alpha_named, raw.metadata)
+    about = raw.metadata.turned() if raw.orientation in (5, 6, 7, 8) else raw.metadata
+    return Picture(pixels, alpha, dtype, raw.file_format, icc_profile, notes, extra, raw.alpha_named, about)
 
 
 def _divided(array: np.ndarray | None, white: int, raw: Raw) -> np.ndarray | None:

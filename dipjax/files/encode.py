@@ -196,7 +196,7 @@ def _encode(file_format: str, samples: np.ndarray, names: list[int], icc_profile
     if file_format in _PLAIN:
         return _PLAIN[file_format](samples)
     if file_format == "FITS":
-        return others.encode_fits(samples, about.header)
+        return others.encode_fits(samples, about.header, about.factor)
     if file_format == "TIFF":
         return _tiff([(samples, names, about, icc_profile)])
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}, "BMP": {}}

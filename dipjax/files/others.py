@@ -7,6 +7,7 @@ package astropy (`pip install dipjax[astro]`); both are told so where they are m
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 import struct
 import warnings
@@ -23,7 +24,8 @@ from dipjax.files.raster import converted, split
 _TRUNCATED = "it is truncated, damaged or cut short"
 _TOKEN = re.compile(rb"(?:\s|#[^\n]*\n)*([0-9]+)")
 _SIZ = b"\xff\x4f\xff\x51"  # the beginning of a JPEG 2000 stream and of its size
-_MOST_CHANNELS, _MOST_FRAMES = 512, 10_000
+_MOST_CHANNELS, _MOST_FRAMES, _MOST_PARTS = 512, 10_000, 1000
+_MOST_BYTES_OF_DIGITS = 8  # of a number that is written out, blanks included
 
 
 def decode_gif(file: BinaryIO, max_pixels: int, allow_nan: bool, page: int = 0) -> Raw:
@@ -39,7 +41,7 @@ def frames_of_gif(file: BinaryIO) -> int:
     check_size(*image.size, MAX_PIXELS)
     with contextlib.suppress(EOFError):
         while number < _MOST_FRAMES:
-            image.seek(number)
+            image._seek(number, False)  # skips it without unpacking it
             number += 1
     return number
 
@@ -61,6 +63,7 @@ def decode_heif(file: BinaryIO, max_pixels: int) -> Raw:
 
 def _of_pillow(file, max_pixels, file_format, page=0):
     length = whole(file)
+    check_length(length, max_pixels, 1)  # some decoders read all of it before they tell the size
     Image.init()
     if file_format not in Image.OPEN:
         raise ImageError(f"it is {file_format}, which Pillow cannot read here; save it as PNG")
@@ -68,7 +71,9 @@ def _of_pillow(file, max_pixels, file_format, page=0):
     check_size(*image.size, max_pixels)
     check_length(length, *image.size)
     try:
-        image.seek(page)
+        for number in range(1, page + 1):
+            image.seek(number)
+            check_size(*image.size, max_pixels)  # a frame may be larger than those before
     except EOFError:
         raise ImageError(f"it has no page {page + 1}") from None
     return converted(image, file_format)
@@ -99,7 +104,7 @@ def decode_pnm(file: BinaryIO, max_pixels: int) -> Raw:
             np.frombuffer(_exactly(file, height * width * channels * dtype.itemsize), dtype).reshape(shape).astype(dtype.newbyteorder("="))
         )
     else:
-        samples = _plain(file.read(), shape, is_bits=kind == 1).astype(dtype.newbyteorder("="))
+        samples = _plain(file, shape, largest, is_bits=kind == 1).astype(dtype.newbyteorder("="))
     if (samples > largest).any():
         raise ImageError(f"it is damaged, it has values above its largest, {largest}")
     if kind in (1, 4):  # in which 1 is black
@@ -108,15 +113,22 @@ def decode_pnm(file: BinaryIO, max_pixels: int) -> Raw:
     return Raw(samples, None, "PNM", largest, largest)
 
 
-def _plain(data, shape, *, is_bits):
-    number, text = shape[0] * shape[1] * shape[2], re.sub(rb"#[^\n]*", b"", data)
-    words = [text[i : i + 1] for i in range(len(text)) if text[i : i + 1] in b"01"] if is_bits else text.split(None, number)
+def _plain(file, shape, largest, *, is_bits):
+    """Returns the numbers that are written out in digits."""
+    number = shape[0] * shape[1] * shape[2]
+    text = re.sub(rb"#[^\n]*", b"", file.read(_MOST_BYTES_OF_DIGITS * number + 2**16))
     try:
-        samples = np.array([int(word) for word in words[:number]], np.int64)
-    except ValueError:
+        if is_bits:
+            codes = np.frombuffer(text, np.uint8)
+            samples = codes[~np.isin(codes, list(b" \t\r\n\v\f"))][:number].astype(np.int64) - ord("0")
+        else:
+            samples = np.fromstring(text.decode("ascii"), np.int64, sep=" ")[:number]
+    except (ValueError, DeprecationWarning):
         raise ImageError("it is damaged, it has words that are no numbers") from None
     if samples.size < number:
         raise ImageError(f"{_TRUNCATED}: it has {samples.size:,} of {number:,} numbers")
+    if samples.min() < 0 or samples.max() > largest:
+        raise ImageError(f"it is damaged, it has values below 0 or above its largest, {largest}")
     return samples.reshape(shape)
 
 
@@ -131,20 +143,27 @@ def decode_jpeg2000(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of a JPEG 2000 file or stream, of 8 or 16 bits."""
     from imagecodecs import jpeg2k_decode
 
-    length, head = whole(file), file.read(2**20)
-    place = head.find(_SIZ)
-    if place < 0 or len(head) < place + 40:
+    length = whole(file)
+    check_length(length, max_pixels, 1)
+    data = file.read()
+    places = [match.start() for match in re.finditer(re.escape(_SIZ), data)]
+    if not places or len(data) < places[-1] + 43:
         raise ImageError(f"{_TRUNCATED}: it has no size")
-    right, bottom, left, top = struct.unpack_from(">4I", head, place + 8)
-    check_size(right - left, bottom - top, max_pixels)
+    for place in places:  # whichever the decoder will believe
+        right, bottom, left, top = struct.unpack_from(">4I", data, place + 8)
+        check_size(right - left, bottom - top, max_pixels)
+        number, depth = struct.unpack_from(">HB", data, place + 40)
+        if not 1 <= number <= 4:
+            raise ImageError(f"it has {number} components, expected gray or RGB, with transparency or without")
     check_length(length, right - left, bottom - top)
-    data = head + file.read()
-    if not data.endswith((b"\xff\xd9", b"\xff\xd9\0")) and b"\xff\xd9" not in data[-64:]:
+    if b"\xff\xd9" not in data[-64:]:
         raise ImageError(f"{_TRUNCATED}: its end is missing")
     samples = jpeg2k_decode(data)
-    if samples.ndim not in (2, 3) or samples.dtype.name not in ("uint8", "uint16") or samples.reshape(*samples.shape[:2], -1).shape[-1] > 4:
+    if samples.ndim not in (2, 3) or samples.dtype.name not in ("uint8", "uint16"):
         raise ImageError(f"it has samples {samples.dtype} of shape {samples.shape}, expected gray or RGB of 8 or 16 bits")
-    return split(samples, "JPEG2000")
+    raw, largest = split(samples, "JPEG2000"), min(2 ** ((depth & 127) + 1) - 1, np.iinfo(samples.dtype).max)
+    notes = ("its colour profile was left out",) if b"colr\x02" in data[:4096] else ()
+    return dataclasses.replace(raw, white=largest, opaque=largest, notes=notes)
 
 
 def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
@@ -152,6 +171,9 @@ def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
     length, form = whole(file), np.lib.format
     try:
         version = form.read_magic(file)
+        if int.from_bytes(file.read(4 if version == (2, 0) else 2), "little") > 2**16:
+            raise ImageError("it is damaged, its header is longer than any")
+        file.seek(8)
         read = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}.get(version)
         if read is None:
             raise ImageError(f"it is of version {version} of NumPy's format, expected 1.0 or 2.0")
@@ -174,10 +196,11 @@ def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
 def decode_fits(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
     """Returns the first picture of a FITS file, in the units of its header; rows as they are stored, from below."""
     fits = _fits()
-    whole(file)
+    check_length(whole(file), max_pixels, 1)
     with warnings.catch_warnings(), contextlib.closing(fits.open(io.BytesIO(file.read()), memmap=False, lazy_load_hdus=True)) as parts:
         warnings.simplefilter("ignore")
-        part = next((part for part in parts if part.is_image and part.header.get("NAXIS", 0) >= 2), None)
+        first = itertools.islice(parts, _MOST_PARTS)
+        part = next((part for part in first if part.is_image and part.header.get("NAXIS", 0) >= 2), None)
         if part is None:
             raise ImageError("it has no picture, only tables or headers")
         sides = [int(part.header[f"NAXIS{axis}"]) for axis in range(1, part.header["NAXIS"] + 1)]
@@ -242,14 +265,34 @@ def encode_npy(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def encode_fits(samples: np.ndarray, header: bytes) -> bytes:
-    """Returns a FITS file with the header of the input, whose axes are those of the result."""
+_OF_THE_FILE = ("BSCALE", "BZERO", "BLANK", "XTENSION", "PCOUNT", "GCOUNT", "EXTNAME", "CHECKSUM", "DATASUM")
+_PIXEL, _STEP = re.compile("CRPIX[12][A-Z]?"), re.compile("CDELT[12][A-Z]?|CD[0-9]_[12][A-Z]?")
+_ROTATION = re.compile("PC[0-9]_[12][A-Z]?")
+
+
+def _scale(cards, factor):
+    """Has the world coordinates of a header mean smaller pixels (Greisen and Calabretta, 2002)."""
+    has_steps = any(_STEP.fullmatch(key) for key in cards)
+    for key in list(cards):
+        value = cards[key]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if _PIXEL.fullmatch(key):
+            cards[key] = factor * (value - 0.5) + 0.5
+        elif _STEP.fullmatch(key) or (_ROTATION.fullmatch(key) and not has_steps):
+            cards[key] = value / factor
+
+
+def encode_fits(samples: np.ndarray, header: bytes, factor: float = 1.0) -> bytes:
+    """Returns a FITS file with the header of the input, whose axes and coordinates are those of a result `factor` times longer."""
     fits, buffer = _fits(), io.BytesIO()
     cards = fits.Header.fromstring(header.decode("ascii")) if header else None
-    for name in ("BSCALE", "BZERO", "BLANK", "XTENSION", "PCOUNT", "GCOUNT", "EXTNAME") if cards else ():
+    for name in _OF_THE_FILE if cards else ():
         cards.remove(name, ignore_missing=True)
+    if cards and factor != 1:
+        _scale(cards, factor)
     data = samples if samples.ndim == 2 else np.moveaxis(samples, -1, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fits.PrimaryHDU(data, cards).writeto(buffer, output_verify="silentfix")
+        fits.PrimaryHDU(data, cards).writeto(buffer, output_verify="silentfix+ignore")
     return buffer.getvalue()

@@ -30,7 +30,7 @@ def decode_png(file: BinaryIO, max_pixels: int) -> Raw:
 
         raw = split(png_decode(checked.data), "PNG")
         notes = (_TO_GRAY,) if checked.depth == 1 else ()
-        orientation = Image.Image.getexif(image).get(ORIENTATION)  # that of PNG would decode the picture first
+        orientation = _orientation(image, Image.Image.getexif)  # that of PNG would decode the picture first
         raw = dataclasses.replace(raw, orientation=orientation, notes=notes)
     else:
         raw = converted(image, "PNG")
@@ -76,10 +76,18 @@ def _frames(number: int) -> tuple[str, ...]:
     return (f"first of {number} frames",) if number > 1 else ()
 
 
+def _orientation(image, getexif):
+    """Returns the orientation; None where EXIF is damaged."""
+    try:
+        return getexif(image).get(ORIENTATION)
+    except Exception:  # whatever a stranger's bytes make Pillow raise
+        return None
+
+
 def converted(image: Image.Image, file_format: str) -> Raw:
     """Brings the colours of an opened file to gray or RGB of 8 bits."""
     image.load()
-    orientation = image.getexif().get(ORIENTATION)  # after load, which turns a TIFF itself and drops its tag
+    orientation = _orientation(image, type(image).getexif)  # after load, which turns a TIFF itself and drops its tag
     mode = image.mode
     if mode not in _MODES:
         raise ImageError(f"its colours are stored as {mode}; convert it to RGB or gray")

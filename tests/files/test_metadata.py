@@ -176,3 +176,97 @@ def test_the_command_line_names_what_is_lost_and_strips_on_demand(tmp_path, monk
         out, err = child.communicate()
     with Image.open("c.jpg") as image:
         assert not dict(image.getexif()) and "dpi" not in image.info
+
+
+@pytest.mark.parametrize("target", [".jpg", ".tif", ".png", ".webp"])
+def test_letters_beyond_ascii_are_kept(tmp_path, target):
+    tags = Image.Exif()
+    tags[315], tags[33432] = "Jürgen".encode(), "© 2020 雪".encode()
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=tags, comment="Zürich".encode("latin-1"))
+    result(tmp_path / "a.jpg", tmp_path / f"b{target}")
+    data = (tmp_path / f"b{target}").read_bytes()
+    assert target == ".tif" or "Jürgen".encode() in data and "© 2020 雪".encode() in data
+    tifffile.imwrite(tmp_path / "c.tif", RGB, photometric="rgb", metadata=None, software="Zürich ®".encode(), extratags=[
+        (315, "s", 0, "Jürgen".encode() + b"\0", True), (42112, 2, 0, "<GDALMetadata>Höhe</GDALMetadata>\0".encode(), True),
+    ])  # fmt: skip
+    result(tmp_path / "c.tif", tmp_path / f"d{target}")
+    assert "Jürgen".encode() in (tmp_path / f"d{target}").read_bytes()
+
+
+def test_no_directory_is_invented(tmp_path):
+    tags = Image.Exif()
+    tags[271] = "Maker"
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=tags)
+    result(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert set(image.getexif()) == {271}
+
+
+def test_what_is_too_long_for_a_jpeg_is_left_out_and_named(tmp_path):
+    tags = Image.Exif()
+    tags[271] = "M"
+    tags.get_ifd(34665)[37500] = b"x" * 100_000
+    Image.fromarray(RGB).save(tmp_path / "a.webp", exif=tags, xmp=b"<x>" + b"a" * 70_000 + b"</x>")
+    result(tmp_path / "a.webp", tmp_path / "b.jpg")
+    assert files.left_out(tmp_path / "b.jpg", files.load(tmp_path / "a.webp")) == ["EXIF", "XMP"]
+    info = PngInfo()
+    info.add_itxt("Comment", "é" * 40_000)
+    Image.fromarray(RGB).save(tmp_path / "c.png", pnginfo=info)
+    result(tmp_path / "c.png", tmp_path / "d.jpg")
+    assert files.left_out(tmp_path / "d.jpg", files.load(tmp_path / "c.png")) == ["texts"]
+
+
+def test_a_rotated_picture_has_its_resolutions_turned(tmp_path):
+    tags = Image.Exif()
+    tags[274], tags[282], tags[283], tags[296], tags[256], tags[257] = 6, 300.0, 150.0, 2, 12, 10
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=tags, dpi=(300, 150))
+    result(tmp_path / "a.jpg", tmp_path / "b.jpg", 2)
+    with Image.open(tmp_path / "b.jpg") as image:
+        found = image.getexif()
+        assert image.info["dpi"] == pytest.approx((300, 600), abs=1)
+        assert (found[282], found[283], found[256], found[257]) == (300, 600, 20, 24)
+
+
+@pytest.mark.parametrize("value", [(12, 1, (1.0,)), (2, 0, "abc"), (3, 3, (1, 1, 0))])
+@pytest.mark.parametrize("number", [33550, 33922, 34264])
+def test_odd_tags_of_places_cost_no_picture(tmp_path, number, value):
+    kind, count, content = value
+    tags = [(number, kind, count, content, True)]
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", metadata=None, extratags=tags)
+    result(tmp_path / "a.tif", tmp_path / "b.tif", 2)
+
+
+def test_a_point_of_geotiff_stays_where_it_is(tmp_path):
+    keys = (1, 1, 0, 1, 1025, 0, 1, 2)
+    tags = [(33922, "d", 6, (0.0, 0.0, 0.0, 5.0, 6.0, 0.0), True), (34735, "H", 8, keys, True)]
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", metadata=None, extratags=tags)
+    result(tmp_path / "a.tif", tmp_path / "b.tif", 2)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.pages[0].tags.valueof(33922)[:2] == (0.5, 0.5)
+
+
+def test_resolutions_that_a_format_cannot_hold_are_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", metadata=None, resolution=(100_000, 100_000), resolutionunit=3)
+    assert files.left_out(tmp_path / "b.jpg", files.load(tmp_path / "a.tif")) == ["the resolution"]
+    result(tmp_path / "a.tif", tmp_path / "b.jpg", 2)
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.info.get("dpi", (1, 1))[0] < 100
+    tifffile.imwrite(tmp_path / "c.tif", RGB, photometric="rgb", metadata=None, resolution=(10, 10), resolutionunit=4)
+    assert files.load(tmp_path / "c.tif").metadata.resolution == pytest.approx((100, 100))
+
+
+def test_many_texts_share_one_bound(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    body = b"zTXt" + b"Bomb\0\0" + zlib.compress(bytes(2**19))
+    part = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(data[:33] + 50 * part + data[33:])
+    assert sum(len(text) for _, text in files.load(tmp_path / "a.png").metadata.texts) <= 2**20
+
+
+@pytest.mark.parametrize("target", [".tif", ".jpg", ".webp"])
+def test_texts_that_have_no_place_are_named(tmp_path, target):
+    info = PngInfo()
+    info.add_text("Title", "a"), info.add_text("Software", "b")
+    Image.fromarray(RGB).save(tmp_path / "a.png", pnginfo=info)
+    assert files.left_out(tmp_path / f"b{target}", files.load(tmp_path / "a.png")) == ["texts"]

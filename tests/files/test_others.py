@@ -190,3 +190,49 @@ def test_what_a_format_cannot_hold_is_refused(name, words, tmp_path):
     picture = files.load(tmp_path / "a.png")
     with pytest.raises(OutputError, match=words):
         files.save(tmp_path / name, picture.pixels, picture)
+
+
+@pytest.mark.parametrize("digits", ["1 300 2 3", "1 -1 2 3", "1 1_0 2 3", "1 0x1 2 3", "1 1.5 2 3"])
+def test_plain_numbers_outside_their_range_are_refused(digits, tmp_path):
+    (tmp_path / "a.pgm").write_text(f"P2\n2 2\n255\n{digits}")
+    with pytest.raises(ImageError):
+        files.load(tmp_path / "a.pgm")
+
+
+def test_twelve_bits_of_jpeg_2000_fill_their_range(tmp_path):
+    (tmp_path / "a.jp2").write_bytes(imagecodecs.jpeg2k_encode(GRAY16[..., 0] >> 4, level=0, reversible=True, bitspersample=12))
+    np.testing.assert_allclose(files.load(tmp_path / "a.jp2").pixels, (GRAY16 >> 4) / 4095, atol=1e-6)
+
+
+def test_a_size_in_front_of_the_true_one_is_not_believed(tmp_path):
+    good = imagecodecs.jpeg2k_encode(np.zeros((300, 300), np.uint8), level=0, reversible=True)
+    fake = b"\xff\x4f\xff\x51" + bytes(4) + (5).to_bytes(4, "big") * 2 + bytes(24) + b"\0\1\7" + bytes(9)
+    box = (8 + 16 + len(fake)).to_bytes(4, "big") + b"uuid" + bytes(16) + fake
+    place = good.index(b"jp2c") - 4
+    (tmp_path / "a.jp2").write_bytes(good[:place] + box + good[place:])
+    with pytest.raises(ImageError, match="more than the limit"):
+        files.load(tmp_path / "a.jp2", max_pixels=1000)
+
+
+def test_a_frame_of_a_gif_that_is_larger_than_the_first_is_bounded_and_counting_is_cheap(tmp_path):
+    frames = [Image.new("L", (3, 3), value) for value in (9, 99)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert files.num_pages(tmp_path / "a.gif") == 2
+    assert files.load(tmp_path / "a.gif", page=1).pixels.shape[:2] == (3, 3)
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    place = data.rindex(b"\x2c\0\0\0\0\3\0\3\0")
+    data[place + 5 : place + 9] = b"\xc4\x09\xc4\x09"
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(ImageError):
+        files.load(tmp_path / "a.gif", page=1, max_pixels=100)
+
+
+def test_the_sky_of_a_fits_file_is_that_of_the_result(tmp_path):
+    fits = pytest.importorskip("astropy.io.fits")
+    header = fits.Header([("CRPIX1", 6.5), ("CRPIX2", 5.5), ("CDELT1", -0.01), ("CDELT2", 0.01)])
+    fits.PrimaryHDU(np.float32(GRAY8[..., 0]), header).writeto(tmp_path / "a.fits", checksum=True)
+    picture = files.load(tmp_path / "a.fits")
+    files.save(tmp_path / "b.fits", np.repeat(np.repeat(picture.pixels, 2, 0), 2, 1), picture)
+    with fits.open(tmp_path / "b.fits", checksum=True) as parts:
+        found = parts[0].header
+        assert (found["CRPIX1"], found["CRPIX2"], found["CDELT1"], found["CDELT2"]) == (12.5, 10.5, -0.005, 0.005)
