@@ -11,7 +11,7 @@ loss and guide. A run goes on, up to `--steps`, until its rule has stopped it an
 its best, which are known because the truth is, and a hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`,
 are all measured in the run without a rule, which then waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the averages at
 their best step less that of what the rule gives: of the mean of the two seeds, looked at about twice a second, and of a seed for itself.
-"stopped" is when the later seed did, and "held out" by how much the mean of the two seeds of a run without a rule is better, at its best
+"stopped" is when a seed did, in the mean, and "held out" by how much the mean of the two seeds of a run without a rule is better, at its best
 step, than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled program. Finished rows
 are kept.
 
@@ -192,7 +192,7 @@ def measure(options, noise, rule, looking_on=()):
         for index, (path, truth) in enumerate(zip(files, truths, strict=True)):
             steps, values = np.array([(step, psnrs[index]) for step, psnrs in curve]).T
             ours = {"picture": path.stem, "peak": values.max(), "best": int(steps[values.argmax()])}
-            ours |= {} if gave is None else {"lost": values.max() - means[index], "stopped": int(np.max(gave.steps[index]))}
+            ours |= {} if gave is None else {"lost": values.max() - means[index], "stopped": int(np.mean(gave.steps[index]))}
             found[name]["means"].append(ours)
             for seed in range(2):
                 own = result.metrics.psnr_average[index, seed, : result.steps[index, seed]]
