@@ -11,9 +11,9 @@ loss and guide. A run goes on, up to `--steps`, until its rule has stopped it an
 its best, which are known because the truth is, and a hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`,
 are all measured in the run without a rule, which then waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the averages at
 their best step less that of what the rule gives: of the mean of the two seeds, looked at about twice a second, and of a seed for itself.
-"stopped" is when a seed did, in the mean, and "held out" by how much the mean of the two seeds of a run without a rule is better, at its best
-step, than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled program. Finished rows
-are kept.
+"stopped" is when a seed did, in the mean, and "held out" by how much the mean of the two seeds of a run without a rule is better, at its
+best step, than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled program. Finished
+rows are kept.
 
 The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
 the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
