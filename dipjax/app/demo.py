@@ -43,7 +43,9 @@ def run(name: str, parse: Callable[[list[str]], argparse.Namespace]) -> int:
     arguments = ["denoise", str(paths["noisy"]), "-o", str(paths["restored"]), "--reference", str(paths["truth"])]
     arguments += ["--plot", str(paths["figure"]), "--force", *_SETTINGS]
     say(f"$ {shlex.join(['dipjax', *arguments])}")
-    finished = command.restore(parse(arguments))
+    given = parse(arguments)
+    (given.input,) = given.input
+    finished = command.restore(given)
     if finished.exit_code:
         return finished.exit_code
     outcome = finished.outcome

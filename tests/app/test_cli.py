@@ -507,7 +507,6 @@ def test_an_input_that_cannot_be_used_is_exit_code_3(run, arguments):
     [
         ("-o", "photo.png"),
         ("-o", "folder"),
-        ("-o", "folder.png"),
         ("-o", "missing/out.png"),
         ("-o", "out.gif"),
         ("--json", "clean.png"),
@@ -765,7 +764,7 @@ def test_what_is_not_a_number_is_filled_in_and_only_there(run):
 
 @pytest.mark.parametrize("part", ["record", "curve", "_figure"])
 def test_one_output_that_fails_stops_no_other(run, monkeypatch, part):
-    def fail(told):
+    def fail(told, **more):
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr("dipjax.app.command._figure" if part == "_figure" else f"dipjax.app.report.{part}", fail)

@@ -42,7 +42,7 @@ def test_a_command_that_is_killed_and_told_to_leave_ends_as_one_that_was_left_al
     write_photo()
     with dipjax(*outputs("alone")) as child:
         child.communicate()
-    for number, code, wait in ((signal.SIGKILL, -9, 0.3), (signal.SIGKILL, -9, 0.0), (signal.SIGTERM, 143, 0.0), (signal.SIGHUP, 129, 0.2)):
+    for number, code, wait in ((signal.SIGKILL, -9, 0.3), (signal.SIGKILL, -9, 0.0), (signal.SIGTERM, 143, 0.5), (signal.SIGHUP, 129, 0.5)):
         before = [path.stat().st_mtime_ns for path in Path("kept").glob("*.dipjax")] if Path("kept").exists() else []
         with dipjax(*(("resume", "kept") if before else (*outputs("killed"), *KEPT))) as child:
             wait_for("kept/00000.dipjax", child)

@@ -294,7 +294,7 @@ def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
 
 def test_by_default_a_seed_stops_by_itself(monkeypatch):
     monkeypatch.setattr(flow, "_GENEROUS", 4)
-    rules = {"denoise": HeldOut(), "super_resolve": HeldOut(correlation=1.0, gain=0.05)}
+    rules = {"denoise": HeldOut(), "super_resolve": HeldOut(correlation=1.0, gain=0.05, patience=0.4, least=100, late=0.25)}
     for name, task in TASKS.items():
         outcome, expected = task(GRAY, seeds=1, return_result=True)[1], rules.get(name)
         assert outcome.recipe.stopping == expected, name
@@ -503,7 +503,7 @@ REFUSED = {
     "grow": partial(dipjax.inpaint, GRAY, MASK, -1),
     "grow ": partial(dipjax.inpaint, GRAY, MASK, 1.5),
     "factor": partial(dipjax.super_resolve, GRAY, 0),
-    "factor ": partial(dipjax.super_resolve, GRAY, 1.5),
+    "factor ": partial(dipjax.super_resolve, GRAY, 0.5),
     "factor  ": partial(dipjax.super_resolve, GRAY, True),
     "kernel": partial(dipjax.super_resolve, GRAY, 2, "nearest"),
     "psf": partial(dipjax.deblur, GRAY, np.ones((3, 3, 1))),
