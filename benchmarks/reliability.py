@@ -29,6 +29,7 @@ from PIL import Image
 from benchmarks import common
 
 WORDS = ("--generator", "siren", "--option", "width=8", "--seeds", "2", "--stop", "none", "--steps", "8000")
+SHORT = (*WORDS[:-1], "50")  # steps
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LONGEST = 10.0  # seconds that reading a picture may take
 
@@ -186,9 +187,10 @@ def pictures(number, random):
     """Mutates pictures; reading may succeed or refuse, in bounded time and memory, and nothing else."""
     tried = wrong = read = 0
     slowest = largest = 0.0
-    for good in originals().values():
+    kinds = originals()
+    for good in kinds.values():
         child = None
-        for index in range(number // len(originals())):
+        for index in range(number // len(kinds)):
             Path("a").write_bytes(good if index == 0 else damaged(good, random))
             child = child or subprocess.Popen([sys.executable, "-c", _READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             child.stdin.write("a\n")
@@ -206,7 +208,7 @@ def pictures(number, random):
                 print(f"pictures: {words}, {seconds:.1f} s", file=sys.stderr)
         if child:
             _closed(child)
-    words = f"{len(originals())} formats, {read:,} could still be read; the slowest took {slowest:.2f} s"
+    words = f"{len(kinds)} formats, {read:,} could still be read; the slowest took {slowest:.2f} s"
     return tried, wrong, f"{words}, memory grew by {largest / 2**20:.0f} MiB at most"
 
 
@@ -227,6 +229,8 @@ for number in range(10**9):
 
 def writing(number, random):
     """Kills processes while they write; a file is complete, old or new."""
+    from dipjax import files
+
     tried = wrong = 0
     for _ in range(number):
         child = subprocess.Popen([sys.executable, "-c", _WRITER])
@@ -237,8 +241,6 @@ def writing(number, random):
         child.wait()
         content, tried = Path("out").read_bytes(), tried + 1
         wrong += len(content) != 2_000_000 or len(set(content)) != 1
-        from dipjax import files
-
         files.sweep(".")
         wrong += bool(list(Path().glob(".dipjax*")))
     return tried, wrong, "each file whole; what was left beside it is swept"
@@ -281,7 +283,7 @@ def streams(number, random):
     for _ in range(max(1, number // len(ways))):
         for name, options in ways.items():
             Path("out.png").unlink(missing_ok=True)
-            child = dipjax("denoise", "photo.png", "-o", "out.png", *WORDS[:-1], "50", **options)
+            child = dipjax("denoise", "photo.png", "-o", "out.png", *SHORT, **options)
             if name.startswith("a pipe"):
                 child.stdout.close()
                 child.stderr.close()
@@ -339,12 +341,12 @@ def pairs(number, random):
     photo("a.png"), photo("b.png", 1)
     expected = {}
     for name in "ab":
-        finished(dipjax("denoise", f"{name}.png", "-o", f"{name}.out.png", *WORDS[:-1], "50"))
+        finished(dipjax("denoise", f"{name}.png", "-o", f"{name}.out.png", *SHORT))
         expected[name] = Path(f"{name}.out.png").read_bytes()
     tried = wrong = 0
     for _ in range(number):
         Path("out.png").unlink(missing_ok=True)
-        both = [dipjax("denoise", f"{name}.png", "-o", "out.png", *WORDS[:-1], "50") for name in "ab"]
+        both = [dipjax("denoise", f"{name}.png", "-o", "out.png", *SHORT) for name in "ab"]
         codes = [finished(child)[0] for child in both]
         tried += 1
         wrong += sorted(codes) != [0, 4] or Path("out.png").read_bytes() not in expected.values() or len(list(Path().glob(".dipjax*"))) > 0
@@ -354,15 +356,16 @@ def pairs(number, random):
 def folders(number, random):
     """Restores a folder of odd files, killed twice on the way."""
     Path("odd").mkdir()
+    kinds = list(originals().items())
     for index in range(number):
-        name, good = list(originals().items())[index % len(originals())]
+        name, good = kinds[index % len(kinds)]
         suffix = {"JPEG": "jpg", "JPEG 2000": "jp2", "NumPy": "npy", "PNM": "ppm", "TIFF": "tif"}.get(name, name.lower())
         Path(f"odd/{index:03d}.{suffix}").write_bytes(good if index % 3 else damaged(good, random))
     Path("odd/empty.png").write_bytes(b"")
     Path("odd/notes.txt").write_text("no picture")
     Path("odd/folder.png").mkdir()
     Path("odd/link.png").symlink_to("nowhere.png")
-    command = ("denoise", "odd", "-o", "out", *WORDS[:-1], "50", "--checkpoint", "kept")
+    command = ("denoise", "odd", "-o", "out", *SHORT, "--checkpoint", "kept")
     for _ in range(2):
         child = dipjax(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(random.uniform(15, 40))

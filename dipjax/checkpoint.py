@@ -8,14 +8,12 @@ where the newer is damaged, the older counts. Before an array is allocated, dige
 import hashlib
 import json
 import os
-import platform
 import re
 import struct
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dipjax import files
+from dipjax import files, record
 from dipjax.core import loop
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe
@@ -68,7 +66,7 @@ def save(path: str | os.PathLike, checkpoint: Checkpoint, problem: Problem) -> N
         "step": int(np.max(checkpoint.state.step)),
         "seconds": checkpoint.seconds,
         "compile_seconds": checkpoint.compile_seconds,
-        "made_with": _made_with(),
+        "made_with": record.made_with(),
     }
     text = json.dumps(header).encode()
     pieces = [_LINE, struct.pack("<Q", len(text)), text, *(np.ascontiguousarray(array).reshape(-1).view(np.uint8) for *_, array in named)]
@@ -128,22 +126,22 @@ def _load(path, problem, recipe, problem_axis):
         raise ValueError(f"checkpoint: {path} is of another recipe: {other}; take another folder, or the same settings.")
     if others := [name for name, digest in _digests(problem).items() if header["problem"].get(name) != digest]:
         raise ValueError(f"checkpoint: {path} is of another problem, its {others[0]} differs; take another folder, or the same input.")
-    arrays = header["arrays"]
-    shapes = {entry["name"]: (entry["dtype"], tuple(entry["shape"])) for entry in arrays}
+    shapes = {entry["name"]: (entry["dtype"], tuple(entry["shape"])) for entry in header["arrays"]}
     runs = shapes.get(".step", ("", ()))[1]
     expected = _expected(recipe, problem, problem_axis, runs, shapes)
-    for name, leaf in _named(expected):
+    named = _named(expected)
+    for name, leaf in named:
         numbers = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
         kind = shapes[".key"][0] if _is_key(leaf) else np.dtype(leaf.dtype).name
         if shapes.get(name) != (kind, numbers.shape):
             found = shapes.get(name, "nothing")
             raise ValueError(f"checkpoint: {path} has {found} as {name}, expected {(kind, numbers.shape)}; it is of another version.")
-    if len(shapes) != len(_named(expected)):
+    if len(shapes) != len(named):
         raise ValueError(f"checkpoint: {path} has other parts than this recipe has; it is of another version.")
     with path.open("rb") as file:
         file.seek(start)
         read = {name: _read(file, *found) for name, found in shapes.items()}
-    state, metrics = jax.tree.unflatten(jax.tree.structure(expected), [read[name] for name, _ in _named(expected)])
+    state, metrics = jax.tree.unflatten(jax.tree.structure(expected), [read[name] for name, _ in named])
     return Checkpoint(recipe, state, metrics, header["seconds"], header["compile_seconds"])
 
 
@@ -266,13 +264,6 @@ def _difference(there, here, place):
                 return words
         return ""
     return "" if there == here else f"{place} is {json.dumps(there)[:80]} there and {json.dumps(here)[:80]} here"
-
-
-def _made_with():
-    device = jax.devices()[0]
-    names = ("dipjax", "jax", "jaxlib", "flax", "optax", "numpy")
-    versions = {name: metadata.version(name) for name in names} | {"python": platform.python_version()}
-    return versions | {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()}
 
 
 class Folder:

@@ -9,8 +9,10 @@ import importlib
 import inspect
 import json
 import math
+import platform
 import types
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any, Union, get_args, get_origin
 
 import numpy as np
@@ -19,6 +21,18 @@ import numpy as np
 _PUBLIC = ("jax.nn", "jax.nn.initializers", "flax.linen", "jax.numpy")
 _OWN = ("dipjax.core", "dipjax.fitting", "dipjax.generators", "dipjax.operators", "dipjax.recipes")
 _ADDED_BY_FLAX = {"parent", "name"}
+
+
+def made_with() -> dict[str, dict[str, Any]]:
+    """Returns the device and the versions, as records and checkpoints name them."""
+    import jax  # late: nothing else here needs it
+
+    device = jax.devices()[0]
+    names = ("dipjax", "jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
+    }
 
 
 def dumps(value: Any) -> str:

@@ -94,7 +94,7 @@ def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, u
     scatter, tiny = usual / num_seeds, np.finfo(float).tiny
     f = 0.5 - 0.5 * np.sqrt(max(1 - 4 * max(fitted.mean() + scatter, 0) / max(noise, tiny), 0))
     taken = f**2 * noise
-    unseen = max(distance.mean() - taken - scatter - (num_seeds - 1) * scatter, 0)  # by how much g^2 is more than elsewhere
+    unseen = max(distance.mean() - taken - usual, 0)  # by how much g^2 is more than elsewhere
     share = max(of_hidden - unseen + taken, 0) / max(of_hidden, tiny)
     error_of = lambda variance: (share * (root * np.sqrt(variance) + linear * variance) + rest - noise).astype(variance.dtype)  # noqa: E731
     return error_of, float(np.sqrt(noise))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dipjax import files
-from dipjax.app import journal, progress, report, rescue, stack, startup
+from dipjax.app import journal, many, progress, report, rescue, signals, stack, startup
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS
@@ -40,18 +40,15 @@ _REPEATED = (
 )  # what a record sets that runs again
 
 
-INTERRUPTED = 130  # the exit code after Ctrl-C; those of other signals that ask to end are 129 and 143
-
-
 @dataclasses.dataclass(frozen=True)
 class Finished:
     """What a command has come to."""
 
-    outcome: Any  # `tasks.restore.Outcome`
+    outcome: Any  # `tasks.restore.Outcome`; None of a stack of pages
     exit_code: int
 
 
-def restore(given: Namespace) -> Finished | stack.Finished:
+def restore(given: Namespace) -> Finished:
     """Runs one command; what can be wrong raises an `ImageError`, a `ValueError`, an `OutputError` or `Diverged`."""
     from dipjax.operators.problem import enlarged  # imports JAX
 
@@ -62,7 +59,7 @@ def restore(given: Namespace) -> Finished | stack.Finished:
     if page is None:
         pages = stack.chosen(given, files.num_pages(given.input))
         if len(pages) > 1:
-            return stack.restore(given, pages, restore, word(given))
+            return Finished(None, stack.restore(given, pages, restore, word(given)))
         page = pages[0]
     picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None, page=page)
     for sentence in picture.notes:
@@ -73,7 +70,7 @@ def restore(given: Namespace) -> Finished | stack.Finished:
     options = _options(given)
     root = getattr(given, "root", options.checkpoint)  # the folder that goes on; of one among many, that of all
     log = journal.Journal.of(given, root) if root is not None and not hasattr(given, "root") else None
-    given.force = given.force or (log is not None and log.begun(_outputs(output, given)))
+    given.force = given.force or (log is not None and log.begun(many.outputs(output, given)))
     _check_outputs(output, picture, factor, given, spec)
     if not given.strip_metadata and (names := files.left_out(output, picture)):
         note(f"{output}: {' and '.join(names)} cannot be kept in a file of this kind")
@@ -88,10 +85,14 @@ def restore(given: Namespace) -> Finished | stack.Finished:
     follow = (lambda results, *more, **how: progress.follow(log.opened(results), *more, **how)) if log else progress.follow
     faces = {"follow": follow, "note": note, "warn": complain, "frame": getattr(given, "frame", False)}
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
-    if outcome.is_kept and outcome.exit_code not in (0, 1, INTERRUPTED):  # asked to leave, not to show: nobody waits for half a picture
+    if outcome.is_kept and outcome.exit_code not in (
+        0,
+        1,
+        signals.INTERRUPTED,
+    ):  # asked to leave, not to show: nobody waits for half a picture
         say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(root)} goes on")
         return Finished(outcome, outcome.exit_code)
-    log = log and log.writes(_outputs(output, given))
+    log = log and log.writes(many.outputs(output, given))
     failures = _write(outcome, output, picture, given)
     if log:
         log.ended("failed" if failures else outcome.ending)
@@ -103,11 +104,6 @@ def word(given: Namespace) -> str:
     spec = TASKS[given.task]
     plain = [name for name, parameter in spec.parameters.items() if not argument_of(parameter).read]
     return spec.done(**{name: getattr(given, name, spec.parameters[name].default) for name in plain})
-
-
-def _outputs(output, given):
-    """Returns all files that will be written."""
-    return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty) if path)]
 
 
 def _repeat(given):
@@ -194,7 +190,7 @@ def _load_reference(given, shape, most):
 
 def _check_outputs(output, picture, factor, given, spec):
     files.check_writable(output, picture, factor=factor, force=given.force)
-    others = _outputs(output, given)[1:]
+    others = many.outputs(output, given)[1:]
     for path in others:
         files.check_free(path, force=given.force)
     for path, suffixes in ((given.plot, report.FIGURE_SUFFIXES), (given.uncertainty, report.MAP_SUFFIXES)):

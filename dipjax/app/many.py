@@ -27,7 +27,7 @@ OTHERS = ("plot", "curve", "uncertainty")  # outputs beside the picture
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
 COMPLETE = (*journal.COMPLETE, "budget")  # endings
 _PLACE = "{}"  # in the name of such an output, stands for the name of the picture
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
     "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "debug", "checkpoint", "checkpoint_every",
@@ -151,7 +151,7 @@ def _jobs(given, done):
     jobs = [job for job in jobs if job.path.absolute() not in made]  # results of the same command, beside their inputs
     taken = {}
     for job in jobs:
-        for output in _outputs(_of(given, job)):
+        for output in (job.output, job.record, *(Path(name).absolute() for name in _beside(given, job).values())):
             if (other := taken.setdefault(output, job)) is not job:
                 both = f"{str(other.path)!r} and {str(job.path)!r}"
                 raise OutputError(f"{both} would both become {str(output)!r}; restore them with a folder each")
@@ -181,13 +181,16 @@ def _is_pattern(name):
     return glob.has_magic(name) and not Path(name).exists()
 
 
+def _beside(given, job):
+    """Returns the names of what is written beside the picture and its record."""
+    return {name: getattr(given, name).replace(_PLACE, job.name or job.output.stem) for name in OTHERS if getattr(given, name)}
+
+
 def _of(given, job):
     """Returns the command line of one picture."""
     ours = copy.copy(given)
     ours.input, ours.output, ours.json = str(job.path), str(job.output), str(job.record)
-    for name in OTHERS:
-        if getattr(given, name):
-            setattr(ours, name, getattr(given, name).replace(_PLACE, job.name or job.output.stem))
+    vars(ours).update(_beside(given, job))
     for name in _READ:
         folder = getattr(given, name, None)
         if folder and Path(folder).is_dir():
@@ -231,14 +234,14 @@ def _claim(job, given, *, is_ours):
     Raises:
       OutputError: a stranger's file is there.
     """
-    for path in _outputs(given):
+    for path in outputs(job.output, given):
         files.check_free(path, force=is_ours)
     _note(job, given, "begun", True)
 
 
-def _outputs(ours):
-    """Returns the files that one picture's command writes."""
-    return [Path(name).absolute() for name in (ours.output, ours.json, *(getattr(ours, name) for name in OTHERS)) if name]
+def outputs(output: Path, given: Namespace) -> list[Path]:
+    """Returns all files that the command of one picture writes."""
+    return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty) if path)]
 
 
 def _is_stack(path, given):

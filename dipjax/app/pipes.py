@@ -12,11 +12,10 @@ from typing import Any
 from dipjax import files
 from dipjax.app import streams
 from dipjax.files import ImageError, OutputError
-from dipjax.files.opening import MAX_PIXELS, MORE_THAN_PIXELS
+from dipjax.files.opening import MAX_PIXELS, most_bytes
 from dipjax.tasks.options import Misused
 
 NAME = "-"
-_BYTES_PER_PIXEL = 10  # that a file may have, see `files.opening`
 
 
 def are_used(given: Namespace) -> bool:
@@ -55,7 +54,7 @@ def restore(given: Namespace, one: Callable[[Namespace], Any]) -> int:
 
 def _spooled(path, most):
     """Keeps what comes from stdin in a file, and returns its name."""
-    limit, total = MORE_THAN_PIXELS + _BYTES_PER_PIXEL * most, 0
+    limit, total = most_bytes(most), 0
     try:
         source = sys.stdin.buffer
         with path.open("wb") as file:

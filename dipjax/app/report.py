@@ -8,20 +8,17 @@ import dataclasses
 import io
 import json
 import math
-import platform
 import shlex
 from argparse import Namespace
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from dipjax import __version__
 from dipjax.app.progress import duration
 from dipjax.files import OutputError
 from dipjax.files.encode import encode_map
-from dipjax.record import encode
+from dipjax.record import encode, made_with
 from dipjax.tasks.restore import Outcome
 
 MAP_SUFFIXES = (".png", ".tif", ".tiff")
@@ -134,12 +131,8 @@ def _at_best(result):
 
 def record(report: Report, failures: Sequence[str] = ()) -> bytes:
     """Returns the JSON record; a number that is not finite becomes null. `failures` are of outputs that could not be written."""
-    import jax
-
     outcome, given = report.outcome, report.given
     result, options = outcome.result, outcome.options
-    device = jax.devices()[0]
-    names = ("jax", "jaxlib", "flax", "optax", "numpy")
     height, width, num_channels = outcome.image.shape
     content = {
         "task": given.task,
@@ -167,9 +160,7 @@ def record(report: Report, failures: Sequence[str] = ()) -> bytes:
         "fingerprint": getattr(given, "fingerprint", None),
         "options": {name: encode(value) for name, value in vars(options).items() if name not in _NO_SETTINGS},
         "batching": encode(outcome.layout),
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "versions": {"dipjax": __version__, "python": platform.python_version()} | {name: metadata.version(name) for name in names},
-    }
+    } | made_with()
     return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
 
 

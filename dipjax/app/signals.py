@@ -13,6 +13,7 @@ import signal
 import time
 
 _NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+INTERRUPTED = 128 + signal.SIGINT  # the exit code after Ctrl-C
 _ONE_PRESS = 0.5  # seconds; `timeout`, `npm` and others pass on a Ctrl-C that the terminal has sent as well
 
 

@@ -10,19 +10,13 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dipjax import files
 from dipjax.app import journal, many, rescue, signals
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS, SUFFIXES
-
-
-class Finished(NamedTuple):
-    """What became of a stack."""
-
-    exit_code: int
 
 
 def chosen(given: Namespace, number: int) -> range:
@@ -40,8 +34,8 @@ def chosen(given: Namespace, number: int) -> range:
     return range(first - 1, last)
 
 
-def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], word: str) -> Finished:
-    """Restores several pages of one file.
+def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], word: str) -> int:
+    """Restores several pages of one file and returns the exit code.
 
     Args:
       given: the command line of this file.
@@ -80,14 +74,14 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
             raise ImageError(f"{counts.failed} of {len(jobs)} pages of {given.input!r} could not be restored; {'; '.join(errors)}")
         if counts.left and not counts.restored + counts.done_before and not any(job.output.exists() for job in jobs):
             raise KeyboardInterrupt
-        if counts.left and keeps and signals.exit_code() != many.INTERRUPTED:
+        if counts.left and keeps and signals.exit_code() != signals.INTERRUPTED:
             say(f"saved what is restored in {keeps}; dipjax resume {shlex.quote(getattr(given, 'root', keeps))} goes on")
-            return Finished(signals.exit_code())
+            return signals.exit_code()
         log = log and log.writes(outputs)
         ending = _write(given, output, record, jobs, force)
         if log:
             log.ended(ending)
-    return Finished(signals.exit_code())
+    return signals.exit_code()
 
 
 def _write(given, output, record, jobs, force):

@@ -20,7 +20,7 @@ _PADDING = bytes(range(1, 250, 7)) * 8
 
 _MOST_BYTES_OF_RUNS = 2**22  # of a BMP with run lengths, which Pillow unpacks byte by byte in Python
 
-_TRUNCATED = "it is truncated, damaged or cut short"
+TRUNCATED = "it is truncated, damaged or cut short"
 
 
 def whole(file: BinaryIO) -> int:
@@ -42,7 +42,7 @@ def check_jpeg(file: BinaryIO, max_pixels: int) -> tuple[bytes, bytes | None]:
         head += file.read(most)
         size = size or next((found for kind, found, _ in _markers(head) if kind in _FRAMES), None)
     if size is None:
-        raise ImageError(f"{_TRUNCATED}: it has no picture")
+        raise ImageError(f"{TRUNCATED}: it has no picture")
     check_size(*size, max_pixels)
     check_length(length, *size)
     data, coding = head + file.read(), 0xC0
@@ -52,7 +52,7 @@ def check_jpeg(file: BinaryIO, max_pixels: int) -> tuple[bytes, bytes | None]:
         if kind == _END:
             padded = None if coding in _ARITHMETIC else b"".join((data[:place].rstrip(b"\xff"), _PADDING, data[place:]))
             return data, padded
-    raise ImageError(f"{_TRUNCATED}: its end is missing")
+    raise ImageError(f"{TRUNCATED}: its end is missing")
 
 
 def check_scans(data: bytes) -> None:
@@ -85,7 +85,7 @@ def check_webp(file: BinaryIO, max_pixels: int) -> bytes:
     """Reads a WebP file whose size and end are as they should be."""
     length, head = whole(file), file.read(30)
     if len(head) < 30:
-        raise ImageError(f"{_TRUNCATED}: its end is missing")
+        raise ImageError(f"{TRUNCATED}: its end is missing")
     kind = head[12:16]
     if kind == b"VP8X":
         size = [1 + int.from_bytes(head[place : place + 3], "little") for place in (24, 27)]
@@ -95,11 +95,11 @@ def check_webp(file: BinaryIO, max_pixels: int) -> bytes:
     elif kind == b"VP8 ":
         size = [side & 0x3FFF for side in struct.unpack_from("<HH", head, 26)]
     else:
-        raise ImageError(f"{_TRUNCATED}: it has no picture")
+        raise ImageError(f"{TRUNCATED}: it has no picture")
     check_size(*size, max_pixels)
     announced = 8 + int.from_bytes(head[4:8], "little")
     if announced > length + 1:  # some writers count a last byte that only makes the length even
-        raise ImageError(f"{_TRUNCATED}: it has {length:,} of {announced:,} bytes")
+        raise ImageError(f"{TRUNCATED}: it has {length:,} of {announced:,} bytes")
     check_length(announced, *size)
     return head + file.read(announced - len(head))
 
@@ -108,11 +108,11 @@ def check_bmp(file: BinaryIO, max_pixels: int) -> bytes:
     """Reads a BMP file whose size is as it should be."""
     length, head = whole(file), file.read(34)
     if len(head) < 34:
-        raise ImageError(f"{_TRUNCATED}: its end is missing")
+        raise ImageError(f"{TRUNCATED}: its end is missing")
     old = int.from_bytes(head[14:18], "little") == 12  # of OS/2
     width, height = struct.unpack_from("<HH" if old else "<ii", head, 18)
     if width == 0 or height == 0 or width < 0:
-        raise ImageError(f"{_TRUNCATED}: it has {width} x {height} pixels")
+        raise ImageError(f"{TRUNCATED}: it has {width} x {height} pixels")
     check_size(width, abs(height), max_pixels)  # a negative height says that the first row is the top
     check_length(length, width, abs(height))
     if not old and head[30] in (1, 2) and length > _MOST_BYTES_OF_RUNS:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dipjax.files.ifd import check_tags
+from dipjax.files.metadata import TURNING
 from dipjax.files.opening import KINDS, MAX_PIXELS, SUFFIXES, reading, sniff
 from dipjax.files.others import decode_avif, decode_fits, decode_gif, decode_heif, decode_jpeg2000, decode_npy, decode_pnm, frames_of_gif
 from dipjax.files.picture import ROTATED, ImageError, Picture, Raw, printable, working_dtype
@@ -91,7 +92,7 @@ def _developed(raw: Raw) -> Picture:
     notes = (*raw.notes, ROTATED) if raw.orientation in range(2, 9) else raw.notes
     icc_profile = raw.icc_profile if isinstance(raw.icc_profile, bytes) and raw.icc_profile else None
     dtype = (raw.dtype or raw.samples.dtype).newbyteorder("=")
-    about = raw.metadata.turned() if raw.orientation in (5, 6, 7, 8) else raw.metadata
+    about = raw.metadata.turned() if raw.orientation in TURNING else raw.metadata
     return Picture(pixels, alpha, dtype, raw.file_format, icc_profile, notes, extra, raw.alpha_named, about)
 
 
@@ -104,7 +105,7 @@ def _divided(array: np.ndarray | None, white: int, raw: Raw) -> np.ndarray | Non
 
 def _upright(array: np.ndarray, orientation: int | None) -> np.ndarray:
     """Undoes the eight EXIF orientations of (H, W) or (H, W, C)."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNING:
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]

@@ -213,8 +213,8 @@ def _tiff(pages) -> bytes:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         for samples, names, about, icc_profile in pages:
-            num_colours = samples.shape[-1] - len(names) if samples.ndim == 3 else 1
-            plain = samples[..., 0] if samples.shape[-1] == 1 and samples.ndim == 3 else samples
+            num_colours = samples.shape[-1] - len(names)
+            plain = samples[..., 0] if samples.shape[-1] == 1 else samples
             writer.write(
                 plain,
                 photometric="rgb" if num_colours == 3 else "minisblack",

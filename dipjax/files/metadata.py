@@ -19,9 +19,11 @@ _MOST_BYTES = 2**20  # of any one of them, and of all texts together, after unpa
 _MOST_IN_JPEG = 65_000  # bytes of one segment, which holds EXIF, XMP or a comment
 _MOST_PER_INCH = {"JPEG": 65_535, "BMP": 5e7}  # pixels; of the others more than is kept
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _DESCRIPTION, _XMP = 274, 282, 283, 296, 270, 700
-_IMAGE_WIDTH, _IMAGE_HEIGHT, _TURNING = 256, 257, (5, 6, 7, 8)
+_IMAGE_WIDTH, _IMAGE_HEIGHT = 256, 257
+TURNING = (5, 6, 7, 8)  # orientations in which rows and columns change places
 _EXIF_FIELDS, _GPS, _WIDTH, _HEIGHT = 34665, 34853, 40962, 40963
-_PLAIN = (269, 271, 272, 305, 306, 315, 316, 33432)  # document, make, model, software, date, artist, computer, copyright
+_AS_EXIF = {"DocumentName": 269, "Make": 271, "Model": 272, "Software": 305, "DateTime": 306, "Artist": 315, "Copyright": 33432}
+_AS_TIFF = _AS_EXIF | {"HostComputer": 316}
 _PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION = 33550, 33922, 34264
 _PLACES = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, 34735, 34736, 34737, 42112, 42113)  # GeoTIFF, and two of GDAL
 _GEO_KEYS, _RASTER_TYPE, _OF_POINTS, _DOUBLE = 34735, 1025, 2, 12
@@ -108,7 +110,7 @@ def _rewritten(exif, shape, factor):
             warnings.simplefilter("ignore")
             tags = Image.Exif()
             tags.load(exif)
-            if tags.get(_ORIENTATION) in _TURNING and _X_RESOLUTION in tags and _Y_RESOLUTION in tags:
+            if tags.get(_ORIENTATION) in TURNING and _X_RESOLUTION in tags and _Y_RESOLUTION in tags:
                 tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = tags[_Y_RESOLUTION], tags[_X_RESOLUTION]
             if _ORIENTATION in tags:
                 tags[_ORIENTATION] = 1
@@ -155,11 +157,11 @@ def of_png(chunks: list[tuple[bytes, bytes]]) -> Metadata:
                     xmp = text.encode()
                 elif not keyword.startswith("Raw profile type"):
                     texts.append((keyword, text))
-    resolution, unit = None, _INCH
+    resolution = None
     if len(found.get(b"pHYs", b"")) == 9:
         across, down, is_metre = struct.unpack(">IIB", found[b"pHYs"])
         resolution = _resolution((0.0254 * across, 0.0254 * down) if is_metre else None)
-    return Metadata(_exif(found.get(b"eXIf", b"")), _bounded(xmp), tuple(texts), resolution, unit)
+    return Metadata(_exif(found.get(b"eXIf", b"")), _bounded(xmp), tuple(texts), resolution)
 
 
 def _plain_text(data, most):
@@ -204,7 +206,9 @@ def of_tiff(page: Any, num_pages: int) -> Metadata:
         resolution, unit = _resolution([_UNITS[given] * number for number in resolution]), _CENTIMETRE
     elif given is not None:
         unit = int(given) if given in (_INCH, _CENTIMETRE) else 1
-    texts = tuple((tag.name, tag.value) for number in _PLAIN if isinstance((tag := page.tags.get(number)) and tag.value, str) and tag.value)
+    texts = tuple(
+        (tag.name, tag.value) for number in _AS_TIFF.values() if isinstance((tag := page.tags.get(number)) and tag.value, str) and tag.value
+    )
     has_more = _EXIF_FIELDS in page.tags or _GPS in page.tags
     places = tuple(_places_of(page))
     return Metadata(b"", _bounded(values[_XMP]), texts, resolution, unit, description, places, has_more=has_more)
@@ -251,9 +255,6 @@ def _per_inch(metadata):
     return tuple(number * (2.54 if metadata.unit == _CENTIMETRE else 1) for number in metadata.resolution)
 
 
-_AS_EXIF = {"DocumentName": 269, "Make": 271, "Model": 272, "Software": 305, "DateTime": 306, "Artist": 315, "Copyright": 33432}
-
-
 def _encoded(metadata):
     """Returns EXIF, with what a TIFF says in its own tags where that is not in it."""
     found = {_AS_EXIF[name]: text for name, text in metadata.texts if name in _AS_EXIF}
@@ -283,6 +284,10 @@ def _read_all(tags):
     return groups
 
 
+def _comment(metadata):
+    return dict(metadata.texts).get("Comment", "").encode("utf-8", "replace")
+
+
 def _fits(data, file_format):
     return file_format != "JPEG" or len(data) <= _MOST_IN_JPEG
 
@@ -301,7 +306,7 @@ def for_pillow(metadata: Metadata, file_format: str) -> dict[str, Any]:
     if file_format in ("JPEG", "WEBP", "AVIF"):
         options |= {"exif": b"Exif\0\0" + exif} if exif and _fits(exif, file_format) else {}
         options |= {"xmp": metadata.xmp} if metadata.xmp and _fits(metadata.xmp, file_format) else {}
-    comment = dict(metadata.texts).get("Comment", "").encode("utf-8", "replace")
+    comment = _comment(metadata)
     if file_format == "JPEG" and comment and _fits(comment, file_format):
         options["comment"] = comment
     return options
@@ -326,8 +331,7 @@ def for_png(metadata: Metadata) -> list[tuple[bytes, bytes]]:
 def for_tiff(metadata: Metadata) -> dict[str, Any]:
     """Returns the options of tifffile."""
     texts = dict(metadata.texts)
-    numbers = {name: number for name, number in _AS_EXIF.items() if name != "Software"} | {"HostComputer": 316}
-    tags = [(number, "s", 0, _ended(texts[name]), True) for name, number in numbers.items() if texts.get(name)]
+    tags = [(number, "s", 0, _ended(texts[name]), True) for name, number in _AS_TIFF.items() if name != "Software" and texts.get(name)]
     tags += [(_XMP, "B", len(metadata.xmp), metadata.xmp, True)] if metadata.xmp else []
     for number, kind, count, value in metadata.places:
         tags.append((number, "s", 0, _ended(value), True) if isinstance(value, str) else (number, kind, count, value, True))
@@ -348,8 +352,8 @@ def lost(metadata: Metadata, file_format: str) -> list[str]:
     holds = _HOLD.get(file_format, ())
     writes_exif = "EXIF" in holds and file_format != "PNG"
     known = {"Comment"} if file_format == "JPEG" else set()
-    known |= set(_AS_EXIF) if writes_exif else {*_AS_EXIF, "HostComputer"} if file_format == "TIFF" else set()
-    comment = dict(metadata.texts).get("Comment", "").encode("utf-8", "replace")
+    known |= set(_AS_EXIF) if writes_exif else set(_AS_TIFF) if file_format == "TIFF" else set()
+    comment = _comment(metadata)
     found = {
         "EXIF": (bool(metadata.exif) and not ("EXIF" in holds and _fits(metadata.exif, file_format))) or metadata.has_more,
         "XMP": bool(metadata.xmp) and not ("XMP" in holds and _fits(metadata.xmp, file_format)),

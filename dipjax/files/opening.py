@@ -88,8 +88,13 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"it has {size}, more than the limit of {max_pixels:,}; {advice}")
 
 
+def most_bytes(num_pixels: int) -> int:
+    """Returns how long the file of a picture may be."""
+    return MORE_THAN_PIXELS + _BYTES_PER_PIXEL * num_pixels
+
+
 def check_length(length: int, width: int, height: int) -> None:
     """Raises ImageError if a file has far more bytes than its picture can need."""
-    limit = MORE_THAN_PIXELS + _BYTES_PER_PIXEL * width * height
+    limit = most_bytes(width * height)
     if length > limit:
         raise ImageError(f"it has {length:,} bytes, expected at most {limit:,} for {width} x {height} pixels; save it anew")

@@ -16,12 +16,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from dipjax.files.containers import whole
+from dipjax.files.containers import TRUNCATED, whole
 from dipjax.files.opening import MAX_PIXELS, check_length, check_size
-from dipjax.files.picture import DATA_TYPES, ImageError, Raw, white, without_infinities
-from dipjax.files.raster import converted, split
+from dipjax.files.picture import DATA_TYPES, ImageError, Raw, white
+from dipjax.files.raster import converted, opened, split
+from dipjax.files.samples import own_units
 
-_TRUNCATED = "it is truncated, damaged or cut short"
 _TOKEN = re.compile(rb"(?:\s|#[^\n]*\n)*([0-9]+)")
 _SIZ = b"\xff\x4f\xff\x51"  # the beginning of a JPEG 2000 stream and of its size
 _MOST_CHANNELS, _MOST_FRAMES, _MOST_PARTS = 512, 10_000, 1000
@@ -36,8 +36,7 @@ def decode_gif(file: BinaryIO, max_pixels: int, allow_nan: bool, page: int = 0) 
 
 def frames_of_gif(file: BinaryIO) -> int:
     """Returns how many frames a GIF file has, at most `_MOST_FRAMES`."""
-    Image.init()
-    image, number = Image.OPEN["GIF"][0](file, ""), 1
+    image, number = opened(file, "GIF"), 1
     check_size(*image.size, MAX_PIXELS)
     with contextlib.suppress(EOFError):
         while number < _MOST_FRAMES:
@@ -67,7 +66,7 @@ def _of_pillow(file, max_pixels, file_format, page=0):
     Image.init()
     if file_format not in Image.OPEN:
         raise ImageError(f"it is {file_format}, which Pillow cannot read here; save it as PNG")
-    image = Image.OPEN[file_format][0](file, "")
+    image = opened(file, file_format)
     check_size(*image.size, max_pixels)
     check_length(length, *image.size)
     try:
@@ -126,7 +125,7 @@ def _plain(file, shape, largest, *, is_bits):
     except (ValueError, DeprecationWarning):
         raise ImageError("it is damaged, it has words that are no numbers") from None
     if samples.size < number:
-        raise ImageError(f"{_TRUNCATED}: it has {samples.size:,} of {number:,} numbers")
+        raise ImageError(f"{TRUNCATED}: it has {samples.size:,} of {number:,} numbers")
     if samples.min() < 0 or samples.max() > largest:
         raise ImageError(f"it is damaged, it has values below 0 or above its largest, {largest}")
     return samples.reshape(shape)
@@ -135,7 +134,7 @@ def _plain(file, shape, largest, *, is_bits):
 def _exactly(file, number):
     data = file.read(number)
     if len(data) < number:
-        raise ImageError(f"{_TRUNCATED}: it has {len(data):,} of {number:,} bytes")
+        raise ImageError(f"{TRUNCATED}: it has {len(data):,} of {number:,} bytes")
     return data
 
 
@@ -148,7 +147,7 @@ def decode_jpeg2000(file: BinaryIO, max_pixels: int) -> Raw:
     data = file.read()
     places = [match.start() for match in re.finditer(re.escape(_SIZ), data)]
     if not places or len(data) < places[-1] + 43:
-        raise ImageError(f"{_TRUNCATED}: it has no size")
+        raise ImageError(f"{TRUNCATED}: it has no size")
     for place in places:  # whichever the decoder will believe
         right, bottom, left, top = struct.unpack_from(">4I", data, place + 8)
         check_size(right - left, bottom - top, max_pixels)
@@ -157,7 +156,7 @@ def decode_jpeg2000(file: BinaryIO, max_pixels: int) -> Raw:
             raise ImageError(f"it has {number} components, expected gray or RGB, with transparency or without")
     check_length(length, right - left, bottom - top)
     if b"\xff\xd9" not in data[-64:]:
-        raise ImageError(f"{_TRUNCATED}: its end is missing")
+        raise ImageError(f"{TRUNCATED}: its end is missing")
     samples = jpeg2k_decode(data)
     if samples.ndim not in (2, 3) or samples.dtype.name not in ("uint8", "uint16"):
         raise ImageError(f"it has samples {samples.dtype} of shape {samples.shape}, expected gray or RGB of 8 or 16 bits")
@@ -187,7 +186,7 @@ def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
     check_size(shape[1], shape[0], max_pixels)
     number = int(np.prod(shape, dtype=object))
     if length - file.tell() < number * dtype.itemsize or number > 4 * max_pixels:
-        raise ImageError(f"{_TRUNCATED}: it has {length - file.tell():,} of {number * dtype.itemsize:,} bytes")
+        raise ImageError(f"{TRUNCATED}: it has {length - file.tell():,} of {number * dtype.itemsize:,} bytes")
     samples = np.frombuffer(file.read(number * dtype.itemsize), dtype).reshape(shape, order="F" if is_fortran else "C")
     samples = samples.astype(dtype.newbyteorder("=")).reshape(*shape[:2], -1)
     return _in_units(samples * np.uint8(255) if samples.dtype == bool else samples, "NPY", allow_nan)
@@ -232,11 +231,7 @@ def _fits():
 
 def _in_units(samples, file_format, allow_nan):
     """Returns samples as they are; floats without infinite values."""
-    if samples.dtype.kind == "f":
-        try:
-            samples = without_infinities(samples, allow_nan)
-        except ValueError as error:
-            raise ImageError(f"it {error}") from error
+    samples = own_units(samples, None, allow_nan)
     return Raw(samples, None, file_format, white(samples.dtype), white(samples.dtype), dtype=samples.dtype)
 
 

@@ -24,7 +24,7 @@ _INDEXED = 3  # colour type of PNG: a palette has 8 bits at any depth
 def decode_png(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of a PNG file."""
     checked = check_png(file, max_pixels)
-    image = _opened(io.BytesIO(checked.data), "PNG")
+    image = opened(io.BytesIO(checked.data), "PNG")
     if checked.depth != 8 and checked.colour != _INDEXED:  # Pillow would halve 16-bit colours in silence
         from imagecodecs import png_decode
 
@@ -41,32 +41,32 @@ def decode_png(file: BinaryIO, max_pixels: int) -> Raw:
 def decode_jpeg(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of a JPEG file."""
     data, padded = check_jpeg(file, max_pixels)
-    image = _opened(io.BytesIO(data), "JPEG")
+    image = opened(io.BytesIO(data), "JPEG")
     check_size(*image.size, max_pixels)
     image.load()
-    if padded and image.tobytes() != _opened(io.BytesIO(padded), "JPEG").tobytes():
+    if padded and image.tobytes() != opened(io.BytesIO(padded), "JPEG").tobytes():
         raise ImageError("it is truncated, damaged or cut short: its coded data end before the picture does")
     return converted(image, "JPEG")
 
 
 def decode_webp(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of a WebP file."""
-    return converted(_opened(io.BytesIO(check_webp(file, max_pixels)), "WEBP"), "WEBP")
+    return converted(opened(io.BytesIO(check_webp(file, max_pixels)), "WEBP"), "WEBP")
 
 
 def decode_bmp(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of a BMP file."""
-    return converted(_opened(io.BytesIO(check_bmp(file, max_pixels)), "BMP"), "BMP")
+    return converted(opened(io.BytesIO(check_bmp(file, max_pixels)), "BMP"), "BMP")
 
 
 def decode_colours_of_tiff(file: BinaryIO, index: int = 0) -> Raw:
     """Returns the arrays of one page of a TIFF file with a palette, inks, or coded colours, already turned upright."""
-    image = _opened(file, "TIFF")
+    image = opened(file, "TIFF")
     image.seek(index)
     return converted(image, "TIFF")
 
 
-def _opened(file: BinaryIO, file_format: str) -> Image.Image:
+def opened(file: BinaryIO, file_format: str) -> Image.Image:
     """Opens a file as one format and no other, without the limit on pixels that Pillow has for the whole program."""
     Image.init()
     return Image.OPEN[file_format][0](file, "")
@@ -95,9 +95,9 @@ def converted(image: Image.Image, file_format: str) -> Raw:
     if file_format not in ("TIFF", "GIF"):  # whose pages are counted elsewhere
         notes = (*notes, *_frames(getattr(image, "n_frames", 1)))
     wanted = ("L" if mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
-    opened, image = image, image if mode == wanted else image.convert(wanted)
+    read, image = image, image if mode == wanted else image.convert(wanted)
     profile = None if mode == "CMYK" else image.info.get("icc_profile")  # that of CMYK describes inks
-    about = Metadata() if file_format in ("PNG", "TIFF") else metadata.of_image(opened)
+    about = Metadata() if file_format in ("PNG", "TIFF") else metadata.of_image(read)
     raw = split(np.asarray(image), file_format)
     return dataclasses.replace(raw, orientation=orientation, icc_profile=profile, notes=notes, metadata=about)
 

@@ -45,7 +45,7 @@ def meaning(samples: np.ndarray, page: Page, allow_nan: bool) -> Raw:
         notes = (*notes, *_note_on_nodata(samples, page.nodata))
         samples = samples.dtype.type(largest) - samples if page.photometric == _WHITE_IS_ZERO else samples
     else:
-        samples = _own_units(samples, page.nodata, allow_nan)
+        samples = own_units(samples, page.nodata, allow_nan)
         if page.photometric == _WHITE_IS_ZERO:
             notes = (*notes, "its white is zero but its values were read as they are")
     opacity = largest if share_of_white else opaque(dtype)
@@ -76,7 +76,7 @@ def _roles(number: int, page: Page) -> tuple[list[str], tuple[str, ...]]:
     return roles, notes
 
 
-def _own_units(samples: np.ndarray, nodata: str | None, allow_nan: bool) -> np.ndarray:
+def own_units(samples: np.ndarray, nodata: str | None, allow_nan: bool) -> np.ndarray:
     """Returns samples whose infinite values and no data are NaN; raises ImageError if there are any and none is allowed."""
     value = _nodata_value(nodata, samples.dtype)
     if value is not None and (missing := samples == value).any():

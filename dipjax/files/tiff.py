@@ -56,7 +56,7 @@ def decode_tiff(file: BinaryIO, max_pixels: int, allow_nan: bool, index: int = 0
             raw = meaning(samples, Page(page.photometric, page.bitspersample, tuple(page.extrasamples), nodata), allow_nan)
             raw = dataclasses.replace(raw, orientation=orientation, icc_profile=icc_profile)
         about = metadata.of_tiff(page, num_pages)
-        if raw.orientation is None and orientation in (5, 6, 7, 8):  # turned by Pillow already
+        if raw.orientation is None and orientation in metadata.TURNING:  # turned by Pillow already
             about = about.turned()
     which, more = f"page {index + 1}" if index else "first", "more than " * (num_pages == MOST_PAGES)
     pages = (f"{which} of {more}{num_pages:,} pages",) if num_pages > 1 else ()

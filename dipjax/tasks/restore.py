@@ -197,9 +197,10 @@ def restore(
     if options.checkpoint is not None:
         folder = checkpoint.Folder(options.checkpoint, setting.recipe, every=options.checkpoint_every, warn=warn)
     sizes = {"tile": options.tile, "overlap": options.tile_overlap}
-    sizes = (folder and options.tile is None and folder.remembered("tiles")) or sizes  # the memory that is free may be another now
+    settled = folder.remembered("tiles") if folder else None
+    sizes = (options.tile is None and settled) or sizes  # the memory that is free may be another now
     grid, reason = tiling.plan(setting.recipe, task.problem, options.seeds, **sizes, batching=layout)
-    if folder and folder.remembered("tiles") is None:
+    if folder and settled is None:
         folder.remember("tiles", {"tile": max(grid.tile), "overlap": grid.overlap} if grid else {"tile": 0, "overlap": None})
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
