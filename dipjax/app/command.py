@@ -85,11 +85,8 @@ def restore(given: Namespace) -> Finished:
     follow = (lambda results, *more, **how: progress.follow(log.opened(results), *more, **how)) if log else progress.follow
     faces = {"follow": follow, "note": note, "warn": complain, "frame": getattr(given, "frame", False)}
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
-    if outcome.is_kept and outcome.exit_code not in (
-        0,
-        1,
-        signals.INTERRUPTED,
-    ):  # asked to leave, not to show: nobody waits for half a picture
+    # Asked to leave, not to show: nobody waits for half a picture.
+    if outcome.is_kept and outcome.exit_code not in (0, 1, signals.INTERRUPTED):
         say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(root)} goes on")
         return Finished(outcome, outcome.exit_code)
     log = log and log.writes(many.outputs(output, given))
