@@ -41,9 +41,9 @@ from dipjax import uncertainty
 from dipjax.core import drive, loop
 from dipjax.core import problem as problems
 from dipjax.core.state import Result, psnr
-from dipjax.core.stopping import REGISTRY, Best, Verdict
 from dipjax.operators import problem
 from dipjax.recipes import choose
+from dipjax.stopping import REGISTRY, Best, Verdict
 
 SIDE = 128
 INTERVALS = {50: 0.6745, 90: 1.6449}  # times the standard deviation

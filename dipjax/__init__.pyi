@@ -1,7 +1,7 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import checkpoint, files, generators, interop, metrics, operators, recipes, uncertainty
-from .core import layouts, stopping
+from . import checkpoint, files, generators, interop, metrics, operators, recipes, stopping, uncertainty
+from .core import layouts
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
 from .core.problem import Problem

@@ -19,7 +19,7 @@ import numpy as np
 
 # Where functions are looked for by their public name. Their own `__module__` is private in JAX, and moves.
 _PUBLIC = ("jax.nn", "jax.nn.initializers", "flax.linen", "jax.numpy")
-_OWN = ("dipjax.core", "dipjax.fitting", "dipjax.generators", "dipjax.operators", "dipjax.recipes")
+_OWN = ("dipjax.core", "dipjax.fitting", "dipjax.generators", "dipjax.operators", "dipjax.recipes", "dipjax.stopping")
 _ADDED_BY_FLAX = {"parent", "name"}
 
 

@@ -23,7 +23,8 @@ from scipy import ndimage, optimize
 
 from dipjax.core.problem import Problem
 from dipjax.core.state import Result, deviation
-from dipjax.core.stopping import Sampled, filled
+from dipjax.stopping.held_out import filled
+from dipjax.stopping.samples import Sampled
 
 _REACH = 2.0  # pixels, over which the disagreement of neighbours counts, because that of a few seeds at one pixel says little
 _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, beside the K - 1 of the pixel itself

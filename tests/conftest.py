@@ -15,9 +15,9 @@ from dipjax import hashing
 from dipjax.app import startup, trial
 from dipjax.core.drive import seeds
 from dipjax.core.recipe import Recipe
-from dipjax.core.stopping import Best, Verdict
 from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam
+from dipjax.stopping import Best, Verdict
 
 ADAM = Adam(0.01)
 TINY = {"down": (4, 4), "up": (4, 4), "skip": (2, 2)}

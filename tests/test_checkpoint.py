@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import dipjax
-from dipjax import checkpoint
+from dipjax import checkpoint, stopping
 from dipjax.checkpoint import Checkpoint
-from dipjax.core import drive, layouts, problem, stopping
+from dipjax.core import drive, layouts, problem
 from dipjax.files import OutputError
 from dipjax.fitting import inputs
 from dipjax.large import tiling

@@ -19,8 +19,8 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 
 import dipjax
-from dipjax import record
-from dipjax.core import drive, layouts, recipe, stopping
+from dipjax import record, stopping
+from dipjax.core import drive, layouts, recipe
 from dipjax.core.problem import Problem
 from dipjax.fitting import guides, inputs, losses, optimizers, penalties
 from dipjax.generators import registry as generators
@@ -65,12 +65,12 @@ MODULES = (inputs, guides, losses, penalties, optimizers, stopping)
 
 
 def parts_of(module):
-    """Returns the public settings of a module of `fitting`."""
+    """Returns the public settings of a module of `fitting`, or of a package."""
     return {
         thing for name, thing in vars(module).items()
         if inspect.isclass(thing) and dataclasses.is_dataclass(thing) and not name.startswith("_")
         and {"__call__", "update"} & set(vars(thing))
-        and thing.__module__ in {module.__name__, recipe.__name__}
+        and (thing.__module__.startswith(module.__name__) or thing.__module__ == recipe.__name__)
     }  # fmt: skip
 
 

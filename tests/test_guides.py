@@ -8,9 +8,10 @@ import pytest
 from scipy import ndimage
 
 from dipjax.core import drive, loop
-from dipjax.core.stopping import HeldOut, filled
 from dipjax.fitting import guides, inputs
 from dipjax.operators import problem
+from dipjax.stopping import HeldOut
+from dipjax.stopping.held_out import filled
 from dipjax.tasks import tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS
 from dipjax.tasks.options import Options

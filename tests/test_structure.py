@@ -22,8 +22,8 @@ each_module = pytest.mark.parametrize("name", SOURCES)
 
 # Packages and the modules beside them. Imports run downwards, or stay in the package.
 FLOORS = {
-    "record": 0, "hashing": 0, "files": 0, "core": 1, "metrics": 2, "checkpoint": 2, "uncertainty": 2, "operators": 2, "fitting": 2,
-    "generators": 3, "recipes": 4, "large": 5, "interop": 6, "tasks": 6, "app": 7, "__init__": 8, "__main__": 8,
+    "record": 0, "hashing": 0, "files": 0, "core": 1, "metrics": 2, "checkpoint": 2, "operators": 2, "stopping": 2, "uncertainty": 3,
+    "fitting": 3, "generators": 4, "recipes": 5, "large": 6, "interop": 7, "tasks": 7, "app": 8, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 ALONE = {"record", "hashing", "files"}  # which import nothing of dipjax but themselves
 
@@ -98,8 +98,8 @@ def test_flax_appears_only_in_generators_and_as_the_struct_of_records():
 
 
 def test_the_core_is_read_in_fifteen_minutes():
-    # Beside the rules of stopping, which are parts to be exchanged, like losses.
-    assert sum(len(text.splitlines()) for name, text in SOURCES.items() if name.startswith("core/") and "stopping" not in name) < 990
+    lines = [line for name, text in SOURCES.items() if name.startswith("core/") for line in text.splitlines()]
+    assert len(list(filter(str.strip, lines))) < 900  # with all comments, without empty lines
     assert len(SOURCES["core/loop.py"].splitlines()) <= 200
 
 

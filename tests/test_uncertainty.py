@@ -10,8 +10,8 @@ import pytest
 from dipjax import uncertainty
 from dipjax.core.recipe import MSE
 from dipjax.core.state import Metrics, Result
-from dipjax.core.stopping import Look, Samples
 from dipjax.operators import problem
+from dipjax.stopping import Look, Samples
 
 SIDE = 96
 

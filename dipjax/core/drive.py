@@ -7,7 +7,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.core import check, layouts, loop, stopping
+from dipjax.core import check, layouts, loop, rule
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe, transformation
@@ -32,27 +31,19 @@ def seeds(key: Array | int, num_seeds: int) -> Array:
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
 
 
-@partial(jax.jit, static_argnames=("recipe", "layout"))
-def _advance(recipe, layout, states, own, shared, make_problem, num_steps, total):
+@partial(jax.jit, static_argnames=("recipe", "layout", "structure"))
+def _advance(recipe, layout, structure, states, own, shared, num_steps, total):
     """Takes the steps of one group: `own` are the leaves of the problems that each run has for itself, `shared` the others."""
 
     def one(state, own, shared, num_steps, total):
-        return loop.chunk(recipe, state, make_problem(own, shared), num_steps, total)
+        return loop.chunk(recipe, state, _whole(structure, own, shared), num_steps, total)
 
     return layout(one, (0, 0, None, None, None))(states, own, shared, num_steps, total)
 
 
-@jax.tree_util.register_static
-@dataclass(frozen=True)
-class _Maker:
-    """Puts a problem together again; a static argument, so that problems of equal structure share a program."""
-
-    structure: Any  # of the problem
-    flags: tuple[bool, ...]  # for every leaf, whether each run has its own
-
-    def __call__(self, own, shared):
-        own, shared = iter(own), iter(shared)
-        return jax.tree.unflatten(self.structure, [next(own if flag else shared) for flag in self.flags])
+def _whole(structure, own, shared):
+    """Puts a problem together again, of two lists of leaves, each with None where the other has the leaf."""
+    return jax.tree.unflatten(structure, [other if leaf is None else leaf for leaf, other in zip(own, shared, strict=True)])
 
 
 def iterate(
@@ -92,53 +83,54 @@ def iterate(
     num_runs = math.prod(shape)
     layout = layouts.chosen(batching, num_runs, problem.shape[:-1])
     leaves, structure = jax.tree.flatten(problem)
-    make_problem = _Maker(structure, tuple(flags))
     runs_of_problem = shape[-1] if over_seeds else 1
-    shared = [leaf for leaf, flag in zip(leaves, flags, strict=True) if not flag]
-    batch = [np.asarray(leaf) for leaf, flag in zip(leaves, flags, strict=True) if flag]
+    shared = [None if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)]
+    batch = [np.asarray(leaf) if flag else None for leaf, flag in zip(leaves, flags, strict=True)]
+
+    def own(which):  # of the runs
+        return jax.tree.map(lambda leaf: leaf[which // runs_of_problem], batch)
+
     for program in (_advance, loop.chunk, loop.initialiser()):
         if program._cache_size() >= _MOST_PROGRAMS:
             program.clear_cache()
 
     def first_state(run):
-        data = make_problem([leaf[run // runs_of_problem] for leaf in batch], shared)
+        data = _whole(structure, own(run), shared)
         if not isinstance(start, State):
             return loop.init(recipe, start.reshape(-1)[run], data)
         return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], start), data)
 
     def advance(states, group, num_steps):
-        own = [leaf[group // runs_of_problem] for leaf in batch]
         if layout.width > 1:
-            return _advance(recipe, layout, states, own, shared, make_problem, num_steps, total)
-        state, metrics = loop.chunk(recipe, states, make_problem([leaf[0] for leaf in own], shared), num_steps, total)
-        return state, jax.tree.map(lambda curve: curve[None], jax.tree.map(np.asarray, metrics))
+            return _advance(recipe, layout, structure, states, own(group), shared, num_steps, total)
+        state, metrics = loop.chunk(recipe, states, _whole(structure, own(group[0]), shared), num_steps, total)
+        return state, jax.tree.map(lambda curve: np.asarray(curve)[None], metrics)
 
     total, clock = np.int32(num_steps), time.perf_counter()
     runs = _Runs(layout, num_runs, shape, first_state)
     # No step at all: this compiles the program that all chunks share.
     runs.states[0], nothing = jax.block_until_ready(advance(runs.states[0], runs.groups[0], 0))
+    runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), nothing)
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
-    taken, num_left, size, history = 0, num_steps - start_step, 1, _History(num_runs, nothing)
+    taken, num_left, size = 0, num_steps - start_step, 1
 
     def result():
         images, alive = (runs.gather(lambda state, name=name: getattr(state, name)) for name in ("average", "alive"))
-        images, ends = (images, ()) if recipe.stopping is None else _best(runs.gather, images, alive, over_seeds)
-        return Result(images, alive, history.curves(shape), taken, seconds, compile_seconds, over_seeds, runs.keep(), *ends)
+        images, ends = (images, ()) if recipe.stopping is None else rule.outcome(runs.gather, images, alive, over_seeds)
+        metrics = jax.tree.map(lambda curve: curve[:, :taken].reshape(*shape, taken), runs.curves)
+        return Result(images, alive, metrics, taken, seconds, compile_seconds, over_seeds, runs.keep(), *ends)
 
     yield result()
     while taken < num_left and (on := runs.going()).any():
         size = min(size, num_left - taken, loop.LONGEST_CHUNK)
         clock = time.perf_counter()
-        # The first chunk fills the curves of all; after it a rule has the last step's numbers, at which ended runs stay.
+        # After the first chunk a rule has the last step's numbers, at which the curves of ended runs stay.
         ended = runs.regrouped(on) if recipe.stopping is not None and taken else [False] * len(runs.groups)
-        pairs = zip(runs.states, runs.groups, ended, strict=True)
-        done = [(state, None) if over else advance(state, group, size) for state, group, over in pairs]
-        runs.states, metrics = map(list, zip(*jax.block_until_ready(done), strict=True))
+        runs.take(advance, size, ended)
         elapsed = time.perf_counter() - clock
-        history.add(metrics, runs, size)
         taken, seconds = taken + size, seconds + elapsed
         if recipe.stopping is not None and not runs.going().any():  # how long a chunk was does not show
-            taken = history.length = int(np.max(runs.gather(lambda state: state.step))) - start_step
+            taken = int(np.max(runs.gather(lambda state: state.step))) - start_step
         size = max(1, round(chunk_seconds * size / max(elapsed, 1e-6)))
         yield result()
 
@@ -188,7 +180,7 @@ def _fitted(recipe, state, problem):
         if not check.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
     if not check.alike(new.watch, state.watch):
-        watch = stopping.begin(recipe, state.key, problem, (state.average, *state.unknowns))
+        watch = rule.begin(recipe, state.key, problem, (state.average, *state.unknowns))
         state = state._replace(watch=watch)
     if check.alike(new.opt_state, state.opt_state) and check.alike(new.kept, state.kept):
         return state
@@ -200,25 +192,30 @@ def _fitted(recipe, state, problem):
 
 
 class _Runs:
-    """Where each run lies in the groups, and the groups' states."""
+    """Where each run lies in the groups, the groups' states, and the curves of all runs, metrics `(R, T)`."""
 
     def __init__(self, layout, num_runs, shape, first_state):
         starts = range(0, num_runs, layout.width)
         self.layout, self.shape = layout, shape
         self.groups = [np.arange(start, start + layout.width).clip(max=num_runs - 1) for start in starts]
-        self.states = [_join([first_state(run) for run in group], layout) for group in self.groups]
+        together = lambda *leaves: _of_keys(np.stack, leaves)  # noqa: E731, on the host, where that compiles nothing
+        states = [[first_state(run) for run in group] for group in self.groups]
+        self.states = [group[0] if layout.width == 1 else layout.placed(jax.tree.map(together, *group)) for group in states]
+
+    def take(self, advance, size, ended):
+        """Takes a chunk of `size` steps in all groups but those that have ended, whose curves stay level."""
+        level = lambda group: jax.tree.map(lambda curve: curve[group, -1:].repeat(size, 1), self.curves)  # noqa: E731
+        groups = zip(self.states, self.groups, ended, strict=True)
+        done = [(state, level(group)) if over else advance(state, group, size) for state, group, over in groups]
+        self.states, metrics = map(list, zip(*jax.block_until_ready(done), strict=True))
+        # What was given out is never written to again.
+        new = jax.tree.map(lambda *parts: np.concatenate([np.asarray(part)[:, :size] for part in parts])[self.places], *metrics)
+        self.curves = jax.tree.map(lambda curve, more: np.concatenate([curve, more], 1), self.curves, new)
 
     @property
     def places(self):
         """The place of each run in the groups, one after the other; a run that is there again only fills the last group."""
         return np.unique(np.concatenate(self.groups), return_index=True)[1]
-
-    @property
-    def own(self):
-        """Says of every group and its places which count, `(G, W)`."""
-        count = np.zeros(len(self.groups) * self.layout.width, bool)
-        count[self.places] = True
-        return count.reshape(len(self.groups), -1)
 
     def gather(self, get):
         """Returns `get(state)` of all runs `(*shape, ...)`."""
@@ -233,8 +230,8 @@ class _Runs:
 
     def going(self):
         """Says of every group and its places which runs go on, `(G, W)`; what only fills a group does not count."""
-        ended = self._joined([~state.alive if state.watch is None else ~state.alive | state.watch.stopped for state in self.states])
-        return ~ended.reshape(len(self.groups), -1) & self.own
+        on = self._joined([state.alive if state.watch is None else state.alive & ~state.watch.stopped for state in self.states])
+        return (on & np.isin(np.arange(on.size), self.places)).reshape(len(self.groups), -1)
 
     def regrouped(self, on):
         """Puts the runs that go on, see `going`, together, where they fill fewer groups; returns which groups have ended."""
@@ -252,35 +249,6 @@ class _Runs:
         return lambda: jax.tree.map(lambda *leaves: _of_keys(now._ordered, leaves), *now.states)
 
 
-class _History:
-    """The curves of all runs, in arrays that grow with the steps that are taken; what was given out is never written to again."""
-
-    def __init__(self, num_runs, metrics):
-        leaves, self.structure = jax.tree.flatten(metrics)
-        self.length, self.arrays = 0, [np.empty((num_runs, loop.LONGEST_CHUNK), leaf.dtype) for leaf in leaves]
-
-    def add(self, metrics, runs, num_steps):
-        """Appends one chunk: the metrics `(W, LONGEST_CHUNK)` of every group, of which `num_steps` are filled; None: all stay level."""
-        num_runs, room = self.arrays[0].shape
-        start, self.length = self.length, self.length + num_steps
-        if self.length > room:
-            self.arrays = [np.concatenate([array, np.empty((num_runs, self.length), array.dtype)], 1) for array in self.arrays]
-        for group, own, curves in zip(runs.groups, runs.own, metrics, strict=True):
-            for array, curve in zip(self.arrays, self.arrays if curves is None else jax.tree.leaves(curves), strict=True):
-                new = array[group[own], start - 1, None] if curves is None else np.asarray(curve)[own, :num_steps]
-                array[group[own], start : self.length] = new
-
-    def curves(self, shape):
-        """Returns the metrics `(*shape, T)`."""
-        return jax.tree.unflatten(self.structure, [array[:, : self.length].reshape(*shape, self.length) for array in self.arrays])
-
-
-def _join(states, layout):
-    """Stacks the states of one group on the host, where that compiles nothing."""
-    stack = lambda *leaves: jnp.stack(leaves) if _is_key(leaves[0]) else np.stack([np.asarray(leaf) for leaf in leaves])  # noqa: E731
-    return states[0] if layout.width == 1 else layout.placed(jax.tree.map(stack, *states))
-
-
 def _on_host(leaf):
     """Returns an array of NumPy, of which a part can be taken without a program for every shape; keys stay as they are."""
     # What the caller has put in the place of an array may be float64, or a number.
@@ -296,14 +264,3 @@ def _of_keys(function, leaves):
     if not _is_key(leaves[0]):
         return function(leaves)
     return jax.random.wrap_key_data(function([jax.random.key_data(leaf) for leaf in leaves]), impl=jax.random.key_impl(leaves[0]))
-
-
-def _best(gather, averages, alive, over_seeds):
-    """Returns what runs with a stopping rule give; and where it has stopped them, their steps, those to what they give, who is left out."""
-    scores = gather(lambda state: state.watch.best.score)
-    known = np.isfinite(scores)
-    images = gather(lambda state: state.watch.best.estimate[0])
-    images = np.where(known.reshape(*known.shape, *(1,) * (images.ndim - known.ndim)), images, averages)
-    best_steps = np.where(known, gather(lambda state: state.watch.best.step) + 1, 0)
-    left_out = stopping.disagreeing(images, alive, scores) if over_seeds else None
-    return images, (gather(lambda state: state.watch.stopped), gather(lambda state: state.step), best_steps, left_out)

@@ -20,8 +20,8 @@ from jax.flatten_util import ravel_pytree
 from dipjax import hashing
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import MSE, Recipe, transformation
+from dipjax.core.rule import begin, watched, where
 from dipjax.core.state import Kept, Metrics, State, psnr
-from dipjax.core.stopping import begin, watched, where
 
 LONGEST_CHUNK = 1000  # steps that one call of the compiled loop can take: so long is the room for their metrics
 _PERFECT_FIT = 100.0  # dB; an exact fit is no reason to undo all that follows

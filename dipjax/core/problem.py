@@ -58,20 +58,17 @@ def spread(problem: Problem, axis: Any) -> list[bool]:
     Raises:
       ValueError: something else.
     """
-    fields = ("measurement", "operator", "truth", "guide")
-    axes = [getattr(axis, field) for field in fields] if isinstance(axis, Problem) else [axis] * len(fields)
+
+    def marked(mark, part):
+        if not (mark is None or (type(mark) is int and mark == 0)):
+            raise ValueError("another mark")
+        return [mark is not None] * len(jax.tree.leaves(part))
+
     flags = []
-    for field, given in zip(fields, axes, strict=True):
-        parts = [getattr(problem, field)]
-        marks = jax.tree.leaves(given, is_leaf=lambda leaf: leaf is None)
-        if not (given is None or isinstance(given, int)):
-            try:
-                structure = jax.tree.structure(given, is_leaf=lambda leaf: leaf is None)
-                parts = structure.flatten_up_to(parts[0])
-            except ValueError as error:
-                raise ValueError(f"problem_axis: found {given!r} for the {field}, which has another structure.") from error
-        if not all(mark is None or (isinstance(mark, int) and not isinstance(mark, bool) and mark == 0) for mark in marks):
-            raise ValueError(f"problem_axis: found {axis!r}, expected None, 0, or a Problem with these in its fields.")
-        for part, mark in zip(parts, marks, strict=True):
-            flags += [mark is not None] * len(jax.tree.leaves(part))
+    for field in ("measurement", "operator", "truth", "guide"):
+        given = getattr(axis, field) if isinstance(axis, Problem) else axis
+        try:
+            flags += jax.tree.leaves(jax.tree.map(marked, given, getattr(problem, field), is_leaf=lambda leaf: leaf is None))
+        except ValueError as error:
+            raise ValueError(f"problem_axis: found {given!r} for the {field}, expected None, 0, or its structure of these.") from error
     return flags

@@ -54,7 +54,7 @@ class Recipe:
     backtracking: float | None = None  # dB; a step whose output fits the measurement so much worse than the last is undone
     precision: str | None = None  # of matrix products and convolutions, see `jax.default_matmul_precision`
     watch: tuple[Callable, ...] = ()  # (estimate, problem) -> (), each a curve beside loss and PSNR: `Metrics.watched`
-    stopping: Any = None  # a rule from `stopping`; None takes all the steps and gives the last average
+    stopping: Any = None  # a rule, see `rule`, such as those of `dipjax.stopping`; None takes all the steps and gives the last average
 
     def __reduce__(self):
         """Pickles the recipe by the names of its parts: functions of JAX cannot be pickled."""

@@ -1,8 +1,9 @@
 """What a run carries from step to step, what it tells of a step, and what a person gets: `State`, `Metrics`, `Result`."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ class Watch(NamedTuple):
     """What a stopping rule knows of a run."""
 
     memory: Any  # the rule's own
-    best: Any  # `stopping.Best`: the score, the step and the estimate that the run gives
+    best: Any  # `rule.Best`: the score, the step and the estimate that the run gives
     stopped: Array  # (), bool; True for good, and nothing of the state changes any more
     last: "Metrics"  # of the last step that was taken
 
@@ -68,7 +69,7 @@ class Result:
     stopped: np.ndarray | None = None  # (...), where the stopping rule ended a run; None without a rule, as the next two
     steps: np.ndarray | None = None  # (...), the steps that each run has taken, those before this call included
     best_steps: np.ndarray | None = None  # (...), after how many steps each run had the estimate it gives; 0 where it is the latest
-    left_out: np.ndarray | None = None  # (...), seeds that disagree with all others, see `stopping.disagreeing`; None: not looked for
+    left_out: np.ndarray | None = None  # (...), seeds that disagree with all others, see `rule.disagreeing`; None: not looked for
     make_uncertainty: Callable[[], Any] | None = None  # of parts that were put together, see `tiling`
     left_out_of: tuple[tuple[int, int], ...] = ()  # the same of such parts: the number of the part, and that of the seed
 
@@ -85,7 +86,8 @@ class Result:
     @property
     def image(self) -> np.ndarray:
         """The estimate: the mean over the seeds that count, `(H, W, C)` or `(N, H, W, C)`; NaN where no seed lives."""
-        return _over_seeds(self.images, self.counted, 0) if self.over_seeds else _blank(self.images, self.alive)
+        axis = self.counted.ndim - 1 if self.over_seeds else ()
+        return _of_these(np.mean, self.images, self.counted, axis)
 
     @property
     def std(self) -> np.ndarray:
@@ -95,22 +97,14 @@ class Result:
 
 def deviation(images: np.ndarray, alive: np.ndarray) -> np.ndarray:
     """Returns the unbiased standard deviation of `images (..., K, H, W, C)` over the living of `K` seeds; NaN for fewer than two."""
-    mean = _over_seeds(images, alive, 0)
-    spread = np.abs(images - np.expand_dims(mean, alive.ndim - 1)) ** 2
-    return np.sqrt(_over_seeds(spread, alive, 1))
+    return _of_these(partial(np.std, ddof=1), images, alive, alive.ndim - 1)
 
 
-def _over_seeds(values, alive, lost):
-    """Returns the sum over the last axis of `alive`, divided by the number of the living less `lost`; NaN where that is not positive."""
-    axis, rest = alive.ndim - 1, values.ndim - alive.ndim
-    number = alive.sum(axis) - lost
-    total = values.sum(axis, where=alive.reshape(*alive.shape, *(1,) * rest))
-    divisor = np.maximum(number, 1).reshape(*number.shape, *(1,) * rest).astype(values.dtype)
-    return _blank(total / divisor, number > 0)
-
-
-def _blank(values, valid):
-    return np.where(valid.reshape(*valid.shape, *(1,) * (values.ndim - valid.ndim)), values, values.dtype.type(np.nan))
+def _of_these(function, values, these, axis):
+    """Returns what NumPy computes over an axis of the values that are marked, the first axes of them; NaN of none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy warns of the NaN
+        return function(values, axis, where=these.reshape(*these.shape, *(1,) * (values.ndim - these.ndim)))
 
 
 def psnr(image: Array, truth: Array) -> Array:

@@ -15,7 +15,7 @@ from jax import Array, lax
 from scipy import ndimage
 
 from dipjax.core.problem import Problem
-from dipjax.core.stopping import finest, noise_correlation
+from dipjax.stopping.noise import finest, noise_correlation
 
 _SMALLEST = 16  # pixels on a side
 

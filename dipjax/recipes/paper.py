@@ -11,12 +11,12 @@ Reference: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, and the not
 """
 
 from dipjax.core.recipe import Recipe
-from dipjax.core.stopping import Samples
 from dipjax.fitting import inputs, losses
 from dipjax.fitting.optimizers import Adam, Langevin
 from dipjax.fitting.penalties import TotalVariationSum
 from dipjax.generators import Pixels, ResNet, Skip, UNet, blocks
 from dipjax.recipes.setting import Setting
+from dipjax.stopping import Samples
 
 _TAPERED = (16, 32, 64, 128, 128, 128)
 

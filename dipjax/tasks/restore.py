@@ -14,8 +14,8 @@ import jax
 import numpy as np
 from scipy import stats
 
-from dipjax import checkpoint, metrics, uncertainty
-from dipjax.core import drive, layouts, stopping
+from dipjax import checkpoint, metrics, stopping, uncertainty
+from dipjax.core import drive, layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, deviation, psnr

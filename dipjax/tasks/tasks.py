@@ -98,8 +98,8 @@ def super_resolve(
     Example:
       >>> large = dipjax.super_resolve(small, 2.5)  # doctest: +SKIP
     """
-    from dipjax.core.stopping import HeldOut
     from dipjax.operators import problem, resampling
+    from dipjax.stopping import HeldOut
 
     if isinstance(kernel, str) and kernel not in KERNELS:
         raise ValueError(f"kernel: found {kernel!r}, expected one of {', '.join(KERNELS)}.")

@@ -20,12 +20,11 @@ import tifffile
 from PIL import Image
 
 import dipjax
-from dipjax import files, uncertainty
+from dipjax import files, stopping, uncertainty
 from dipjax.app import cli, doctor, main
-from dipjax.core import stopping
-from dipjax.core.stopping import HeldOut
 from dipjax.generators import registry
 from dipjax.large import tiling
+from dipjax.stopping import HeldOut
 from dipjax.tasks.door import TASKS
 from tests.app.conftest import ALPHA, GAINED, HOLE, RGB, RGB16, flow, tiny
 from tests.app.processes import DENOISE as WHOLE

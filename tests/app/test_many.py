@@ -275,8 +275,8 @@ def test_nothing_is_fitted_nor_held_out_in_a_frame():
     import jax
     import jax.numpy as jnp
 
-    from dipjax.core.stopping import HeldOut
     from dipjax.operators import problem
+    from dipjax.stopping import HeldOut
 
     pixels = np.random.default_rng(0).random((20, 24, 1), np.float32)
     inside = np.zeros((32, 32, 1), bool)

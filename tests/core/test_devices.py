@@ -47,9 +47,9 @@ assert layout.num_devices == min(num_devices, num_seeds)
 print("WIDTH", layout.width)
 group = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *[loop.init(recipe, keys[k % num_seeds], task) for k in range(layout.width)])
 leaves, structure = jax.tree.flatten(task)
-make = drive._Maker(structure, (False,) * len(leaves))
-program = drive._advance.lower(recipe, layout, group, [], leaves, make, 3, 5).compile()
-states, _ = program(group, [], leaves, make, 3, 5)
+own = [None] * len(leaves)
+program = drive._advance.lower(recipe, layout, structure, group, own, leaves, 3, 5).compile()
+states, _ = program(group, own, leaves, 3, 5)
 assert len(states.z.sharding.device_set) == layout.num_devices
 print(program.as_text())
 try:

@@ -16,11 +16,11 @@ import pytest
 from dipjax.core import drive, layouts, loop
 from dipjax.core.problem import stack
 from dipjax.core.recipe import Recipe
-from dipjax.core.stopping import HeldOut
 from dipjax.fitting import inputs, losses, optimizers, penalties
 from dipjax.fitting.optimizers import Adam
 from dipjax.large import memory
 from dipjax.operators import problem
+from dipjax.stopping import HeldOut
 from tests.conftest import PEOPLE, Appointed, Mixer, light_keys, mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

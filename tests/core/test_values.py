@@ -12,8 +12,8 @@ from dipjax.core import layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread, stack
 from dipjax.core.recipe import MSE, transformation
+from dipjax.core.rule import disagreeing
 from dipjax.core.state import Metrics, Result, psnr
-from dipjax.core.stopping import disagreeing
 from dipjax.operators import problem
 from tests.conftest import picture
 

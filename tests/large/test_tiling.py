@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import dipjax
-from dipjax import app, files, operators
-from dipjax.core import drive, layouts, loop, stopping
+from dipjax import app, files, operators, stopping
+from dipjax.core import drive, layouts, loop
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
 from dipjax.generators import Pixels, Skip, blocks

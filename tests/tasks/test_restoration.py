@@ -12,10 +12,10 @@ import pytest
 
 import dipjax
 from dipjax.core import drive, layouts
-from dipjax.core.stopping import REGISTRY, AveragedVariance, Discrepancy, HeldOut, Sure, WindowedVariance
 from dipjax.fitting import losses, optimizers
 from dipjax.operators import problem, psfs
 from dipjax.recipes import Setting
+from dipjax.stopping import REGISTRY, AveragedVariance, Discrepancy, HeldOut, Sure, WindowedVariance
 from dipjax.tasks.door import TASKS as COMMANDS
 from dipjax.tasks.options import Options, arguments
 from dipjax.tasks.restore import Outcome, setting_for

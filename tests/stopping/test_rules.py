@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dipjax.core import drive, layouts, loop, stopping
+from dipjax.core import drive, layouts, loop
 from dipjax.core.problem import Problem, stack
 from dipjax.core.recipe import MSE
-from dipjax.core.stopping import REGISTRY, AveragedVariance, Discrepancy, HeldOut, Look, Sure, WindowedVariance
 from dipjax.operators import Identity, problem
+from dipjax.stopping import REGISTRY, AveragedVariance, Discrepancy, HeldOut, Look, Sure, WindowedVariance
+from dipjax.stopping.noise import noise_correlation, noise_variance
 from tests.conftest import Appointed, light_keys, mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -141,7 +142,7 @@ def test_what_is_held_out_has_no_part_in_loss_and_gradient(correlated):
 def test_the_correlation_of_noise_is_measured_where_the_picture_is_flat(smooth, near, far):
     noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((96, 90, 3)), (smooth, smooth, 0))
     texture = np.float32(np.indices((96, 90)).sum(0) // 3 % 2 * (np.arange(90) > 40))[..., None]  # stripes on a half
-    found = stopping.noise_correlation(jnp.float32(texture + 0.1 * noise / noise.std()))
+    found = noise_correlation(jnp.float32(texture + 0.1 * noise / noise.std()))
     for value, (low, high) in zip(found, (near, far), strict=True):
         assert low < value < high
 
@@ -248,7 +249,7 @@ def shares(images, truth, added):
 def test_the_noise_is_estimated_within_a_tenth():
     for sigma in (0.02, 0.1, 0.3):
         task = problem.denoising(waves(7) + sigma * rough(8))
-        np.testing.assert_allclose(np.sqrt(stopping._variance(None, task)), sigma, rtol=0.1)
+        np.testing.assert_allclose(np.sqrt(noise_variance(None, task)), sigma, rtol=0.1)
 
 
 @pytest.mark.parametrize("num_runs", [4, 5])

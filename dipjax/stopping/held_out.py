@@ -1,0 +1,148 @@
+"""Measurements kept out of the loss: the rule for noise of any kind."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from dipjax.core.problem import Problem
+from dipjax.core.rule import Best, Look, Verdict, nothing, where
+from dipjax.stopping.checks import check
+from dipjax.stopping.noise import FAR, PATCH, noise_correlation
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Keeps some of the measurement out of the loss, and takes the moments at which the averaged output predicts it best.
+
+    Each run draws its own entries, of any measurement: pixels, samples of a spectrum, or numbers. Single entries judge noise that is
+    independent from one entry to the next. Where noise is correlated, as after a camera's own processing, neighbours give it away;
+    there blocks are held out, and only what lies inside of them is scored. The flattest patches of the measurement, in which noise is
+    most of what there is, say before the first step which of the two it is and how long a block must be. The score is the recipe's own
+    loss at the entries that are scored, smoothed over steps.
+
+    A few hundred numbers cannot tell moments whose scores are nearly equal: chance alone makes scores differ by about `tolerance` over
+    the root of how many there are. So the estimate is the mean over all moments since the last real improvement that are not clearly
+    worse than the best, by `late` over that root. Late moments have fitted more of the picture, and more noise, most of which goes from
+    the mean of many of them, and of many seeds (benchmarks/results/guide.md).
+    """
+
+    singles: float = 0.04  # of the entries are held out where noise is independent; of more than 128 x 128 a smaller share
+    blocks: float = 0.15  # of the entries lie in blocks that are held out where it is not; the same
+    side: int = 5  # of a block, of which the inner entries are scored ...
+    wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
+    correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
+    patience: float = 0.5  # stops when nothing better came for this share of the steps to the best moment ...
+    least: int = 60  # ... and so many more
+    tolerance: float = 0.25  # how much scores differ by chance, see above
+    late: float = 1.0  # how much worse moments may be that count, in the same units
+    smoothing: float = 0.9  # weight of the past in the score
+    gain: float = 0.0  # what is better by less than this share does not renew the patience: measurements without noise
+
+    def __post_init__(self):
+        """Checks the settings."""
+        for name in ("singles", "blocks"):
+            check(name, getattr(self, name), 0 < getattr(self, name) < 1, "a number between 0 and 1")
+        for name in ("smoothing", "gain"):
+            check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
+        for name in ("side", "wide"):
+            value = getattr(self, name)
+            check(name, value, value >= 1 and value % 2 == 1, "an odd number of entries")
+        for name in ("patience", "tolerance", "late"):
+            check(name, getattr(self, name), getattr(self, name) >= 0, "a number that is not negative")
+        check("least", self.least, self.least >= 1, "a whole number of steps from 1")
+
+    def init(self, key: Array, problem: Problem, estimate: tuple) -> "_HeldOut":
+        """Draws the entries of one run."""
+        leaves, structure = jax.tree.flatten(problem.measurement)
+        keys = jax.random.split(key, 1 + len(leaves))
+        # Where a hole is, nothing depends on the image, so that nothing is learned from what is held out there.
+        two = (keys[0], jax.random.fold_in(keys[0], 1))
+        images = [[jax.random.uniform(k, part.shape, jnp.real(part).dtype).astype(part.dtype) for part in estimate] for k in two]
+        depends = jax.tree.leaves(jax.tree.map(jnp.not_equal, *(problem.operator(*image) for image in images)))
+        drawn = [self._draw(*parts) for parts in zip(keys[1:], leaves, depends, strict=True)]
+        scored, hidden = (jax.tree.unflatten(structure, list(part)) for part in zip(*drawn, strict=True))
+        best = nothing(problem, estimate)
+        return _HeldOut(scored, hidden, jnp.zeros((), problem.dtype), best, best.score, best.step, best.score, jnp.int32(0))
+
+    def _draw(self, key, measurement, measured):
+        """Returns what is scored, and what is held out, of one array, for all of its channels at once."""
+        shape = (*measurement.shape[:-1], 1) if measurement.ndim > 1 else measurement.shape
+        measured = measured.any(-1, keepdims=True) if measurement.ndim > 1 else measured
+        # Of more entries a smaller share suffices: what is held out is restored less well.
+        fewer = min(1.0, (_USUAL / measured.size) ** 0.5)
+        single = _chosen(key, measured, fewer * self.singles)
+        if measurement.ndim != 3 or jnp.iscomplexobj(measurement) or min(shape[:2]) < max(PATCH, 3 * max(self.side, self.wide)):
+            return single, single
+        near, far = noise_correlation(measurement)
+        scored, hidden = single, single
+        correlated = near > self.correlation
+        for side, core, is_right in ((self.side, self.side - 2, correlated), (self.wide, 1, correlated & (far > FAR))):
+            centre = _chosen(key, measured, fewer * self.blocks / side**2)
+            pair = tuple(lax.reduce_window(centre, False, lax.bitwise_or, (n, n, 1), (1, 1, 1), "SAME") for n in (max(core, 1), side))
+            scored, hidden = where(is_right, pair, (scored, hidden))
+        return scored, hidden
+
+    def hide(self, memory: "_HeldOut", prediction: Any, measurement: Any) -> Any:
+        """Returns the prediction with the measurement itself at all that is held out."""
+        return jax.tree.map(jnp.where, memory.hidden, measurement, prediction)
+
+    def seen(self, memory: "_HeldOut", problem: Problem) -> Problem:
+        """Returns the problem as the run may see it: what is held out is filled in from around."""
+        return problem.replace(measurement=jax.tree.map(filled, problem.measurement, memory.hidden))
+
+    def update(self, memory: "_HeldOut", look: Look) -> Verdict:
+        """Scores the average of the outputs at what is held out."""
+        y, dtype = look.problem.measurement, memory.score.dtype
+        shown = jax.tree.map(jnp.where, memory.scored, look.prediction, y)
+        share = sum(mark.sum() * leaf.shape[-1] for mark, leaf in zip(*map(jax.tree.leaves, (memory.scored, y)), strict=True))
+        now = (look.loss(shown, y) * sum(leaf.size for leaf in jax.tree.leaves(y)) / share).astype(dtype)
+        weight = jnp.maximum(1 - self.smoothing, 1 / (look.step.astype(dtype) + 1)).astype(dtype)
+        score = memory.score + weight * (now - memory.score)
+        chance, worse = ((part / jnp.sqrt(share.astype(dtype))).astype(dtype) for part in (self.tolerance, self.late))
+        renewed = score < memory.level * (1 - self.gain)
+        level, since = where(renewed, (score, look.step), (memory.level, memory.since))
+        stop = look.step - since > self.patience * since + self.least
+
+        lowest, step = where(score < memory.best.score, (score, look.step), (memory.best.score, memory.best.step))
+        first, later = score < memory.first * (1 - chance), score <= lowest * (1 + worse)
+        number = jnp.where(first, 1, memory.number + later)
+        weight = jnp.where(first, 1, later / jnp.maximum(number, 1)).astype(dtype)
+        move = lambda old, new: (old + weight * (new - old)).astype(old.dtype)  # noqa: E731
+        best = Best(lowest, step, jax.tree.map(move, memory.best.estimate, look.estimate))
+        held = _HeldOut(memory.scored, memory.hidden, score, best, level, since, jnp.where(first, score, memory.first), number)
+        return Verdict(held, best, score, stop)
+
+
+class _HeldOut(NamedTuple):
+    scored: Any  # trees of (h, w, 1), bool
+    hidden: Any
+    score: Array  # (), smoothed
+    best: Best
+    level: Array  # () and the next: the last that was better by `gain`
+    since: Array
+    first: Array  # () and the next: of the moments over which the estimate is the mean
+    number: Array
+
+
+_USUAL = 128**2  # entries, up to which the shares are as they are set; beyond, they fall with the root of the number
+
+
+def _chosen(key, measured, share):
+    """Marks a share of what was measured, at least one entry."""
+    draw = jnp.where(measured, jax.random.uniform(key, measured.shape), 2)
+    number = jnp.maximum(1, jnp.round(share * measured.sum())).astype(jnp.int32)
+    return (draw <= jnp.sort(draw.ravel())[number - 1]) & measured
+
+
+def filled(measurement: Array, hidden: Array) -> Array:
+    """Returns an array with the mean of what is near in the place of what is hidden: within one entry, else within eight."""
+    for reach in (1, 8):
+        size = (2 * reach + 1,) * max(measurement.ndim - 1, 1)
+        window = (size if measurement.ndim == 1 else (*size, 1), (1,) * measurement.ndim, "SAME")
+        number = lax.reduce_window((~hidden).astype(measurement.dtype), 0.0, lax.add, *window)
+        mean = lax.reduce_window(jnp.where(hidden, 0, measurement), 0.0, lax.add, *window) / jnp.maximum(jnp.real(number), 1)
+        measurement, hidden = jnp.where(hidden, mean.astype(measurement.dtype), measurement), hidden & (number == 0)
+    return measurement
