@@ -1,4 +1,4 @@
-"""What the README shows works: its Python runs, its commands are understood."""
+"""What the README and the guide show works: their Python runs, their commands are understood, their links lead somewhere."""
 
 import importlib.util
 import os
@@ -10,7 +10,9 @@ import pytest
 
 from dipjax.app import cli
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGES = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/pages/*.md"))]}
+TEXT = "\n".join(text for path, text in PAGES.items() if path.name == "README.md" or path.parent.name == "pages")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 _LINES = [line.split("#")[0] for language, code in BLOCKS if language == "bash" for line in code.replace("\\\n", " ").splitlines()]
@@ -44,6 +46,19 @@ def test_the_commands_of_the_readme_are_understood(command, capsys):
         assert cli.parse(words).run
     except SystemExit as leaving:
         assert leaving.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_to_files_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", PAGES[page])
+    lost = [link for link in links if "://" not in link and not link.startswith("mailto:") and not (page.parent / link).exists()]
+    assert not lost
+
+
+def test_the_front_page_is_short_and_says_first_how_to_begin():
+    lines = PAGES[ROOT / "README.md"].splitlines()
+    assert len(lines) <= 200
+    assert any("dipjax denoise" in line for line in lines[:20])
 
 
 def test_there_is_something_to_check():

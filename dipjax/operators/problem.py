@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from dipjax.core.problem import Problem, stack
 from dipjax.operators import checks, psfs, resampling
@@ -34,13 +35,13 @@ __all__ = [
 _LARGEST_FACTOR = 256
 
 
-def denoising(measurement, *, truth=None) -> Problem:
+def denoising(measurement: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
     """Returns the problem of a noisy picture `(H, W, C)`, a volume `(D, H, W, C)` or a signal `(W, C)`; complex is fine."""
     measurement = checks.finite("measurement", checks.image("measurement", measurement))
     return _problem(measurement, Identity(), measurement.shape, truth)
 
 
-def inpainting(measurement, known, *, truth=None) -> Problem:
+def inpainting(measurement: ArrayLike, known: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
     """Returns the problem of a picture `(H, W, C)`, a volume or a signal, of which only some pixels are known.
 
     Args:
@@ -54,7 +55,9 @@ def inpainting(measurement, known, *, truth=None) -> Problem:
     return _problem(measurement * known, Mask(jnp.asarray(known)), measurement.shape, truth)
 
 
-def super_resolution(measurement, factor: float, *, kernel=resampling.LANCZOS2, truth=None) -> Problem:
+def super_resolution(
+    measurement: ArrayLike, factor: float, *, kernel: resampling.Kernel = resampling.LANCZOS2, truth: ArrayLike | None = None
+) -> Problem:
     """Returns the problem of a small picture `(h, w, C)`, to be `factor` times larger on both sides, rounded to whole pixels."""
     measurement = checks.finite("measurement", checks.image("measurement", measurement, planar=True))
     is_number = isinstance(factor, (int, float, np.integer, np.floating)) and not isinstance(factor, bool)
@@ -75,7 +78,7 @@ def enlarged(side: int, factor: float) -> int:
     return round(float(side * factor))
 
 
-def deblurring(measurement, psf, *, boundary: str = "reflect", truth=None) -> Problem:
+def deblurring(measurement: ArrayLike, psf: ArrayLike, *, boundary: str = "reflect", truth: ArrayLike | None = None) -> Problem:
     """Returns the problem of a picture `(h, w, C)` blurred by a known `psf (k, l)`, which is normalised to a sum of one.
 
     `boundary` is "reflect", "circular" or "valid", see `operators.Blur`; with "valid" the image is larger than the measurement.
@@ -92,13 +95,13 @@ def deblurring(measurement, psf, *, boundary: str = "reflect", truth=None) -> Pr
     return _problem(measurement, Blur(jnp.asarray(psf), boundary), shape, truth)
 
 
-def flash(measurement, flash_image, *, truth=None) -> Problem:
+def flash(measurement: ArrayLike, flash_image: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
     """Returns the problem of a noisy picture `(H, W, C)`, guided by `flash_image (H, W, D)`, one of the same scene taken with flash."""
     measurement = checks.finite("measurement", checks.image("measurement", measurement))
     return _problem(measurement, Identity(), measurement.shape, truth, flash_image, "flash_image")
 
 
-def feature_inversion(image, features: Callable[[Array], Any]) -> Problem:
+def feature_inversion(image: ArrayLike, features: Callable[[Array], Any]) -> Problem:
     """Returns the problem of an image of which only features are known, such as a layer of a trained network.
 
     Args:
@@ -123,7 +126,15 @@ def activation_maximisation(activation: Callable[[Array], Array], shape: tuple[i
     return Problem(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), prediction), operator, shape)
 
 
-def general(measurement, operator: Callable, shape: tuple[int, ...], *, unknowns: tuple = (), truth=None, guide=None) -> Problem:
+def general(
+    measurement: Any,
+    operator: Callable,
+    shape: tuple[int, ...],
+    *,
+    unknowns: tuple = (),
+    truth: ArrayLike | None = None,
+    guide: ArrayLike | None = None,
+) -> Problem:
     """Returns the problem of an image of `shape (..., C)` that any `operator` of yours has measured.
 
     Args:

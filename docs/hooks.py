@@ -1,0 +1,35 @@
+"""Puts the results of the benchmarks, and the pictures of the notebooks, into the site: their pages lie beside what made them."""
+
+import re
+from pathlib import Path
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[1]
+SHOWN = ("benchmarks/**/*.md", "benchmarks/results/**/*.png", "notebooks/figures/*.png")
+
+
+def on_files(files, config):
+    """Adds the files, and a page that lists those of the results."""
+    paths = sorted(path.relative_to(ROOT).as_posix() for pattern in SHOWN for path in ROOT.glob(pattern))
+    for path in paths:
+        files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+    titles = {path: _title(ROOT / path) for path in paths if path.endswith(".md")}
+    rows = "\n".join(f"* [{title}]({path})" for path, title in titles.items())
+    files.append(File.generated(config, "measured.md", content=f"# What was measured\n\nAlso what did not work.\n\n{rows}\n"))
+    return files
+
+
+def on_page_markdown(markdown, page, **_):
+    """Turns links that are right in the repository into those of the site; what it has not is named without a link."""
+    markdown = re.sub(r"\]\((?:\.\./)+(benchmarks|notebooks)/", lambda found: f"]({_up(page)}{found[1]}/", markdown)
+    return re.sub(r"\[([^]]+)\]\([^)]*\.(?:ipynb|json|py)\)", r"\1", markdown)
+
+
+def _up(page):
+    return "../" * page.file.src_uri.count("/")
+
+
+def _title(path):
+    found = re.search(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else path.stem
