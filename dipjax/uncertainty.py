@@ -11,7 +11,8 @@ the neighbours: at the entry itself it would follow the noise, which the other s
 take it for noise; but noise is never more than what the mean of the neighbours leaves at the same entries, so the rest is error.
 
 An entry that a seed has not seen is no entry like the others: the seed errs more there, and has fitted nothing of its noise, of which it
-has taken over a share everywhere else. Both show in how far it lies from the seeds that have seen the entry.
+has taken over a share everywhere else. Both show in how far it lies from the seeds that have seen the entry. Around a block that was held
+out seeds also disagree more than elsewhere; so the error elsewhere follows the disagreement there.
 """
 
 from functools import partial
@@ -31,6 +32,7 @@ _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, besid
 _OUTLIER = 16.0  # times the expected square, above which a residual is an outlier: four standard deviations
 _KNOTS = 6  # of the noise over brightness: photons, and what was clipped at black and white
 _ROUNDS = 12
+_DOUBT = 2.0  # times the mean square of the noise, beyond which the error is sure to be larger: an error of all seeds may hide the noise
 
 
 class Uncertainty(NamedTuple):
@@ -41,10 +43,10 @@ class Uncertainty(NamedTuple):
 
     @property
     def gained(self) -> bool | None:
-        """Whether the error is smaller than the noise, over all that is known; None where either is not known at all."""
+        """Whether the error is not clearly larger than the noise, over all that is known; None where either is not known at all."""
         if np.isnan(self.noise) or np.isnan(self.std).all():
             return None
-        return bool(np.nanmean(self.std**2) < self.noise**2)
+        return bool(np.nanmean(self.std**2) < _DOUBT * self.noise**2)
 
 
 def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
@@ -78,7 +80,7 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     return Uncertainty(np.sqrt(np.maximum(error_of(spread) - spread, 0) + spread / len(counted)), noise)
 
 
-def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, usual):
+def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, elsewhere, usual):
     """Returns the expected squared error of one seed as a function of the variance over seeds, and the root mean square of the noise,
     whose mean square is at most `most`.
 
@@ -89,15 +91,16 @@ def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, u
     where g is the error of a seed that has not seen the entry, as far as it is its own.
     """
     root, linear = _fit(squares, brightness, spread)
-    of_hidden = (root * np.sqrt(spread) + linear * spread).mean()
+    differing = lambda variance: root * np.sqrt(variance) + linear * variance  # noqa: E731, the error of seeds that differ so much
+    of_hidden = differing(spread).mean()
     rest = max(squares.mean() - of_hidden, 0)
     noise = min(rest, most)
     scatter, tiny = usual / num_seeds, np.finfo(float).tiny
     f = 0.5 - 0.5 * np.sqrt(max(1 - 4 * max(fitted.mean() + scatter, 0) / max(noise, tiny), 0))
     taken = f**2 * noise
     unseen = max(distance.mean() - taken - usual, 0)  # by how much g^2 is more than elsewhere
-    share = max(of_hidden - unseen + taken, 0) / max(of_hidden, tiny)
-    error_of = lambda variance: (share * (root * np.sqrt(variance) + linear * variance) + rest - noise).astype(variance.dtype)  # noqa: E731
+    share = max(of_hidden - unseen + taken, 0) / max(differing(elsewhere).mean(), tiny)
+    error_of = lambda variance: (share * differing(variance) + rest - noise).astype(variance.dtype)  # noqa: E731
     return error_of, float(np.sqrt(noise))
 
 
@@ -139,8 +142,8 @@ def _around(values):
 
 def _entries(predicted, scored, measurement, inside):
     """Returns of all held-out entries the squared residual, the brightness, the variance over seeds, the squared distance from the mean of
-    the other seeds, and the product of that distance with their residual, each `(N,)`; and the mean distance elsewhere."""
-    columns, distances = [[], [], [], [], []], []
+    the other seeds, and the product of that distance with their residual, each `(N,)`; and elsewhere the variance and the mean distance."""
+    columns, spreads, distances = [[], [], [], [], []], [], []
     for measured, marks, *seeds in zip(*map(jax.tree.leaves, (measurement, scored, *predicted)), strict=True):
         made = np.stack([np.asarray(one) for one in seeds])
         spread, mean, rest = _around(_own_variance(made)), made.mean(axis=0), len(made) / (len(made) - 1)
@@ -150,8 +153,10 @@ def _entries(predicted, scored, measurement, inside):
             values = (np.abs(one - measured) ** 2, np.abs(mean), spread, distance, fitted)
             for column, value in zip(columns, values, strict=True):
                 column.append(value[where])
-            distances.append(distance[~where & np.broadcast_to(inside, where.shape)])
-    return *(np.concatenate(column).astype(np.float64) for column in columns), float(np.concatenate(distances).mean())
+            seen = ~where & np.broadcast_to(inside, where.shape)
+            spreads.append(spread[seen])
+            distances.append(distance[seen])
+    return *(np.concatenate(column).astype(np.float64) for column in (*columns, spreads)), float(np.concatenate(distances).mean())
 
 
 def _fit(squares: np.ndarray, brightness: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
