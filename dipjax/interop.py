@@ -52,7 +52,7 @@ def from_torch(generator: Skip | UNet | ResNet, state_dict: Mapping[str, Any], *
     Raises:
       ValueError: names are missing or unexpected, or shapes differ; the message lists them.
 
-    Example:
+    Examples:
       >>> params = dipjax.interop.from_torch(Skip(), net.state_dict())  # doctest: +SKIP
     """
     state = {name: value for name, value in state_dict.items() if name.rpartition(".")[2] not in _BUFFERS}
@@ -77,7 +77,7 @@ def to_torch(generator: Skip | UNet | ResNet, params: Any) -> dict[str, Any]:
     Raises:
       ValueError: params are those of another generator.
 
-    Example:
+    Examples:
       >>> net.load_state_dict(dipjax.interop.to_torch(Skip(), params))  # doctest: +SKIP
     """
     import torch

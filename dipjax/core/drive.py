@@ -164,7 +164,7 @@ def restore(
     Raises:
       ValueError: the recipe does not fit the problem.
 
-    Example:
+    Examples:
       >>> result = restore(recipe, seeds(0, 4), problem.denoising(noisy), num_steps=1000)  # doctest: +SKIP
     """
     for result in iterate(recipe, key, problem, num_steps=num_steps, problem_axis=problem_axis, batching=batching):

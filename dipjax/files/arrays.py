@@ -35,7 +35,7 @@ def to_pixels(
         The pixels (H, W, C) in float32, or in float64 for types that it cannot hold, and a function from a result (H', W', C) to an
         array of the same type in the layout of `image`, neither clipped nor multiplied. Raises ValueError for anything else.
 
-    Example:
+    Examples:
         >>> pixels, restore_layout = to_pixels(np.zeros((3, 48, 64), np.uint8), channel_axis=0)
         >>> pixels.shape, restore_layout(pixels).shape
         ((48, 64, 3), (3, 48, 64))

@@ -50,7 +50,7 @@ def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bo
         A `Picture` with pixels (H, W, C), turned upright, transparency apart. uint8 and uint16 are divided by their largest value; floats,
         and integers of other types, are read as they are. Raises `ImageError` for whatever keeps the file from being read.
 
-    Example:
+    Examples:
         >>> picture = load("photo.jpg")
         >>> picture.pixels.shape
         (480, 640, 3)

@@ -72,7 +72,7 @@ def save(
     Returns:
         Nothing. Raises `OutputError` if the file exists, cannot be created, or cannot hold such a picture.
 
-    Example:
+    Examples:
         >>> save("photo.denoised.png", result, like=picture)
     """
     path = named(path, OutputError)

@@ -89,7 +89,7 @@ def without_infinities(samples: np.ndarray, allow_nan: bool) -> np.ndarray:
 def printable(text: str) -> str:
     """Escapes what a terminal would obey instead of show: control characters, newlines, marks of direction, lone surrogates.
 
-    Example:
+    Examples:
         >>> printable("a\\x1b[31m.png")
         'a\\\\x1b[31m.png'
     """

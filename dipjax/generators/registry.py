@@ -123,7 +123,7 @@ def make(name: str, channels: int, options: Sequence[str] = ()) -> Any:
     Raises:
       ValueError: there is no such generator, it has no such option, or the value cannot be read.
 
-    Example:
+    Examples:
       >>> registry.make("skip", 3, ["down=16,32,64", "up=16,32,64", "skip=4,4,4", "upsample=nearest"])  # doctest: +SKIP
     """
     parameters, chosen = _parameters(name), {}

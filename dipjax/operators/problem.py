@@ -148,7 +148,7 @@ def general(
       truth: `(..., C)` of that shape, for the metrics alone.
       guide: `(..., D)`, another picture of the scene, for `inputs.Guide`.
 
-    Example:
+    Examples:
       >>> task = problem.general(jnp.fft.fft2(x, axes=(0, 1)), lambda image: jnp.fft.fft2(image, axes=(0, 1)), x.shape)  # doctest: +SKIP
     """
     shape, operator = checks.image_shape(shape), checks.pytree("operator", operator)

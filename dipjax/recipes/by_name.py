@@ -52,7 +52,7 @@ def for_generator(generator: Any) -> Setting:
     What each reaches, and the trials behind it, are in benchmarks/results/generators.md. Other tasks may want more steps, and pictures
     smaller than 256 x 256 fewer.
 
-    Example:
+    Examples:
       >>> dipjax.denoise(image, recipe=dipjax.recipes.for_generator(UNet(3)))  # doctest: +SKIP
     """
     row = registry.row_of(generator)

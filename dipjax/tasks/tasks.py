@@ -22,7 +22,7 @@ BOUNDARIES = ("reflect", "circular", "valid")
 def denoise(pixels: np.ndarray) -> Task:
     """Removes noise from a picture.
 
-    Example:
+    Examples:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
     from dipjax.operators import problem
@@ -34,7 +34,7 @@ def denoise(pixels: np.ndarray) -> Task:
 def dejpeg(pixels: np.ndarray) -> Task:
     """Removes the blocks and rings that strong compression left in a picture.
 
-    Example:
+    Examples:
       >>> restored = dipjax.dejpeg(snail)  # doctest: +SKIP
     """
     from dipjax.operators import problem
@@ -71,7 +71,7 @@ def inpaint(
 ) -> Task:
     """Fills in the pixels where `mask` is True, or NaN; the other pixels are returned as they were.
 
-    Example:
+    Examples:
       >>> restored = dipjax.inpaint(photo, scratches)  # doctest: +SKIP
     """
     from dipjax.operators import problem
@@ -95,7 +95,7 @@ def super_resolve(
 ) -> Task:
     """Enlarges a picture `factor` times on both sides.
 
-    Example:
+    Examples:
       >>> large = dipjax.super_resolve(small, 2.5)  # doctest: +SKIP
     """
     from dipjax.operators import problem, resampling
@@ -127,7 +127,7 @@ def deblur(
 ) -> Task:
     """Sharpens a picture blurred by a known point spread function.
 
-    Example:
+    Examples:
       >>> sharp = dipjax.deblur(photo, dipjax.psfs.gaussian(2.0))  # doctest: +SKIP
     """
     from dipjax.operators import problem, psfs
@@ -153,7 +153,7 @@ def flash(
 ) -> Task:
     """Removes noise from a picture taken without flash, with the help of one of the same scene and size, taken with flash.
 
-    Example:
+    Examples:
       >>> restored = dipjax.flash(ambient, flashed)  # doctest: +SKIP
     """
     from dipjax.operators import problem
