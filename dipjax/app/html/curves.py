@@ -9,7 +9,7 @@ from dipjax.app.html.markup import Html, element
 NUM_COLOURS = 7  # of lines in the style sheet, those of Okabe and Ito without yellow, which no white page shows
 _MOST_POINTS = 300
 _WIDTH, _HEIGHT = 440, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 432, 10, 232
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 420, 10, 232
 
 
 class _Axis:
@@ -36,7 +36,7 @@ class _Axis:
         if self.is_log and self.high / self.low > 8:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             decades = decades[:: -(-len(decades) // 5)]
-            found = [part * 10.0**decade for decade in decades for part in ((1, 3) if len(decades) < 4 else (1,))]
+            found = [part * 10.0**decade for decade in decades for part in ((1, 2, 5) if len(decades) < 4 else (1,))]
         else:
             rough = (self.high - self.low) / 4
             unit = 10.0 ** math.floor(math.log10(rough))
