@@ -35,6 +35,7 @@ from tests.app.conftest import HOLE, RGB, tiny
 
 STEPS = ("--steps", 2, "--seeds", 1)
 HOSTILE = '"><img src=x onerror=alert(1)>.png'
+_PATIENCE = 300_000  # milliseconds, of a browser on a machine that has other things to do
 VOID = {"meta", "link", "img", "input", "br"}
 
 
@@ -264,7 +265,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=_PATIENCE)
         yield opened
         opened.close()
 
@@ -278,6 +279,7 @@ def visit(browser, tmp_path):
         path = tmp_path / "page.html"
         path.write_bytes(data)
         contexts.append(browser.new_context(viewport={"width": width, "height": 700}))
+        contexts[-1].set_default_timeout(_PATIENCE)
         view = contexts[-1].new_page()
         for event in ("console", "pageerror", "dialog"):
             view.on(event, lambda what, event=event: said.append((event, str(what))))
@@ -299,9 +301,10 @@ def test_the_divide_and_the_zoom_work_by_keyboard_and_by_pointer(visit):
     view.keyboard.press("ArrowLeft")
     assert divide() == 49.5
     place = view.locator("#stage").bounding_box()
-    view.mouse.move(place["x"] + place["width"] / 2, place["y"] + 20)
+    low = place["y"] + place["height"] - 20  # the slider is below, and what is above may be out of sight
+    view.mouse.move(place["x"] + place["width"] / 2, low)
     view.mouse.down()
-    view.mouse.move(place["x"] + place["width"] / 4, place["y"] + 20)
+    view.mouse.move(place["x"] + place["width"] / 4, low)
     view.mouse.up()
     assert divide() == pytest.approx(25, abs=1)
     view.focus("#viewer")
