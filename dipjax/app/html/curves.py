@@ -34,15 +34,19 @@ class _Axis:
     def ticks(self):
         """Returns three to ten round numbers."""
         if self.is_log and self.high / self.low > 8:
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            decades = range(_decade(self.low), _decade(self.high) + 2)
             decades = decades[:: -(-len(decades) // 5)]
             found = [part * 10.0**decade for decade in decades for part in ((1, 2, 5) if len(decades) < 4 else (1,))]
         else:
             rough = (self.high - self.low) / 4
-            unit = 10.0 ** math.floor(math.log10(rough))
+            unit = 10.0 ** _decade(rough)
             step = next(part * unit for part in (1, 2, 5, 10) if part * unit >= rough)
             found = [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
         return [number for number in found if self.low <= number <= self.high]
+
+
+def _decade(number):
+    return int(f"{number:e}".partition("e")[2])
 
 
 def chart(title: str, across: str, lines: list[np.ndarray], *, faint=(), marks=(), level=None, is_log: bool = False) -> Html:
