@@ -147,6 +147,13 @@ def _add_task(commands, spec):
         metavar="FILE",
         help="write the standard deviation of the error of every pixel: .tif in the units of the picture, or .png, scaled as --json says",
     )
+    extra.add_argument(
+        "--report",
+        type=file_name,
+        metavar="FILE.html",
+        help="write a page to look at: before and after, every seed, uncertainty, residual, curves, settings;"
+        " of several pictures an index, and their pages in the folder FILE_files",
+    )
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     extra.add_argument(

@@ -8,10 +8,11 @@ import contextlib
 import io
 import os
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 from dipjax.app import many, signals
-from dipjax.app.streams import complain, say
+from dipjax.app.streams import say
 from dipjax.tasks.options import Misused, Options
 
 LOCAL = "local"  # the word for a cluster that is made on this machine, for this command
@@ -20,7 +21,7 @@ _GLANCE = 0.5  # seconds between two looks at what is done
 _NOT_SENT = ("run", "parser")  # of a command line: functions
 
 
-def run(jobs: list[many.Job], given: Namespace) -> many.Counts:
+def run(jobs: list[many.Job], given: Namespace, tell: Callable[[many.Job, str], Any]) -> many.Counts:
     """Restores what is not done yet, as `many.run` does, on the machines of a cluster.
 
     Raises:
@@ -28,7 +29,7 @@ def run(jobs: list[many.Job], given: Namespace) -> many.Counts:
     """
     ray = _started(given.ray)
     try:
-        return _run(ray, jobs, given)
+        return _run(ray, jobs, given, tell)
     finally:
         ray.shutdown()
 
@@ -47,7 +48,7 @@ def _started(address):
     return ray
 
 
-def _run(ray, jobs, given):
+def _run(ray, jobs, given, tell):
     sent = Namespace(**{name: value for name, value in vars(given).items() if name not in _NOT_SENT})
     seeds = getattr(given, "seeds", Options.seeds)
     signals.protect()
@@ -64,7 +65,7 @@ def _run(ray, jobs, given):
             total = many.Counts(*(a + b for a, b in zip(total, counts, strict=True)))
             say(f"{number} of {len(jobs)}: {job.path}, {counts}")
             for error in errors:
-                complain(error)
+                tell(job, error)
     for one in waiting:
         with contextlib.suppress(Exception):
             ray.cancel(one, force=True)
@@ -89,4 +90,4 @@ def _restore(job: many.Job, given: Namespace, folder: str) -> tuple[many.Counts,
 
     errors = []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return many.run([job], given, command.restore, errors.append), errors
+        return many.run([job], given, command.restore, lambda _, sentence: errors.append(sentence)), errors

@@ -190,7 +190,11 @@ def _check_outputs(output, picture, factor, given, spec):
     others = many.outputs(output, given)[1:]
     for path in others:
         files.check_free(path, force=given.force)
-    for path, suffixes in ((given.plot, report.FIGURE_SUFFIXES), (given.uncertainty, report.MAP_SUFFIXES)):
+    for path, suffixes in (
+        (given.plot, report.FIGURE_SUFFIXES),
+        (given.uncertainty, report.MAP_SUFFIXES),
+        (given.report, report.REPORT_SUFFIXES),
+    ):
         if path and Path(path).suffix.lower() not in suffixes:
             raise OutputError(f"cannot write {path!r}: use one of the suffixes {', '.join(suffixes)}")
     if len({path.resolve() for path in (output, *others)}) <= len(others):
@@ -212,6 +216,7 @@ def _write(outcome, output, picture, given) -> list[str]:
         alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
     failures = []
     others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
+    others += [(given.report, partial(_page, failures=failures))]
     others += [(given.json, partial(report.record, failures=failures))]  # the last, because it says that a picture is done
     how = {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
     jobs = [(output, lambda: rescue.written(output, lambda path: files.save(path, outcome.image, picture, **how)))]
@@ -237,3 +242,10 @@ def _figure(told):
     from dipjax.app.figure import figure  # imports matplotlib
 
     return figure(told)
+
+
+def _page(told, failures):
+    startup.use_no_screen()
+    from dipjax.app.html.page import page  # imports matplotlib
+
+    return page(told, failures)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dipjax.app.report import Report, rms
+from dipjax.app.report import Report, made_of, rms
 
 _PANEL = 3.3  # inches, the width of one picture
 _MOST_SHOWN = 1000  # pixels on a side, more than the figure has room for
@@ -34,7 +34,7 @@ def _draw_pictures(sheet, report):
     shown = [
         (outcome.before, f"input{enlarged}", scores.get("input")),
         (outcome.images[report.single], "one seed", one),
-        (outcome.image, _made_of(outcome, num_alive), scores.get("ensemble")),
+        (outcome.image, made_of(outcome), scores.get("ensemble")),
     ]
     for axis, (image, title, score) in zip(axes, shown, strict=False):
         _draw_picture(axis, outcome.task.span.scaled(image).clip(0, 1), title, score)
@@ -50,12 +50,6 @@ def _draw_pictures(sheet, report):
         axes[3].set_title("no standard deviation:\nonly one seed", fontsize=10)
     for axis in axes:
         axis.set_axis_off()
-
-
-def _made_of(outcome, number):
-    if outcome.gained is False:
-        return "the input: nothing was gained"
-    return f"{outcome.options.aggregate} of {number} seed{'s' * (number > 1)}"
 
 
 def _draw_picture(axis, image, title, scores):

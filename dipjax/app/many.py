@@ -30,8 +30,8 @@ _PLACE = "{}"  # in the name of such an output, stands for the name of the pictu
 FAILED = 1
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
-    "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "debug", "checkpoint", "checkpoint_every",
-    "compilation_cache", "ray", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
+    "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "report", "debug", "checkpoint",
+    "checkpoint_every", "compilation_cache", "ray", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
 }  # fmt: skip
 
 
@@ -66,17 +66,64 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
       OutputError: outputs have no place, or share one.
     """
     jobs, folder = _jobs(given, done), getattr(given, "checkpoint", None)
-    log = journal.Journal.of(given, folder, only=True).begins() if folder else None
+    log, errors = journal.Journal.of(given, folder, only=True).begins() if folder else None, {}
+
+    def tell(job, sentence):
+        errors[job] = sentence
+        complain(sentence)
+
     if given.ray:
         from dipjax.app import cluster  # which imports this module
 
-        counts = cluster.run(jobs, given)
+        counts = cluster.run(jobs, given, tell)
     else:
-        counts = run(jobs, given, one)
+        counts = run(jobs, given, one, tell)
+    is_told = _is_told(given, jobs, errors)
     if log and not counts.left:
-        log.ended("failed" if counts.failed else "done")
+        log.ended("done" if is_told and not counts.failed else "failed")
     say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {counts}")
-    return signals.exit_code() or (FAILED if counts.failed else 0)
+    return signals.exit_code() or (FAILED if counts.failed or not is_told else 0)
+
+
+def _is_told(given, jobs, errors):
+    """Writes the index of `--report`, whatever became of the pictures; says whether there is one, if there is to be one."""
+    try:
+        write_index(given, jobs, errors)
+    except OutputError as error:
+        complain(str(error))
+        return False
+    return True
+
+
+def begin_index(given: Namespace, *, force: bool) -> None:
+    """Checks the place of the index of `--report` and makes the folder of its pages; raises an `OutputError` if it has none."""
+    from dipjax.app.html import index  # imports JAX
+
+    if given.report:
+        index.begin(given.report, _pages_of(given), force=force)
+
+
+def write_index(given: Namespace, jobs: list[Job], errors: dict[Job, str]) -> None:
+    """Writes the index of `--report`, if it is asked for; raises an `OutputError` if it cannot be written."""
+    from dipjax.app.html import index
+
+    if given.report:
+        names = [str(job.path) if job.page is None else f"page {job.page + 1}" for job in jobs]
+        rows = [
+            index.Row(name, _page_of(given, job), job.output, read(job.record), errors.get(job))
+            for name, job in zip(names, jobs, strict=True)
+        ]
+        index.write(given.report, given, rows)
+        say(f"wrote {given.report}")
+
+
+def _pages_of(given):
+    """Returns where the pages of an index lie: beside it, under the name that browsers give what belongs to a page."""
+    return Path(given.report).with_name(f"{Path(given.report).stem}_files")
+
+
+def _page_of(given, job):
+    return _pages_of(given) / f"{(job.kept or job.name)[-60:]}.html"
 
 
 class Counts(NamedTuple):
@@ -93,8 +140,8 @@ class Counts(NamedTuple):
         return ", ".join(f"{count} {name}" for name, count in words.items() if count or name == "restored")
 
 
-def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell: Callable[[str], Any] = complain) -> Counts:
-    """Restores what is not done yet, until a signal asks to end; `tell` is told each error."""
+def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell: Callable[[Job, str], Any]) -> Counts:
+    """Restores what is not done yet, until a signal asks to end; `tell` is told each error and of which picture it is."""
     restored = done = failed = 0
     for number, job in enumerate(jobs, 1):
         if signals.requested():
@@ -114,7 +161,7 @@ def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell
             break
         except Exception as error:  # whatever it is, the others go on
             failed += 1
-            tell(_fail(job, error, given))
+            tell(job, _fail(job, error, given))
             continue
         if code > FAILED and signals.requested():
             break
@@ -155,9 +202,12 @@ def _jobs(given, done):
             if (other := taken.setdefault(output, job)) is not job:
                 both = f"{str(other.path)!r} and {str(job.path)!r}"
                 raise OutputError(f"{both} would both become {str(output)!r}; restore them with a folder each")
+    if given.report and Path(given.report).absolute() in taken:
+        raise OutputError("two outputs have the same name; give each its own")
     for parent in {job.output.parent for job in jobs} if folder else ():
         with files.writing(parent):
             parent.mkdir(parents=True, exist_ok=True)
+    begin_index(given, force=given.force)
     return jobs
 
 
@@ -183,7 +233,8 @@ def _is_pattern(name):
 
 def _beside(given, job):
     """Returns the names of what is written beside the picture and its record."""
-    return {name: getattr(given, name).replace(_PLACE, job.name or job.output.stem) for name in OTHERS if getattr(given, name)}
+    names = {name: getattr(given, name).replace(_PLACE, job.name or job.output.stem) for name in OTHERS if getattr(given, name)}
+    return names | ({"report": str(_page_of(given, job))} if given.report else {})
 
 
 def _of(given, job):
@@ -241,7 +292,7 @@ def _claim(job, given, *, is_ours):
 
 def outputs(output: Path, given: Namespace) -> list[Path]:
     """Returns all files that the command of one picture writes."""
-    return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty) if path)]
+    return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty, given.report) if path)]
 
 
 def _is_stack(path, given):

@@ -8,10 +8,12 @@ import dataclasses
 import io
 import json
 import math
+import os
 import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from dipjax.record import encode, made_with
 from dipjax.tasks.restore import Outcome
 
 MAP_SUFFIXES = (".png", ".tif", ".tiff")
+REPORT_SUFFIXES = (".html", ".htm")
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 _NO_SETTINGS = ("truth", "callback", "return_result", "channel_axis")  # options that are no settings
 
@@ -129,14 +132,41 @@ def _at_best(result):
     return result.metrics.score.min(axis=-1).tolist()
 
 
+def made_of(outcome: Outcome) -> str:
+    """Says what the restored picture is made of."""
+    if outcome.gained is False:
+        return "the input: nothing was gained"
+    number = int(outcome.result.counted.sum())
+    return f"{outcome.options.aggregate} of {number} seed{'s' * (number > 1)}"
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Returns a command for a shell, exactly, also where a name has letters that cannot be shown or are none."""
+    return " ".join(["dipjax", *(shlex.quote(word) if word.isprintable() else f"$'{_spelled(word)}'" for word in arguments)])
+
+
+def _spelled(word):
+    spelled = (letter if letter.isprintable() and letter not in "'\\" else _octal(letter) for letter in word)
+    return "".join(spelled)
+
+
+def _octal(letter):
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(letter))  # always three digits, so that none that follows is taken for one
+
+
 def record(report: Report, failures: Sequence[str] = ()) -> bytes:
-    """Returns the JSON record; a number that is not finite becomes null. `failures` are of outputs that could not be written."""
+    """Returns the JSON record. `failures` are of outputs that could not be written."""
+    return (json.dumps(content(report, failures), indent=2, allow_nan=False) + "\n").encode()
+
+
+def content(report: Report, failures: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns what the record says; a number that is not finite becomes None."""
     outcome, given = report.outcome, report.given
     result, options = outcome.result, outcome.options
     height, width, num_channels = outcome.image.shape
-    content = {
+    told = {
         "task": given.task,
-        "command": shlex.join(["dipjax", *given.arguments]),
+        "command": command_line(given.arguments),
         "input": {"file": Path(given.input).name, "width": report.size[1], "height": report.size[0]},
         "output": {"file": report.output.name, "width": width, "height": height, "channels": num_channels},
         "seeds": options.seeds,
@@ -161,7 +191,7 @@ def record(report: Report, failures: Sequence[str] = ()) -> bytes:
         "options": {name: encode(value) for name, value in vars(options).items() if name not in _NO_SETTINGS},
         "batching": encode(outcome.layout),
     } | made_with()
-    return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
+    return _finite(told)
 
 
 def _finite(value):

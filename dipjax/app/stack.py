@@ -4,6 +4,7 @@ What is restored of it lies in a folder until the stack is written: that of `--c
 or a temporary one.
 """
 
+import contextlib
 import json
 import shlex
 import tempfile
@@ -55,9 +56,12 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
     keeps = getattr(given, "checkpoint", None)
     log = journal.Journal.of(given, keeps, only=True).begins() if keeps and not hasattr(given, "root") else None
     outputs = [path for path in (output, record) if path]
+    if given.report and Path(given.report).resolve() in {path.resolve() for path in outputs}:
+        raise OutputError("two outputs have the same name; give each its own")
     force = given.force or (log is not None and log.begun(outputs))
     for path in outputs:
         files.check_free(path, force=force)
+    many.begin_index(given, force=force)
     note(f"{given.input}: {len(pages)} pages, each is restored for itself")
     with tempfile.TemporaryDirectory(prefix="dipjax-") as temporary:
         folder = Path(keeps) / "pages" if keeps else Path(temporary)
@@ -68,10 +72,13 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
             many.Job(Path(given.input), name, name.with_suffix(".json"), page, str(page + 1))
             for page, name in zip(pages, names, strict=True)
         ]
-        errors = []
-        counts = many.run(jobs, given, one, errors.append)
+        errors = {}
+        counts = many.run(jobs, given, one, errors.__setitem__)
         if counts.failed:
-            raise ImageError(f"{counts.failed} of {len(jobs)} pages of {given.input!r} could not be restored; {'; '.join(errors)}")
+            with contextlib.suppress(OutputError):  # the pages are what is to be told of
+                many.write_index(given, jobs, errors)
+            told = "; ".join(errors.values())
+            raise ImageError(f"{counts.failed} of {len(jobs)} pages of {given.input!r} could not be restored; {told}")
         if counts.left and not counts.restored + counts.done_before and not any(job.output.exists() for job in jobs):
             raise KeyboardInterrupt
         if counts.left and keeps and signals.exit_code() != signals.INTERRUPTED:
@@ -79,6 +86,7 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
             return signals.exit_code()
         log = log and log.writes(outputs)
         ending = _write(given, output, record, jobs, force)
+        many.write_index(given, jobs, errors)
         if log:
             log.ended(ending)
     return signals.exit_code()

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from dipjax import checkpoint, metrics, stopping, uncertainty
+from dipjax import checkpoint, metrics, residuals, stopping, uncertainty
 from dipjax.core import drive, layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
@@ -60,8 +60,12 @@ class Outcome:
         """The restored picture: what `Options.aggregate` makes of the seeds that count; the input where nothing was `gained`."""
         if self.gained is False:
             return self.before
+        return finished(self.task, self._estimate)
+
+    @cached_property
+    def _estimate(self):
         how, images = AGGREGATES[self.options.aggregate], self.result.images[self.result.counted]
-        return finished(self.task, how(images) if len(images) else self.result.image)
+        return how(images) if len(images) else self.result.image
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -105,6 +109,12 @@ class Outcome:
         if not self.task.is_answer or self._found is None:
             return None
         return self._found._replace(std=self.task.finish(self._found.std)).gained  # without what frames the picture
+
+    @cached_property
+    def residual(self) -> residuals.Residual:
+        """What the estimate of the seeds leaves of the measurement, in the units of the input."""
+        found = residuals.residual(self._estimate, self.task.problem)
+        return found._replace(values=found.values * np.float32(self.task.span.high - self.task.span.low))
 
     @property
     def alive(self) -> np.ndarray:

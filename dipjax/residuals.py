@@ -1,0 +1,51 @@
+"""What a restoration leaves of its measurement, and whether it looks like noise.
+
+Independent noise has nothing in common from one pixel to the next. What neighbours share in the residual is structure: of the picture
+that was not restored, or of noise that is itself correlated. What neighbours have opposite is noise that was fitted.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dipjax.core.problem import Problem
+
+
+class Residual(NamedTuple):
+    """The measurement minus what the estimate predicts of it."""
+
+    values: np.ndarray  # (h, w, c), NaN where nothing was measured
+    correlation: float  # of neighbours, over rows and columns; NaN where there are none
+    chance: float  # its standard deviation, were the noise independent
+
+
+def residual(image: np.ndarray, problem: Problem) -> Residual:
+    """Finds what an image leaves of its measurement.
+
+    Args:
+      image: the estimate, of the problem's shape.
+      problem: one picture with a measurement `(h, w, c)`.
+
+    Example:
+      >>> residual(result.image, problem).correlation  # doctest: +SKIP
+      0.01
+    """
+    values = np.asarray(problem.measurement) - np.asarray(problem.operator(image))
+    # Where nothing was measured, a mask and a frame make both of them equal.
+    values = np.where((values == 0).all(axis=-1, keepdims=True), values.dtype.type(np.nan), values)
+    inside = np.broadcast_to(np.asarray(getattr(problem.operator, "inside", True)), (*values.shape[:2], 1))[..., 0]
+    if inside.any():  # of a frame, see `operators.frame`
+        values = values[: np.flatnonzero(inside.any(axis=1))[-1] + 1, : np.flatnonzero(inside.any(axis=0))[-1] + 1]
+    return Residual(values, *_correlation(values))
+
+
+def _correlation(values):
+    """Returns the correlation of neighbours, an offset of all counted as structure, and its standard deviation by chance."""
+    together = square = pairs = 0.0
+    for pair in ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1])):
+        both = np.isfinite(pair).all(axis=0)
+        one, other = (side[both].astype(np.float64) for side in pair)
+        together += (one * other).sum()
+        square += (one**2 + other**2).sum() / 2
+        pairs += both.any(axis=-1).sum()  # channels may share their noise
+    return (float(together / square), float(pairs**-0.5)) if square else (np.nan, np.nan)
