@@ -23,10 +23,10 @@ from dipjax.app.html import curves, maps
 from dipjax.app.html.page import page
 from dipjax.app.report import Report, command_line
 from dipjax.core.state import Metrics, Result
-from dipjax.core.stopping import HeldOut
 from dipjax.files import web
 from dipjax.operators import problem
 from dipjax.residuals import Residual
+from dipjax.stopping import HeldOut
 from dipjax.tasks.door import Task
 from dipjax.tasks.options import Options
 from dipjax.tasks.restore import Outcome
