@@ -11,6 +11,7 @@ each process. The command line does not use this module, because it shows and ke
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax._src import distributed  # there is no public way to wait without a program
 from jax.experimental.multihost_utils import process_allgather
 
 from dipjax.core import check, drive, stopping
@@ -30,6 +32,8 @@ from dipjax.core.recipe import Recipe
 from dipjax.core.state import Result, State
 
 _LONGEST = 1000  # bytes of what a process says before anything is gathered
+_FOREVER = 1000 * 3600 * 24 * 365  # milliseconds
+_meetings = itertools.count()  # the same number in all processes, because each of them has come as often
 _OF_RULES = ("stopped", "steps", "best_steps")
 
 
@@ -63,11 +67,14 @@ def restore(
       ValueError: the recipe does not fit the problem.
       RuntimeError: another process has failed, or was asked for something else; which one, and what it says.
     """
-    try:
+
+    def check_all():
         check.kinds(recipe, problem, batching)
         flags = spread(problem, problem_axis)
-        shape = check.start(key, problem, flags)
-        over_seeds = len(shape) > any(flags)
+        check.fits(recipe, problem, flags, num_steps)
+        return flags, check.start(key, problem, flags)
+
+    def restore_own():
         runs = _own(math.prod(shape))
         keys = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[runs], key)
         leaves, structure = jax.tree.flatten(problem)
@@ -75,15 +82,14 @@ def restore(
         own = jax.tree.unflatten(structure, [leaf[which] if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)])
         axis = jax.tree.unflatten(structure, [0 if flag else None for flag in flags])
         how = {"num_steps": num_steps, "problem_axis": axis, "batching": batching}
-        result = drive.restore(recipe, keys, own, **how, callback=callback and partial(_told, callback))
-    except Exception as error:  # the others wait for this process, and are told
-        _said({"error": f"{type(error).__name__}: {error}"[: _LONGEST // 4]})
-        raise
-    said = _said({"asked": _digest(recipe, key, problem, num_steps), "length": result.num_steps})
-    for index, one in enumerate(said):
-        if words := one.get("error") or ("it was asked for something else" if one["asked"] != said[0]["asked"] else ""):
-            raise RuntimeError(f"process {index} of {len(said)}: {words}")
-    return _gathered(result, shape, over_seeds=over_seeds, length=max(one["length"] for one in said))
+        return drive.restore(recipe, keys, own, **how, callback=callback and partial(_told, callback))
+
+    (flags, shape), asked = _each(check_all, lambda _: _digest(recipe, key, problem, num_steps))
+    if others := [index for index, digest in enumerate(asked) if digest != asked[0]]:
+        raise RuntimeError(f"process {others[0]} of {len(asked)}: it was asked for something else than process 0")
+    over_seeds = len(shape) > any(flags)
+    result, lengths = _each(restore_own, lambda result: result.num_steps)
+    return _gathered(result, shape, over_seeds=over_seeds, length=max(lengths))
 
 
 def _told(callback, result):
@@ -96,10 +102,29 @@ def _own(num_runs):
     return np.arange(index * share, (index + 1) * share).clip(max=num_runs - 1)
 
 
-def _said(words):
-    """Says something to all processes, and returns what each of them says."""
+def _each(does, tell):
+    """Does something in every process; returns what this one makes of it and what each tells of its own, once all have done it."""
+    made, failure = None, None
+    try:
+        made = does()
+        words = {"told": tell(made)}
+    except Exception as error:
+        failure, words = error, {"error": f"{type(error).__name__}: {error}"[: _LONGEST // 4]}
+    _wait()
     line = json.dumps(words).encode().ljust(_LONGEST)
-    return [json.loads(bytes(row)) for row in process_allgather(np.frombuffer(line, np.uint8))]
+    said = [json.loads(bytes(row)) for row in process_allgather(np.frombuffer(line, np.uint8))]
+    if failure is not None:
+        raise failure
+    for index, one in enumerate(said):
+        if "error" in one:
+            raise RuntimeError(f"process {index} of {len(said)}: {one['error']}")
+    return made, [one["told"] for one in said]
+
+
+def _wait():
+    """Waits until all processes are here, for as long as they live: a program that communicates gives up after half a minute."""
+    if (client := distributed.global_state.client) is not None:
+        client.wait_at_barrier(f"dipjax {next(_meetings)}", timeout_in_ms=_FOREVER)
 
 
 def _digest(recipe, key, problem, num_steps):
