@@ -31,7 +31,7 @@ from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Result, State
 
-_LONGEST = 1000  # bytes of what a process says before anything is gathered
+_LONGEST = 2000  # bytes of what a process says before anything is gathered
 _FOREVER = 1000 * 3600 * 24 * 365  # milliseconds
 _meetings = itertools.count()  # the same number in all processes, because each of them has come as often
 _OF_RULES = ("stopped", "steps", "best_steps")
@@ -109,7 +109,7 @@ def _each(does, tell):
         made = does()
         words = {"told": tell(made)}
     except Exception as error:
-        failure, words = error, {"error": f"{type(error).__name__}: {error}"[: _LONGEST // 4]}
+        failure, words = error, {"error": f"{type(error).__name__}: {error}"[: _LONGEST // 7]}
     _wait()
     line = json.dumps(words).encode().ljust(_LONGEST)
     said = [json.loads(bytes(row)) for row in process_allgather(np.frombuffer(line, np.uint8))]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 100  # seconds
+LONGEST = 900  # seconds
 SCRIPT = """
 import os, signal, sys
 import jax, numpy as np
@@ -19,7 +19,7 @@ from tests.conftest import light_keys, mixer_recipe, picture
 
 index, how = int(sys.argv[1]), {"coordinator_address": sys.argv[2], "num_processes": 2, "process_id": int(sys.argv[1])}
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(**how, heartbeat_timeout_seconds=10, shutdown_timeout_seconds=10)
+jax.distributed.initialize(**how, heartbeat_timeout_seconds=int(sys.argv[3]), shutdown_timeout_seconds=60)
 assert jax.process_count() == 2 and jax.local_device_count() == 1
 task, recipe = problem.denoising(picture(16, 16)), mixer_recipe()
 
@@ -57,25 +57,26 @@ print("all")
 """
 
 
-def start(code):
-    """Starts two processes that run a program, each on one device."""
+def start(code, patience):
+    """Starts two processes that run a program, each on one device; after so many seconds of silence one counts as lost."""
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         address = f"localhost:{listener.getsockname()[1]}"
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    return [subprocess.Popen([sys.executable, "-c", SCRIPT + code, str(index), address], **pipes) for index in range(2)]
+    return [subprocess.Popen([sys.executable, "-c", SCRIPT + code, str(index), address, str(patience)], **pipes) for index in range(2)]
 
 
-def ended(code):
+def ended(code, patience=60):
     """Runs a program in two processes; returns their exit codes, and what they wrote and complained of."""
-    children = start(code)
+    children = start(code, patience)
     try:
         said = [child.communicate(timeout=LONGEST) for child in children]
     finally:
         for child in children:
             child.kill()
+            child.communicate()
     return [(child.returncode, *words) for child, words in zip(children, said, strict=True)]
 
 
@@ -114,10 +115,11 @@ def test_what_fails_in_one_is_told_by_all_and_the_next_call_works():
 
 
 def test_a_process_that_is_lost_ends_the_others():
-    (status, out, _), (killed, _, _) = ended("""
+    code = """
 if index:
     os.kill(os.getpid(), signal.SIGKILL)
 pod.restore(recipe, light_keys(3), task, num_steps=3)
 print("all")
-""")
+"""
+    (status, out, _), (killed, _, _) = ended(code, patience=10)
     assert killed == -9 and status and "all" not in out
