@@ -39,8 +39,7 @@ WORDS = (*TINY, "--steps", "2000")
 SHORT = (*TINY, "--steps", "20")
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LONGEST = 10.0  # seconds that reading a picture may take
-# One device, so that parts that are done side by side have a core each. Huge pages are set, so that no process starts itself again.
-ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}  # parts that are done side by side have a core each
 
 
 def dipjax(*arguments, **options):
@@ -82,8 +81,10 @@ class Nursery:
     """A process that has imported everything, and of which others are born, one at a time, to be killed."""
 
     def __enter__(self):
+        from dipjax.app import startup  # with huge pages no process starts itself again, which would not be born of this one
+
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen([sys.executable, "-c", _NURSERY], env=os.environ | ENVIRONMENT, **pipes)
+        self._process = subprocess.Popen([sys.executable, "-c", _NURSERY], env=os.environ | ENVIRONMENT | startup.HUGE_PAGES, **pipes)
         self._process.stdout.readline()
         return self
 

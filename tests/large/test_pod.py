@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 900  # seconds
+LONGEST = 300  # seconds
 SCRIPT = """
 import os, signal, sys
 import jax, numpy as np
