@@ -94,13 +94,14 @@ class Nursery:
         self._process.wait()
 
     def killed(self, seconds, *arguments, **more):
-        """Has a process born that does a command, and kills it after so long; says whether it was still alive."""
+        """Has a process born that does a command, and kills it after so long, None for never; says whether it was still alive."""
         self._process.stdin.write(json.dumps({"arguments": [str(word) for word in arguments]} | more) + "\n")
         self._process.stdin.flush()
         child = int(self._process.stdout.readline())
-        time.sleep(seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+        if seconds is not None:
+            time.sleep(seconds)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         return os.WIFSIGNALED(int(self._process.stdout.readline()))
 
 
@@ -137,6 +138,7 @@ def kills(number, random):
     command = ("denoise", "photo.png", "-o", "out.png", "--curve", "out.csv", *WORDS, "--checkpoint", "kept", "--checkpoint-every", 0.1)
     tried = wrong = runs = 0
     with Nursery() as nursery:
+        _, of_born = timed(lambda: nursery.killed(None, "denoise", "photo.png", "-o", "born.png", *WORDS))
         while tried < number:
             runs += 1
             shutil.rmtree("kept", ignore_errors=True)
@@ -145,7 +147,7 @@ def kills(number, random):
             for _ in range(min(10, number - tried)):
                 tried += 1
                 if tried % 10:
-                    nursery.killed(random.uniform(0, longest), *command)
+                    nursery.killed(random.uniform(0, of_born), *command)
                 else:
                     child = dipjax(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                     time.sleep(random.uniform(0, longest))
