@@ -25,7 +25,7 @@ from jax import Array
 from jax._src import distributed  # there is no public way to wait without a program
 from jax.experimental.multihost_utils import process_allgather
 
-from dipjax.core import check, drive, stopping
+from dipjax.core import check, drive, rule
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe
@@ -156,6 +156,6 @@ def _gathered(result, shape, *, over_seeds, length):
     ends = ()
     if result.stopped is not None:
         scores = whole(result.state.watch.best.score)
-        left_out = stopping.disagreeing(images, alive, scores) if over_seeds else None
+        left_out = rule.disagreeing(images, alive, scores) if over_seeds else None
         ends = (*(whole(getattr(result, name)) for name in _OF_RULES), left_out)
     return Result(images, alive, metrics, length, seconds, compile_seconds, over_seeds, state, *ends)

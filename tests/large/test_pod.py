@@ -11,7 +11,8 @@ LONGEST = 300  # seconds
 SCRIPT = """
 import os, signal, sys
 import jax, numpy as np
-from dipjax.core import drive, layouts, stopping
+from dipjax import stopping
+from dipjax.core import drive, layouts
 from dipjax.core.problem import stack
 from dipjax.large import pod
 from dipjax.operators import problem
