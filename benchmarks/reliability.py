@@ -456,7 +456,7 @@ def _faults(name, valid):
     """Yields what is wrong with a file that was restored."""
     from dipjax import files
 
-    if name.endswith(".gif"):  # which is not written
+    if name.endswith((".gif", ".pbm")):  # which are not written
         name += ".tif" if valid.num_pages > 1 else ".png"
     out, record = Path("out", name), Path("out", f"{name}.json")
     if not (out.exists() and record.exists() and json.loads(record.read_text()).get("ending") == "done"):
