@@ -1,49 +1,114 @@
 """Is anything ever lost? Counts of what was tried, and of what went wrong.
 
-    python -m benchmarks.reliability [--only NAME ...] [--share 1.0] [--json FILE] [--markdown FILE]
+    python -m benchmarks.reliability [--part NAME ...] [--share 1.0] [--jobs 2] [--json FILE] [--markdown FILE]
 
 Everything happens to the real command line, or to the real readers and writers, in processes of their own. `--share` scales all counts.
-The restoration is a small network on a picture of 24 x 20 pixels, because what is tried is the process and not the method. Finished rows
-are kept.
+The restoration is a small network on a picture of 24 x 20 pixels, because what is tried is the process and not the method. Where only the
+moments count at which the work itself is killed, processes are forked from one that has imported everything; every tenth begins anew.
+Finished rows are kept, and `--jobs` parts are done at a time.
 """
 
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
 
-from benchmarks import common
+from benchmarks import common, odd_files
 
-WORDS = ("--generator", "siren", "--option", "width=8", "--seeds", "2", "--stop", "none", "--steps", "8000")
-SHORT = (*WORDS[:-1], "50")  # steps
+TINY = ("--generator", "siren", "--option", "width=8", "--seeds", "2", "--stop", "none", "--compilation-cache", "off")
+WORDS = (*TINY, "--steps", "2000")
+SHORT = (*TINY, "--steps", "20")
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LONGEST = 10.0  # seconds that reading a picture may take
+ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}  # parts that are done side by side have a core each
 
 
 def dipjax(*arguments, **options):
     """Starts the command line; its words are read unless `options` say where they go."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([sys.executable, "-m", "dipjax", *map(str, arguments)], env=os.environ | {"JAX_PLATFORMS": "cpu"}, **pipes)
+    return subprocess.Popen([sys.executable, "-m", "dipjax", *map(str, arguments)], env=os.environ | ENVIRONMENT, **pipes)
 
 
 def finished(child):
     """Waits for a process; returns its exit code and what it said on stderr."""
     _, err = child.communicate(timeout=600)
     return child.returncode, (err or b"").decode()
+
+
+_NURSERY = """
+import json, os, sys, warnings
+import jax, tifffile, imagecodecs
+from dipjax import files
+from dipjax.app import cli, command, many, program
+warnings.simplefilter("ignore")  # JAX warns of forks; it has not started
+print(flush=True)
+for line in sys.stdin:
+    words = json.loads(line)
+    child = os.fork()
+    if not child:
+        silent = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(silent, stream)
+        if "code" in words:
+            exec(words["code"])
+        sys.argv = ["dipjax", *words["arguments"]]
+        os._exit(program.main())
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+class Nursery:
+    """A process that has imported everything, and of which others are born, one at a time, to be killed."""
+
+    def __enter__(self):
+        from dipjax.app import startup  # with huge pages no process starts itself again, which would not be born of this one
+
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen([sys.executable, "-c", _NURSERY], env=os.environ | ENVIRONMENT | startup.HUGE_PAGES, **pipes)
+        self._process.stdout.readline()
+        return self
+
+    def __exit__(self, *error):
+        with self._process.stdin, self._process.stdout:
+            pass
+        self._process.wait()
+
+    def killed(self, seconds, *arguments, **more):
+        """Has a process born that does a command, and kills it after so long, None for never; says whether it was still alive."""
+        self._process.stdin.write(json.dumps({"arguments": [str(word) for word in arguments]} | more) + "\n")
+        self._process.stdin.flush()
+        child = int(self._process.stdout.readline())
+        if seconds is not None:
+            time.sleep(seconds)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        return os.WIFSIGNALED(int(self._process.stdout.readline()))
+
+
+def timed(function):
+    """Returns what a function returns, and how long it takes."""
+    start = time.perf_counter()
+    return function(), time.perf_counter() - start
 
 
 def photo(name, seed=0):
@@ -57,6 +122,11 @@ def clean(err):
     return "Traceback" not in err
 
 
+def left_over(folder="."):
+    """Returns temporary files."""
+    return list(Path(folder).rglob(".dipjax*"))
+
+
 # Each of the following takes a number and generator of random numbers, works in an empty folder, and returns how often it was tried, how
 # often it went wrong, and a remark.
 
@@ -64,30 +134,31 @@ def clean(err):
 def kills(number, random):
     """Kills runs at any moment and resumes them, until each is done; compares with one that was left alone."""
     photo("photo.png")
-    finished(dipjax("denoise", "photo.png", "-o", "alone.png", "--curve", "alone.csv", *WORDS))
+    _, longest = timed(lambda: finished(dipjax("denoise", "photo.png", "-o", "alone.png", "--curve", "alone.csv", *WORDS)))
+    command = ("denoise", "photo.png", "-o", "out.png", "--curve", "out.csv", *WORDS, "--checkpoint", "kept", "--checkpoint-every", 0.1)
     tried = wrong = runs = 0
-    while tried < number:
-        runs += 1
-        shutil.rmtree("kept", ignore_errors=True)
-        for name in ("out.png", "out.csv"):
-            Path(name).unlink(missing_ok=True)
-        command = ("denoise", "photo.png", "-o", "out.png", "--curve", "out.csv", *WORDS, "--checkpoint", "kept", "--checkpoint-every", 0.1)
-        for _ in range(10):
-            if tried >= number:
-                break
-            child = dipjax(*command)
-            time.sleep(random.uniform(0.2, 12.0))
-            child.kill()
-            child.communicate()
-            tried += 1
-        code, err = finished(dipjax(*command) if not Path("kept/command.json").exists() else dipjax("resume", "kept"))
-        same = all(
-            Path(f"out.{kind}").exists() and Path(f"out.{kind}").read_bytes() == Path(f"alone.{kind}").read_bytes()
-            for kind in ("png", "csv")
-        )
-        if code or not same or not clean(err):
-            wrong += 1
-            print(f"kills: exit code {code}, same {same}: {err[-300:]}", file=sys.stderr)
+    with Nursery() as nursery:
+        _, of_born = timed(lambda: nursery.killed(None, "denoise", "photo.png", "-o", "born.png", *WORDS))
+        while tried < number:
+            runs += 1
+            shutil.rmtree("kept", ignore_errors=True)
+            for name in ("out.png", "out.csv"):
+                Path(name).unlink(missing_ok=True)
+            for _ in range(min(10, number - tried)):
+                tried += 1
+                if tried % 10:
+                    nursery.killed(random.uniform(0, of_born), *command)
+                else:
+                    child = dipjax(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    time.sleep(random.uniform(0, longest))
+                    child.kill()
+                    child.wait()
+            code, err = finished(dipjax("resume", "kept") if Path("kept/command.json").exists() else dipjax(*command))
+            names = [(f"out.{kind}", f"alone.{kind}") for kind in ("png", "csv")]
+            same = all(Path(out).exists() and Path(out).read_bytes() == Path(alone).read_bytes() for out, alone in names)
+            if code or not same or not clean(err) or left_over():
+                wrong += 1
+                print(f"kills: exit code {code}, same {same}, {left_over()}: {err[-300:]}", file=sys.stderr)
     return tried, wrong, f"{runs} runs, each resumed until it was done: picture and curves bit for bit those of an unbroken run"
 
 
@@ -127,6 +198,7 @@ def damaged(content, random):
     content = bytearray(content)
     for _ in range(int(random.integers(1, 4))):
         where = int(random.integers(len(content))) if content else 0
+        where = min(where, int(random.integers(64))) if random.random() < 0.2 else where  # where lengths are
         match int(random.integers(6)):
             case 0 if content:
                 content[where] ^= 1 << int(random.integers(8))
@@ -195,8 +267,10 @@ def pictures(number, random):
             child = child or subprocess.Popen([sys.executable, "-c", _READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             child.stdin.write("a\n")
             child.stdin.flush()
+            if not select.select([child.stdout], [], [], 3 * LONGEST)[0]:
+                child.kill()
             answer, tried = child.stdout.readline(), tried + 1
-            if not answer:  # the process is gone: a decoder has crashed
+            if not answer:  # the process is gone: a decoder has crashed, or has not come to an end
                 wrong += 1
                 print(f"pictures: the reader died, exit code {_closed(child)}", file=sys.stderr)
                 child = None
@@ -220,8 +294,6 @@ def _closed(child):
 
 
 _WRITER = """
-import sys
-from dipjax import files
 for number in range(10**9):
     files.write("out", bytes([number % 256]) * 2_000_000, force=True)
 """
@@ -232,36 +304,34 @@ def writing(number, random):
     from dipjax import files
 
     tried = wrong = 0
-    for _ in range(number):
-        child = subprocess.Popen([sys.executable, "-c", _WRITER])
-        while not Path("out").exists():
-            time.sleep(0.01)
-        time.sleep(random.uniform(0.0, 0.15))
-        child.kill()
-        child.wait()
-        content, tried = Path("out").read_bytes(), tried + 1
-        wrong += len(content) != 2_000_000 or len(set(content)) != 1
-        files.sweep(".")
-        wrong += bool(list(Path().glob(".dipjax*")))
+    files.write("out", bytes(2_000_000))
+    with Nursery() as nursery:
+        while tried < number:
+            nursery.killed(random.uniform(0.0, 0.15), code=_WRITER)
+            content, tried = Path("out").read_bytes(), tried + 1
+            wrong += len(content) != 2_000_000 or len(set(content)) != 1
+            files.sweep(".")
+            wrong += bool(left_over())
     return tried, wrong, "each file whole; what was left beside it is swept"
 
 
 def signals(number, random):
     """Sends every signal that asks to end, at any time from the start of the process on."""
     photo("photo.png")
+    _, longest = timed(lambda: finished(dipjax("denoise", "photo.png", "-o", "out.png", *SHORT)))
     tried = wrong = kept = 0
     for index in range(number):
         Path("out.png").unlink(missing_ok=True)
         which = list(SIGNALS)[index % len(SIGNALS)]
-        child = dipjax("denoise", "photo.png", "-o", "out.png", *WORDS[:-1], "4000000")
-        time.sleep(random.uniform(0.05, 10.0))
+        child = dipjax("denoise", "photo.png", "-o", "out.png", *TINY, "--steps", "4000000")
+        time.sleep(random.uniform(0.0, 1.5 * longest))
         child.send_signal(which)
         code, err = finished(child)
         tried += 1
         kept += Path("out.png").exists()
         # Before the first line of Python runs, the system itself ends the process.
         ours = code == SIGNALS[which] and ("nothing is written" in err or Path("out.png").exists())
-        if not (ours or code == -which or "KeyboardInterrupt" in err) or list(Path().glob(".dipjax*")):
+        if not (ours or code == -which or "KeyboardInterrupt" in err) or left_over():
             wrong += 1
             print(f"signals: {which!r}, exit code {code}: {err[-300:]}", file=sys.stderr)
     return tried, wrong, f"at once, or with the picture so far ({kept} times); the exit code names the signal"
@@ -309,15 +379,12 @@ def disks(number, random):
             for name in outputs.values():
                 Path(name).unlink(missing_ok=True)
             full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
-            child = dipjax(
-                "denoise", "photo.png", *(word for pair in outputs.items() for word in pair), "--generator", "siren", "--option", "width=8",
-                "--seeds", "2", "--steps", "50", "--compilation-cache", "off", preexec_fn=full,
-            )  # fmt: skip
+            child = dipjax("denoise", "photo.png", *(word for pair in outputs.items() for word in pair), *SHORT, preexec_fn=full)
             code, err = finished(child)
             tried += 1
             there = [name for name in outputs.values() if Path(name).exists()]
             whole = all(_is_whole(name) for name in there)
-            if code != (0 if len(there) == len(outputs) else 4) or not whole or not clean(err) or list(Path().glob(".dipjax*")):
+            if code != (0 if len(there) == len(outputs) else 4) or not whole or not clean(err) or left_over():
                 wrong += 1
                 print(f"disks: limit {limit}, exit code {code}, {there}: {err[-300:]}", file=sys.stderr)
     return tried, wrong, "each output is whole or not there, the others are written, exit code 4"
@@ -349,53 +416,84 @@ def pairs(number, random):
         both = [dipjax("denoise", f"{name}.png", "-o", "out.png", *SHORT) for name in "ab"]
         codes = [finished(child)[0] for child in both]
         tried += 1
-        wrong += sorted(codes) != [0, 4] or Path("out.png").read_bytes() not in expected.values() or len(list(Path().glob(".dipjax*"))) > 0
+        wrong += sorted(codes) != [0, 4] or Path("out.png").read_bytes() not in expected.values() or bool(left_over())
     return tried, wrong, "one writes its picture, the other says that it exists already and keeps its own elsewhere"
 
 
 def folders(number, random):
-    """Restores a folder of odd files, killed twice on the way."""
+    """Restores a folder of all that people have, killed twice on the way; compares with one that was left alone."""
     Path("odd").mkdir()
-    kinds = list(originals().items())
-    for index in range(number):
-        name, good = kinds[index % len(kinds)]
-        suffix = {"JPEG": "jpg", "JPEG 2000": "jp2", "NumPy": "npy", "PNM": "ppm", "TIFF": "tif"}.get(name, name.lower())
-        Path(f"odd/{index:03d}.{suffix}").write_bytes(good if index % 3 else damaged(good, random))
-    Path("odd/empty.png").write_bytes(b"")
-    Path("odd/notes.txt").write_text("no picture")
-    Path("odd/folder.png").mkdir()
-    Path("odd/link.png").symlink_to("nowhere.png")
-    command = ("denoise", "odd", "-o", "out", *SHORT, "--checkpoint", "kept")
-    for _ in range(2):
-        child = dipjax(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(15, 40))
+    good, bad = odd_files.write(Path("odd"), number, random)
+    before = sorted(path.name for path in Path("odd").iterdir())
+    words = ("denoise", "odd", *SHORT)
+    _, seconds = timed(lambda: finished(dipjax(*words, "-o", "whole")))
+    kept = ("-o", "out", "--checkpoint", "kept", "--checkpoint-every", 0.1)
+    on_the_way = 0
+    while on_the_way < 2:
+        shutil.rmtree("out", ignore_errors=True) if not on_the_way else None
+        shutil.rmtree("kept", ignore_errors=True) if not on_the_way else None
+        child = dipjax(*words, *kept, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.05, 0.5) * seconds)
+        on_the_way = on_the_way + 1 if child.poll() is None else 0
         child.kill()
         child.wait()
-    code, err = finished(dipjax("resume", "kept") if Path("kept/command.json").exists() else dipjax(*command))
-    files = [path for path in Path("odd").iterdir() if path.suffix != ".txt" and path.is_file()]
-    records = {path.name: json.loads(path.read_text()) for path in Path("out").glob("*.json")}
-    told = [name for name, record in records.items() if "error" in record or record.get("ending") == "done"]
-    failed = sum("error" in record for record in records.values())
-    wrong = len(files) - len(told) + (code not in (0, 1)) + (not clean(err))
-    return len(files), wrong, f"killed twice and resumed; {len(told) - failed} restored, {failed} with an error in their record"
+    code, err = finished(dipjax("resume", "kept") if Path("kept/command.json").exists() else dipjax(*words, *kept))
+    faults = [f"exit code {code}"] * (code != 1) + [err[-300:]] * (not clean(err)) + [f"left over {path}" for path in left_over()]
+    faults += ["a name was obeyed"] * (bool(list(Path().rglob("harm"))) or before != sorted(path.name for path in Path("odd").iterdir()))
+    for name, valid in good.items():
+        faults += [f"{name!r}: {fault}" for fault in _faults(name, valid)]
+    for name in bad:
+        record = Path("out", f"{name}.json")
+        is_told = record.exists() and "error" in json.loads(record.read_text())
+        faults += [f"{name!r}: not told, or restored"] * (not is_told or Path("out", name).exists())
+    for fault in faults:
+        print(f"folders: {fault}", file=sys.stderr)
+    words = f"killed twice and resumed: {len(good)} restored, bit for bit as without; {len(bad)} with an error in their record"
+    return len(good) + len(bad), len(faults), words
 
 
+def _faults(name, valid):
+    """Yields what is wrong with a file that was restored."""
+    from dipjax import files
+
+    if name.endswith((".gif", ".pbm")):  # which are not written
+        name += ".tif" if valid.num_pages > 1 else ".png"
+    out, record = Path("out", name), Path("out", f"{name}.json")
+    if not (out.exists() and record.exists() and json.loads(record.read_text()).get("ending") == "done"):
+        yield f"not done: {record.read_text()[:300] if record.exists() else 'no record'}"
+        return
+    if out.read_bytes() != Path("whole", name).read_bytes():
+        yield "not as without being killed"
+    sizes = {files.load(out, page=page).pixels.shape[1::-1] for page in range(files.num_pages(out))}
+    if sizes != {valid.size} or files.num_pages(out) != valid.num_pages:
+        yield f"{files.num_pages(out)} pages of {sizes}"
+
+
+class Check(NamedTuple):
+    """A part of the table."""
+
+    words: str
+    function: Callable
+    number: int
+
+
+# Those that take longest come first, so that the last of them are done side by side.
 CHECKS = {
-    "SIGKILL while it restores": (kills, 200),
-    "damaged checkpoints": (checkpoints, 2000),
-    "mutated pictures": (pictures, 20_000),
-    "SIGKILL while it writes": (writing, 300),
-    "signals that ask to end": (signals, 100),
-    "broken streams": (streams, 20),
-    "a full disk": (disks, 24),
-    "two processes, one output": (pairs, 20),
-    "a folder of odd files": (folders, 60),
+    "kills": Check("SIGKILL while it restores", kills, 200),
+    "signals": Check("signals that ask to end", signals, 100),
+    "pairs": Check("two processes, one output", pairs, 20),
+    "folder": Check("a folder of odd files", folders, 60),
+    "pictures": Check("mutated pictures", pictures, 20_000),
+    "disks": Check("a full disk", disks, 24),
+    "streams": Check("broken streams", streams, 20),
+    "writing": Check("SIGKILL while it writes", writing, 300),
+    "checkpoints": Check("damaged checkpoints", checkpoints, 2000),
 }
 
 
 def check(name, share):
     """Returns the row of one check, done in an empty folder."""
-    function, number = CHECKS[name]
+    _, function, number = CHECKS[name]
     start, before = time.perf_counter(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -409,15 +507,21 @@ def check(name, share):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = common.parser(__doc__)
-    parser.add_argument("--only", nargs="+", choices=CHECKS, default=list(CHECKS), metavar="NAME")
+    parser.add_argument("--part", nargs="+", choices=CHECKS, default=list(CHECKS), metavar="NAME", help=", ".join(CHECKS))
     parser.add_argument("--share", type=float, default=1.0, help="of all counts")
+    parser.add_argument("--jobs", type=int, default=common.num_cores(), help="parts that are done at a time")
     options = parser.parse_args(argv)
     report = common.Report(options.json, {"share": options.share})
-    rows = []
-    for name in options.only:
-        row = report.get(name, partial(check, name, options.share))
-        rows.append([name, f"{row['tried']:,}", f"{row['wrong']:,}", row["words"]])
-        print(f"{name}: {row['wrong']} of {row['tried']} wrong, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    left = [name for name in options.part if name not in report.rows]
+    with ProcessPoolExecutor(max(1, options.jobs), multiprocessing.get_context("spawn")) as pool:
+        work = {pool.submit(check, name, options.share): name for name in left}
+        for done in as_completed(work):
+            row = report.get(work[done], done.result)
+            print(f"{work[done]}: {row['wrong']} of {row['tried']} wrong, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    rows = [
+        [CHECKS[name].words, *(f"{report.rows[name][key]:,}" for key in ("tried", "wrong")), report.rows[name]["words"]]
+        for name in options.part
+    ]
     about = f"`{common.command('reliability', argv)}`; {common.made()}."
     common.publish([*common.table(["what was tried", "times", "went wrong", "what is right"], rows), "", about], options.markdown)
 

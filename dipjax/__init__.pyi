@@ -8,7 +8,7 @@ from .core.problem import Problem
 from .core.recipe import Recipe
 from .core.state import Metrics, Result, State
 from .fitting import guides, inputs, losses, optimizers, penalties
-from .large import memory, tiling
+from .large import memory, pod, tiling
 from .operators import problem, psfs, resampling
 from .recipes import paper
 from .tasks.door import Task
@@ -48,6 +48,7 @@ __all__ = [
     "optimizers",
     "paper",
     "penalties",
+    "pod",
     "problem",
     "psfs",
     "recipes",

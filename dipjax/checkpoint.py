@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dipjax import files, record
-from dipjax.core import loop
+from dipjax.core import check
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State
@@ -190,12 +190,9 @@ def _expected(recipe, problem, problem_axis, runs, shapes):
     kind, _, impl = shapes.get(".key", ("", ()))[0].partition(":")
     if kind != "key" or impl not in _KEYS:
         raise _Damaged(f"checkpoint: found keys of the kind {kind}:{impl}, expected one of {', '.join(_KEYS)}")
-    leaves, structure = jax.tree.flatten(problem)
-    flags = spread(problem, problem_axis)
-    one = [jax.ShapeDtypeStruct(jnp.shape(x)[flag:], jnp.result_type(x)) for x, flag in zip(leaves, flags, strict=True)]
-    key = jax.eval_shape(lambda: jax.random.key(0, impl=impl))
-    state = loop.initialiser().eval_shape(recipe, key, jax.tree.unflatten(structure, one))
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*runs, *leaf.shape), leaf.dtype), state)
+    key = jax.eval_shape(lambda: jax.random.key(0, impl=impl)).dtype
+    state = check.fits(recipe, problem, spread(problem, problem_axis), num_steps=1)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*runs, *leaf.shape), key if _is_key(leaf) else leaf.dtype), state)
     kind, shape = shapes.get("metrics.loss", ("", ()))
     if shape[:-1] != runs or kind not in _CURVES:
         raise _Damaged("checkpoint: found no curves, or of another number of runs")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import dipjax
+from benchmarks.reliability import damaged
 from dipjax import checkpoint, stopping
 from dipjax.checkpoint import Checkpoint
 from dipjax.core import drive, layouts, problem
@@ -210,25 +211,6 @@ def test_another_schema_is_refused_in_words(kept):
     path.write_bytes(path.read_bytes().replace(b"dipjax checkpoint 1\n", b"dipjax checkpoint 7\n", 1))
     with pytest.raises(ValueError, match="has schema 7, expected 1"):
         checkpoint.load(path, data, recipe=point.recipe)
-
-
-def damaged(content, random):
-    """Returns a file that something happened to."""
-    content, where = bytearray(content), int(random.integers(len(content)))
-    match random.integers(6):
-        case 0:
-            content[where] ^= 1 << int(random.integers(8))
-        case 1:
-            del content[where:]
-        case 2:
-            content[where : where + 512] = bytes(512)
-        case 3:
-            content += bytes(int(random.integers(1, 99)))
-        case 4:
-            content[20:28] = struct.pack("<Q", int(random.integers(2**63)))
-        case 5:
-            del content[where : where + int(random.integers(1, 9))]
-    return bytes(content)
 
 
 def test_no_damage_is_taken_for_good(kept):

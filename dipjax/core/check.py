@@ -17,8 +17,8 @@ from dipjax.core.state import State
 _MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
 
 
-def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) -> None:
-    """Raises a ValueError where the recipe does not fit the problem; `flags` as from `problem.spread`. Computes nothing."""
+def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) -> State:
+    """Returns the shapes of a run's state, or raises a ValueError where the recipe does not fit; `flags` as from `problem.spread`."""
     if isinstance(num_steps, bool) or not isinstance(num_steps, (int, np.integer)) or not 1 <= num_steps <= _MOST_STEPS:
         raise ValueError(f"num_steps: found {num_steps!r}, expected a whole number from 1 to {_MOST_STEPS:,}.")
     if recipe.backtracking is not None and not (recipe.backtracking > 0 and recipe.input_noise):
@@ -54,11 +54,11 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
     if found != expected:
         raise ValueError(f"operator: found a prediction of shape {found}, expected the measurement's {expected}.")
     loss = jax.eval_shape(recipe.loss, prediction, problem.measurement)
-    if loss.shape != ():
-        raise ValueError(f"loss: found shape {loss.shape}, expected a scalar ().")
     penalty = jax.eval_shape(partial(loop.penalty, recipe), image, problem, jax.ShapeDtypeStruct((), problem.dtype))
-    if jnp.shape(penalty) != ():
-        raise ValueError(f"penalty: found shape {penalty.shape}, expected a scalar ().")
+    for name, value in (("loss", loss), ("penalty", penalty)):
+        if jnp.shape(value) != ():
+            raise ValueError(f"{name}: found shape {value.shape}, expected a scalar ().")
+    return state
 
 
 @partial(jax.jit, static_argnames="recipe")  # never run: jit remembers what it has traced, and all tiles of a picture are alike

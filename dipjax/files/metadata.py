@@ -6,11 +6,13 @@ pictures are turned upright when they are read. Nothing here decides about pixel
 
 import contextlib
 import dataclasses
+import html
 import re
 import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -31,8 +33,14 @@ _NUMBERS = (3, 4, 11, 12, 16)  # types of TIFF that are numbers
 _INCH, _CENTIMETRE = 2, 3
 _UNITS = {4: 10.0, 5: 10_000.0}  # of tifffile, millimetre and micrometre, to the centimetre
 _XML = re.compile(r"\s*(<\?xml|<OME\b)")
-_IN_XMP = rb"(tiff:Orientation(?:=\"|='|>))[1-8]"
+_SIZES_OF_XMP = {b"tiff:ImageLength": 0, b"tiff:ImageWidth": 1, b"exif:PixelYDimension": 0, b"exif:PixelXDimension": 1}
+_NUMBERS_OF_XMP = re.compile(
+    rb"((?:tiff:(?:Orientation|ImageLength|ImageWidth|[XY]Resolution)|exif:Pixel[XY]Dimension))(=[\"']|>)([0-9]{1,15})(/[1-9][0-9]{0,14})?(?=[\"'<])"
+)
+_RESOLUTION_OF_XMP = re.compile(rb"(?<=tiff:)[XY](?=Resolution\b)")
 _OF_PIXELS = re.compile(r'(PhysicalSize[XY]=")([^"]+)(")')  # of OME-XML
+_SIZE_OR_UNIT = re.compile(r'\bPhysicalSize([XY])(Unit)?="([^"]*)"')
+_UNITS_OF_OME = {"cm": 1.0, "mm": 10.0, "µm": 1e4, "\u03bcm": 1e4, "nm": 1e7, "Å": 1e8}  # to the centimetre; the letter mu is there twice
 _SIZES = re.compile(r'(\bSize([XY])=")([0-9]+)(")')
 _OF_STACKS = {"images", "slices", "frames", "channels", "hyperstack", "mode", "loop"}  # lines of ImageJ
 _KEYWORD = re.compile(r"[\x20-\x7e\xa1-\xff]{1,79}")
@@ -52,21 +60,24 @@ class Metadata:
     header: bytes = b""  # of FITS
     factor: float = 1.0  # times longer than those of the file are the sides of the picture: what `header` has yet to be told
     has_more: bool = False  # a TIFF with directories of EXIF or GPS, which are not read
+    has_stack: bool = False  # a stack with a description of all its pages, of which only the sizes of pixels are kept
 
     def of_result(self, factor: float, shape: tuple[int, int]) -> "Metadata":
         """Returns what is true of a result `shape (H, W)` that is `factor` times longer on each side."""
         resolution = self.resolution and _resolution([factor * number for number in self.resolution])
         of_points = _are_of_points(self.places)
         places = tuple((tag, kind, count, _scaled(tag, value, factor, of_points)) for tag, kind, count, value in self.places)
-        exif = _rewritten(self.exif, shape, factor)
-        xmp = re.sub(_IN_XMP, rb"\g<1>1", self.xmp)
+        exif = _edited(self.exif, partial(_rewrite, shape, factor))
+        xmp = _NUMBERS_OF_XMP.sub(partial(_of_xmp, shape, factor), self.xmp)
         description = _described(self.description, factor, shape)
         changed = {"exif": exif, "xmp": xmp, "resolution": resolution, "places": places, "description": description}
         return dataclasses.replace(self, **changed, factor=self.factor * factor)
 
     def turned(self) -> "Metadata":
         """Returns that of a picture of which rows and columns have changed places."""
-        return dataclasses.replace(self, resolution=self.resolution and self.resolution[::-1])
+        xmp = _RESOLUTION_OF_XMP.sub(lambda match: b"Y" if match[0] == b"X" else b"X", self.xmp)
+        resolution = self.resolution and self.resolution[::-1]
+        return dataclasses.replace(self, exif=_edited(self.exif, _turn), xmp=xmp, resolution=resolution)
 
 
 def _are_of_points(places):
@@ -101,8 +112,20 @@ def _described(text, factor, shape):
     return _SIZES.sub(lambda match: f"{match[1]}{sizes[match[2]]}{match[4]}", text)
 
 
-def _rewritten(exif, shape, factor):
-    """Returns EXIF of an upright picture of another size; its thumbnail, which shows the picture as it was, is left out."""
+def _of_xmp(shape, factor, match):
+    """Returns a number of XMP, of an upright picture of another size."""
+    name, sign, number, divisor = match.groups(b"")
+    if name == b"tiff:Orientation":
+        number, divisor = b"1", b""
+    elif name in _SIZES_OF_XMP:
+        number, divisor = b"%d" % shape[_SIZES_OF_XMP[name]], b""
+    elif factor != 1:
+        number, divisor = b"%d" % round(1000 * factor * int(number)), b"/%d" % (1000 * int(divisor[1:] or 1))
+    return name + sign + number + divisor
+
+
+def _edited(exif, edit):
+    """Returns EXIF of which a function has changed the directories, the first one first; its thumbnail, as the picture was, is left out."""
     if not exif:
         return b""
     try:
@@ -110,21 +133,32 @@ def _rewritten(exif, shape, factor):
             warnings.simplefilter("ignore")
             tags = Image.Exif()
             tags.load(exif)
-            if tags.get(_ORIENTATION) in TURNING and _X_RESOLUTION in tags and _Y_RESOLUTION in tags:
-                tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = tags[_Y_RESOLUTION], tags[_X_RESOLUTION]
-            if _ORIENTATION in tags:
-                tags[_ORIENTATION] = 1
-            for tag in (_X_RESOLUTION, _Y_RESOLUTION):
-                if tag in tags and factor != 1:
-                    tags[tag] = float(tags[tag]) * factor
-            for group in _read_all(tags):
-                for pair in ((_IMAGE_HEIGHT, _IMAGE_WIDTH), (_HEIGHT, _WIDTH)):
-                    for tag, number in zip(pair, shape, strict=True):
-                        if tag in group:
-                            group[tag] = number
+            edit(_read_all(tags))
             return tags.tobytes().removeprefix(b"Exif\0\0")
     except Exception:  # whatever a stranger's bytes make Pillow raise
         return b""
+
+
+def _rewrite(shape, factor, groups):
+    """Has EXIF speak of an upright picture of another size."""
+    tags = groups[0]
+    if _ORIENTATION in tags:
+        tags[_ORIENTATION] = 1
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        if tag in tags and factor != 1:
+            tags[tag] = float(tags[tag]) * factor
+    for group in groups:
+        for pair in ((_IMAGE_HEIGHT, _IMAGE_WIDTH), (_HEIGHT, _WIDTH)):
+            for tag, number in zip(pair, shape, strict=True):
+                if tag in group:
+                    group[tag] = number
+
+
+def _turn(groups):
+    """Has the two resolutions of EXIF change places."""
+    tags = groups[0]
+    if _X_RESOLUTION in tags and _Y_RESOLUTION in tags:
+        tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = tags[_Y_RESOLUTION], tags[_X_RESOLUTION]
 
 
 # Reading
@@ -199,9 +233,15 @@ def of_tiff(page: Any, num_pages: int) -> Metadata:
     with contextlib.suppress(TypeError, ValueError, ZeroDivisionError, IndexError):
         resolution = _resolution([values[tag][0] / values[tag][1] for tag in (_X_RESOLUTION, _Y_RESOLUTION)])
     description = values[_DESCRIPTION] if isinstance(values[_DESCRIPTION], str) and len(values[_DESCRIPTION]) <= _MOST_BYTES else ""
-    if description.startswith('{"shape"') or (num_pages > 1 and _XML.match(description)):
+    unit, given, stack = _INCH, values[_UNIT], ""
+    if num_pages > 1:
+        stack = page.parent.pages.first.tags.valueof(_DESCRIPTION)
+        stack = stack if isinstance(stack, str) and len(stack) <= _MOST_BYTES and _XML.match(stack) else ""
+    has_stack = bool(stack) and description == stack  # not of the other pages
+    if given in (None, 1) and (found := _of_ome(stack)):
+        resolution, unit, given = found, _CENTIMETRE, _CENTIMETRE
+    if description.startswith('{"shape"') or has_stack:
         description = ""  # of the arrays of tifffile, and of stacks of OME: not of this page
-    unit, given = _INCH, values[_UNIT]
     if resolution and given in _UNITS:
         resolution, unit = _resolution([_UNITS[given] * number for number in resolution]), _CENTIMETRE
     elif given is not None:
@@ -211,7 +251,17 @@ def of_tiff(page: Any, num_pages: int) -> Metadata:
     )
     has_more = _EXIF_FIELDS in page.tags or _GPS in page.tags
     places = tuple(_places_of(page))
-    return Metadata(b"", _bounded(values[_XMP]), texts, resolution, unit, description, places, has_more=has_more)
+    return Metadata(b"", _bounded(values[_XMP]), texts, resolution, unit, description, places, has_more=has_more, has_stack=has_stack)
+
+
+def _of_ome(text):
+    """Returns the pixels to the centimetre of the first picture that OME-XML describes."""
+    found = {}
+    for axis, is_unit, value in _SIZE_OR_UNIT.findall(text):
+        found.setdefault(axis + is_unit, html.unescape(value))
+    with contextlib.suppress(LookupError, ValueError, ZeroDivisionError):
+        return _resolution([_UNITS_OF_OME[found.get(f"{axis}Unit", "µm")] / float(found[axis]) for axis in "XY"])
+    return None
 
 
 def _places_of(page):
@@ -270,7 +320,7 @@ def _encoded(metadata):
             if tag not in tags:
                 tags[tag] = text.encode()
         return tags.tobytes().removeprefix(b"Exif\0\0")
-    except Exception:  # as in `_rewritten`
+    except Exception:  # as in `_edited`
         return metadata.exif
 
 
@@ -360,6 +410,7 @@ def lost(metadata: Metadata, file_format: str) -> list[str]:
         "texts": "texts" not in holds and (any(name not in known for name, _ in metadata.texts) or not _fits(comment, file_format)),
         "the resolution": metadata.resolution is not None
         and not ("the resolution" in holds and (file_format in ("PNG", "TIFF") or _writable_resolution(metadata, file_format))),
+        "the OME description of the stack": metadata.has_stack,
         "the description": bool(metadata.description) and "the description" not in holds and not writes_exif,
         "the place on Earth": bool(metadata.places) and "the place on Earth" not in holds,
         "the header of FITS": bool(metadata.header) and "the header of FITS" not in holds,

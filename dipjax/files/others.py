@@ -17,13 +17,15 @@ import numpy as np
 from PIL import Image
 
 from dipjax.files.containers import TRUNCATED, whole
+from dipjax.files.metadata import TURNING
 from dipjax.files.opening import MAX_PIXELS, check_length, check_size
-from dipjax.files.picture import DATA_TYPES, ImageError, Raw, white
+from dipjax.files.picture import DATA_TYPES, ROTATED, ImageError, Raw, white
 from dipjax.files.raster import converted, opened, split
 from dipjax.files.samples import own_units
 
 _TOKEN = re.compile(rb"(?:\s|#[^\n]*\n)*([0-9]+)")
 _SIZ = b"\xff\x4f\xff\x51"  # the beginning of a JPEG 2000 stream and of its size
+_DEPTHS = re.compile(rb"pixi\0{4}[\1-\4]([\x08\x0a\x0c\x10]{1,4})", re.DOTALL)  # the property of a picture with the bits of each channel
 _MOST_CHANNELS, _MOST_FRAMES, _MOST_PARTS = 512, 10_000, 1000
 _MOST_BYTES_OF_DIGITS = 8  # of a number that is written out, blanks included
 
@@ -47,7 +49,7 @@ def frames_of_gif(file: BinaryIO) -> int:
 
 def decode_avif(file: BinaryIO, max_pixels: int) -> Raw:
     """Returns the arrays of an AVIF file, in 8 bits."""
-    return _of_pillow(file, max_pixels, "AVIF")
+    return _of_media(file, max_pixels, "AVIF")
 
 
 def decode_heif(file: BinaryIO, max_pixels: int) -> Raw:
@@ -57,7 +59,15 @@ def decode_heif(file: BinaryIO, max_pixels: int) -> Raw:
     except ImportError:
         raise ImageError("it is HEIC, for which there must be the package pillow-heif; install it, or save the picture as PNG") from None
     register_heif_opener()
-    return _of_pillow(file, max_pixels, "HEIF")
+    return _of_media(file, max_pixels, "HEIF")
+
+
+def _of_media(file, max_pixels, file_format):
+    raw = _of_pillow(file, max_pixels, file_format)
+    file.seek(0)
+    most = max((depth for found in _DEPTHS.finditer(file.read()) for depth in found[1]), default=8)
+    notes = (f"{most} bits converted to 8",) if most > 8 else ()
+    return dataclasses.replace(raw, notes=(*raw.notes, *notes))
 
 
 def _of_pillow(file, max_pixels, file_format, page=0):
@@ -75,7 +85,10 @@ def _of_pillow(file, max_pixels, file_format, page=0):
             check_size(*image.size, max_pixels)  # a frame may be larger than those before
     except EOFError:
         raise ImageError(f"it has no page {page + 1}") from None
-    return converted(image, file_format)
+    raw = converted(image, file_format)
+    turned = image.info.get("original_orientation")  # of pillow-heif, which has turned it
+    notes = (*raw.notes, *[ROTATED] * (turned in range(2, 9)))
+    return dataclasses.replace(raw, notes=notes, metadata=raw.metadata.turned() if turned in TURNING else raw.metadata)
 
 
 def decode_pnm(file: BinaryIO, max_pixels: int) -> Raw:

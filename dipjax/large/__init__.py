@@ -1,5 +1,5 @@
-"""Pictures that are larger than the memory: what a restoration needs, and tiles."""
+"""Work that is larger than a machine: what a restoration needs of memory, tiles, and many hosts."""
 
-from dipjax.large import memory, tiling
+from dipjax.large import memory, pod, tiling
 
-__all__ = ["memory", "tiling"]
+__all__ = ["memory", "pod", "tiling"]

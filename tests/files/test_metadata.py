@@ -270,3 +270,31 @@ def test_texts_that_have_no_place_are_named(tmp_path, target):
     info.add_text("Title", "a"), info.add_text("Software", "b")
     Image.fromarray(RGB).save(tmp_path / "a.png", pnginfo=info)
     assert files.left_out(tmp_path / f"b{target}", files.load(tmp_path / "a.png")) == ["texts"]
+
+
+@pytest.mark.parametrize("form", ['tiff:{}="{}"', "<tiff:{0}>{1}</tiff:{0}>"])
+def test_sizes_and_resolution_in_xmp_are_those_of_the_result(tmp_path, form):
+    said = {"Orientation": 6, "ImageWidth": 12, "ImageLength": 10, "XResolution": "3000000/10000", "YResolution": 150}
+    words = " ".join(form.format(*pair) for pair in said.items()) + ' exif:PixelXDimension="12" exif:PixelYDimension="10" dc:title="a"'
+    tags = Image.Exif()
+    tags[274] = 6
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", xmp=f"<x {words}/>".encode(), exif=tags)
+    expected = {"Orientation": 1, "ImageWidth": 20, "ImageLength": 24, "XResolution": "300000/1000", "YResolution": "6000000000/10000000"}
+    found = result(tmp_path / "a.jpg", tmp_path / "b.jpg", 2).metadata.xmp.decode()
+    for name, value in expected.items():
+        assert form.format(name, value) in found, found
+    assert 'exif:PixelXDimension="20" exif:PixelYDimension="24" dc:title="a"' in found
+    assert 'XResolution="150"' in result(tmp_path / "a.jpg", tmp_path / "c.jpg").metadata.xmp.decode() or "<" in form
+
+
+def test_pixel_sizes_of_a_stack_are_kept_and_the_rest_of_its_description_is_named(tmp_path):
+    sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 250.0, "PhysicalSizeYUnit": "nm"}
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([RGB[..., 0]] * 2), ome=True, metadata={"axes": "ZYX"} | sizes)
+    for page, lost in enumerate((["the OME description of the stack"], [])):
+        picture = files.load(tmp_path / "a.tif", page=page)
+        assert picture.metadata.resolution == pytest.approx((20_000, 40_000)) and picture.metadata.unit == 3
+        assert files.left_out(tmp_path / "b.tif", picture) == lost
+        files.save(tmp_path / f"b{page}.tif", np.repeat(np.repeat(picture.pixels, 2, 0), 2, 1), picture)
+        with tifffile.TiffFile(tmp_path / f"b{page}.tif") as tiff:
+            across, per = tiff.pages[0].tags.valueof(282)
+            assert across / per == pytest.approx(40_000) and tiff.pages[0].tags.valueof(296) == 3

@@ -9,9 +9,11 @@ from PIL import Image
 
 from dipjax import files
 from dipjax.files import ImageError, OutputError
+from dipjax.files.picture import ROTATED
 
 RNG = np.random.default_rng(0)
 GRAY8, RGB8 = RNG.integers(0, 256, (10, 12, 1), dtype=np.uint8), RNG.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+SMOOTH = np.stack(np.broadcast_arrays(*np.ogrid[0:200:20j, 0:200:24j], 90), -1).astype(np.uint8)
 GRAY16, RGB16 = (RNG.integers(0, 65536, (10, 12, number), dtype=np.uint16) for number in (1, 3))
 
 
@@ -236,3 +238,41 @@ def test_the_sky_of_a_fits_file_is_that_of_the_result(tmp_path):
     with fits.open(tmp_path / "b.fits", checksum=True) as parts:
         found = parts[0].header
         assert (found["CRPIX1"], found["CRPIX2"], found["CDELT1"], found["CDELT2"]) == (12.5, 10.5, -0.005, 0.005)
+
+
+@pytest.mark.parametrize(("bits", "notes"), [(8, ()), (10, ("10 bits converted to 8",)), (12, ("12 bits converted to 8",))])
+def test_bits_that_are_lost_are_named(bits, notes, tmp_path):
+    samples = (SMOOTH.astype(np.uint16) << (bits - 8)).astype(np.uint8 if bits == 8 else np.uint16)
+    (tmp_path / "a.avif").write_bytes(imagecodecs.avif_encode(samples, bitspersample=bits, level=100))
+    assert files.load(tmp_path / "a.avif").notes == notes
+
+
+@pytest.fixture
+def heif():
+    return pytest.importorskip("pillow_heif")
+
+
+@pytest.mark.parametrize(("bits", "notes"), [(10, ("10 bits converted to 8",)), (12, ("12 bits converted to 8",))])
+def test_heic_of_more_than_eight_bits_is_read(heif, bits, notes, tmp_path, monkeypatch):
+    monkeypatch.setattr(heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
+    samples = SMOOTH.astype(np.uint16) * 257
+    height, width, _ = samples.shape
+    heif.from_bytes(mode="RGB;16", size=(width, height), data=samples.tobytes()).save(tmp_path / "a.heic", quality=-1)
+    picture = files.load(tmp_path / "a.heic")
+    assert picture.notes == notes and picture.dtype == np.uint8
+    assert np.abs(picture.pixels - SMOOTH / 255).mean() < 0.02
+
+
+def test_heic_is_turned_once_and_keeps_what_it_says(heif, tmp_path):
+    heif.register_heif_opener()
+    tags = Image.Exif()
+    tags[271], tags[274], tags[282], tags[283], tags[296] = "Maker", 6, 300.0, 150.0, 2
+    Image.fromarray(SMOOTH).save(tmp_path / "a.heic", quality=-1, exif=tags, xmp=b'<x tiff:Orientation="6" tiff:ImageWidth="7"/>')
+    picture = files.load(tmp_path / "a.heic")
+    turned = np.rot90(SMOOTH, -1)
+    assert picture.pixels.shape == turned.shape and picture.notes == (ROTATED,)
+    assert np.abs(picture.pixels - turned / 255).mean() < 0.02
+    files.save(tmp_path / "b.jpg", picture.pixels, picture)
+    with Image.open(tmp_path / "b.jpg") as image:
+        found = image.getexif()
+        assert (found[271], found[274], found[282], found[283]) == ("Maker", 1, 150, 300)
