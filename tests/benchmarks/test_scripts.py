@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, on_gpu, paper, quality, settings, speed, stopping
+from benchmarks import common, medical, on_gpu, paper, quality, settings, speed, stopping
 from dipjax.recipes import Setting, fast
 from dipjax.recipes.by_name import WORDS
 from tests.conftest import mixer_recipe
@@ -79,6 +79,16 @@ def test_quality(monkeypatch, data, tmp_path):
     assert table.count("| denoise |") == 4 and table.count("| superres |") == 3
     assert len(list((tmp_path / "pictures").iterdir())) == 7
     assert str(tmp_path) not in table
+
+
+def test_medical(monkeypatch, tmp_path, capsys):
+    words = ["--size", 32, "--steps", 2, "--seeds", 1, "--json", tmp_path / "m.json", "--images", tmp_path / "images"]
+    run(medical, monkeypatch, *words, "--pictures", "phantom", "cell", "--only", *list(medical.METHODS)[:3], "deep image prior")
+    table = capsys.readouterr().out
+    assert table.count("| ct | ") == table.count("| mri | ") == 6 and "| mri | cell | total variation, 0.00" in table
+    rows = json.loads((tmp_path / "m.json").read_text())["rows"]
+    assert len(rows) == 16 and all(row["psnr"] > 12 for name, row in rows.items() if name.endswith("quick"))
+    assert len(list((tmp_path / "images").iterdir())) == 16
 
 
 def test_speed_step(monkeypatch, tmp_path):
