@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dipjax.app import cli
+from dipjax.tasks.door import TASKS
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -48,4 +49,4 @@ def test_the_commands_of_the_readme_are_understood(command, capsys):
 
 def test_there_is_something_to_check():
     assert PYTHON
-    assert {command.split()[0] for command in COMMANDS} >= {"denoise", "inpaint", "superres", "deblur", "flash", "dejpeg", "demo", "doctor"}
+    assert {command.split()[0] for command in COMMANDS} >= {*TASKS, "demo", "doctor"}
