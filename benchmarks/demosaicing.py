@@ -1,6 +1,6 @@
 """How well are the colours found that a camera's mosaic leaves out? `dipjax.demosaic` against bilinear means and the filters of Malvar.
 
-    python -m benchmarks.demosaicing [--size 128] [--only NAME ...] [--pictures NAME ...] [--seeds 2] [--steps N]
+    python -m benchmarks.demosaicing [--size 128] [--only NAME ...] [--names NAME ...] [--seeds 2] [--steps N]
         [--json FILE] [--markdown FILE]
 
 Middles of photographs that come with scikit-image, behind the mosaic RGGB, without noise. PSNR: all channels, range 1, clipped, whole
@@ -62,7 +62,7 @@ def parse(argv):
     parser = common.parser(__doc__)
     parser.add_argument("--size", type=int, default=128, metavar="PIXELS")
     parser.add_argument("--only", nargs="+", default=list(METHODS), choices=METHODS, metavar="NAME")
-    parser.add_argument("--pictures", nargs="+", default=list(PICTURES), choices=PICTURES)
+    parser.add_argument("--names", nargs="+", default=list(PICTURES), choices=PICTURES)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, help="those of the setting if not given")
     return parser.parse_args(argv)
@@ -72,7 +72,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     options, rows = parse(argv), []
     report = common.Report(options.json, {name: getattr(options, name) for name in ("size", "seeds", "steps")})
-    for picture in options.pictures:
+    for picture in options.names:
         for method in options.only:
             row = report.get(f"{picture}, {method}", partial(measure, picture, method, options))
             print(f"{picture}, {method}: {row['psnr']:.2f} dB", file=sys.stderr, flush=True)

@@ -84,16 +84,16 @@ def test_quality(monkeypatch, data, tmp_path):
 
 def test_medical(monkeypatch, tmp_path, capsys):
     words = ["--size", 32, "--steps", 2, "--seeds", 1, "--json", tmp_path / "m.json", "--images", tmp_path / "images"]
-    run(medical, monkeypatch, *words, "--pictures", "phantom", "cell", "--only", *list(medical.METHODS)[:3], "deep image prior")
+    run(medical, monkeypatch, *words, "--names", "phantom", "cell", "--only", *list(medical.METHODS)[:3], "deep image prior")
     table = capsys.readouterr().out
-    assert table.count("| ct | ") == table.count("| mri | ") == 6 and "| mri | cell | total variation, 0.00" in table
+    assert table.count("| ct | ") == table.count("| mri | ") == 6 and "| mri | cell | total variation, 0.0" in table
     rows = json.loads((tmp_path / "m.json").read_text())["rows"]
     assert len(rows) == 16 and all(row["psnr"] > 12 for name, row in rows.items() if name.endswith("quick"))
     assert len(list((tmp_path / "images").iterdir())) == 16
 
 
 def test_demosaicing(monkeypatch, capsys):
-    run(demosaicing, monkeypatch, "--size", 48, "--steps", 2, "--seeds", 1, "--pictures", "astronaut")
+    run(demosaicing, monkeypatch, "--size", 48, "--steps", 2, "--seeds", 1, "--names", "astronaut")
     rows = {line.split(" | ")[1]: float(line.split(" | ")[2]) for line in capsys.readouterr().out.splitlines()[2:5]}
     assert rows["Malvar, He, Cutler"] > rows["bilinear"] + 1 > 25
 
