@@ -9,12 +9,12 @@ from .core.recipe import Recipe
 from .core.state import Metrics, Result, State
 from .fitting import guides, inputs, losses, optimizers, penalties
 from .large import memory, pod, tiling
-from .operators import problem, psfs, resampling
+from .operators import instruments, problem, psfs, radon, resampling
 from .recipes import paper
 from .tasks.door import Task
 from .tasks.options import Options
 from .tasks.restore import Outcome
-from .tasks.tasks import deblur, dejpeg, denoise, flash, inpaint, super_resolve
+from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, super_resolve
 
 __version__: str
 
@@ -28,8 +28,10 @@ __all__ = [
     "State",
     "Task",
     "checkpoint",
+    "ct",
     "deblur",
     "dejpeg",
+    "demosaic",
     "denoise",
     "files",
     "flash",
@@ -38,6 +40,7 @@ __all__ = [
     "init",
     "inpaint",
     "inputs",
+    "instruments",
     "interop",
     "iterate",
     "layouts",
@@ -51,6 +54,7 @@ __all__ = [
     "pod",
     "problem",
     "psfs",
+    "radon",
     "recipes",
     "resampling",
     "restore",

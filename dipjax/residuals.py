@@ -26,7 +26,7 @@ def residual(image: np.ndarray, problem: Problem) -> Residual:
       image: the estimate, of the problem's shape.
       problem: one picture with a measurement `(h, w, c)`.
 
-    Example:
+    Examples:
       >>> residual(result.image, problem).correlation  # doctest: +SKIP
       0.01
     """

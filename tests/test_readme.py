@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dipjax.app import cli
+from dipjax.tasks.door import TASKS
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/pages/*.md"))]}
@@ -63,4 +64,4 @@ def test_the_front_page_is_short_and_says_first_how_to_begin():
 
 def test_there_is_something_to_check():
     assert PYTHON
-    assert {command.split()[0] for command in COMMANDS} >= {"denoise", "inpaint", "superres", "deblur", "flash", "dejpeg", "demo", "doctor"}
+    assert {command.split()[0] for command in COMMANDS} >= {*TASKS, "demo", "doctor"}

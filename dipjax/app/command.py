@@ -19,7 +19,7 @@ from dipjax.app import journal, many, progress, report, rescue, signals, stack, 
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS
-from dipjax.files.picture import white
+from dipjax.files.picture import Picture, white
 from dipjax.tasks.door import TASKS, argument_of, solve
 from dipjax.tasks.options import Misused, Options
 from dipjax.tasks.restore import read_json
@@ -50,8 +50,6 @@ class Finished:
 
 def restore(given: Namespace) -> Finished:
     """Runs one command; what can be wrong raises an `ImageError`, a `ValueError`, an `OutputError` or `Diverged`."""
-    from dipjax.operators.problem import enlarged  # imports JAX
-
     spec = TASKS[given.task]
     _repeat(given)
     most = given.max_pixels or MAX_PIXELS  # of a result too
@@ -65,20 +63,19 @@ def restore(given: Namespace) -> Finished:
     for sentence in picture.notes:
         note(f"{given.input}: {sentence}")
     arguments = _arguments(spec, given, picture, most)
-    factor = arguments.get("factor", 1)
+    shape = spec.shape(picture.pixels.shape, **arguments)
+    like = _like(picture, shape, spec)
     output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
     options = _options(given)
     root = getattr(given, "root", options.checkpoint)  # the folder that goes on; of one among many, that of all
     log = journal.Journal.of(given, root) if root is not None and not hasattr(given, "root") else None
     given.force = given.force or (log is not None and log.begun(many.outputs(output, given)))
-    _check_outputs(output, picture, factor, given, spec)
-    if not given.strip_metadata and (names := files.left_out(output, picture)):
+    _check_outputs(output, like, shape, given, spec)
+    if not given.strip_metadata and (names := files.left_out(output, like)):
         note(f"{output}: {' and '.join(names)} cannot be kept in a file of this kind")
-    height, width, num_channels = picture.pixels.shape
-    height, width = (enlarged(side, factor) for side in (height, width))
-    if height * width > most:
+    if shape[0] * shape[1] > most:
         raise ImageError(f"the result would have more than {most:,} pixels; take a smaller factor or picture, or raise --max-pixels")
-    truth = _load_reference(given, (height, width, num_channels), most)
+    truth = _load_reference(given, shape, most)
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = white(picture.dtype) > 1
@@ -90,10 +87,20 @@ def restore(given: Namespace) -> Finished:
         say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(root)} goes on")
         return Finished(outcome, outcome.exit_code)
     log = log and log.writes(many.outputs(output, given))
-    failures = _write(outcome, output, picture, given)
+    failures = _write(outcome, output, like, given)
     if log:
         log.ended("failed" if failures else outcome.ending)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
+
+
+def _like(picture, shape, spec):
+    """Returns what the result is written in the manner of: the input, as far as the result is a picture of the same kind."""
+    if spec.is_picture and shape[2] == picture.pixels.shape[2]:
+        return picture
+    blank = np.broadcast_to(picture.pixels.dtype.type(0), (*picture.pixels.shape[:2], shape[2]))
+    if spec.is_picture:  # in colour, where the input is gray
+        return dataclasses.replace(picture, pixels=blank, icc_profile=None)
+    return Picture(blank, None, np.dtype(np.float32), picture.file_format)
 
 
 def word(given: Namespace) -> str:
@@ -185,8 +192,8 @@ def _load_reference(given, shape, most):
     return truth
 
 
-def _check_outputs(output, picture, factor, given, spec):
-    files.check_writable(output, picture, factor=factor, force=given.force)
+def _check_outputs(output, picture, shape, given, spec):
+    files.check_writable(output, picture, shape=shape, force=given.force)
     others = many.outputs(output, given)[1:]
     for path in others:
         files.check_free(path, force=given.force)

@@ -53,7 +53,9 @@ def to_pixels(
 
     def restore_layout(result: np.ndarray) -> np.ndarray:
         result = np.asarray(result, dtype)
-        return result[..., 0] if axis is None else np.moveaxis(result, -1, axis)
+        if axis is None:  # gray, unless it has become a picture in colour
+            return result[..., 0] if result.shape[-1] == 1 else result
+        return np.moveaxis(result, -1, axis)
 
     return pixels, restore_layout
 

@@ -26,18 +26,16 @@ _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # limits of libjpeg and libwebp
 _UNSPECIFIED, _UNASSOCIATED_ALPHA = 0, 2  # names of samples in the TIFF 6.0 tables
 
 
-def check_writable(path: str | os.PathLike, like: Picture, *, factor: int = 1, force: bool = False) -> None:
+def check_writable(path: str | os.PathLike, like: Picture, *, shape: tuple[int, int, int] | None = None, force: bool = False) -> None:
     """Raises what `save` would raise, before the long computation and without touching the disk.
 
     Args:
         path: the output file.
         like: the input picture.
-        factor: how many times longer than in the input each side of the result will be.
+        shape: of the result; None is that of the input.
         force: whether an existing file may be replaced.
     """
-    height, width, num_channels = like.pixels.shape
-    shape = (math.ceil(factor * height), math.ceil(factor * width), num_channels)
-    _check_output(named(path, OutputError), like, shape, like.alpha is not None, force)
+    _check_output(named(path, OutputError), like, shape or like.pixels.shape, like.alpha is not None, force)
 
 
 def left_out(path: str | os.PathLike, like: Picture) -> list[str]:

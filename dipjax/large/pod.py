@@ -10,6 +10,7 @@ that is lost costs the whole work. Many pictures that need not end together are 
 each process. The command line does not use this module, because it shows and keeps what is not finished yet.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -22,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax._src import distributed  # there is no public way to wait without a program
 from jax.experimental.multihost_utils import process_allgather
 
 from dipjax.core import check, drive, rule
@@ -123,8 +123,11 @@ def _each(does, tell):
 
 def _wait():
     """Waits until all processes are here, for as long as they live: a program that communicates gives up after half a minute."""
-    if (client := distributed.global_state.client) is not None:
-        client.wait_at_barrier(f"dipjax {next(_meetings)}", timeout_in_ms=_FOREVER)
+    with contextlib.suppress(ImportError, AttributeError):  # of another JAX: there is no public way to wait without a program
+        from jax._src import distributed
+
+        if (client := distributed.global_state.client) is not None:
+            client.wait_at_barrier(f"dipjax {next(_meetings)}", timeout_in_ms=_FOREVER)
 
 
 def _digest(recipe, key, problem, num_steps):

@@ -53,6 +53,8 @@ class Spec:
     done: Callable[..., str]  # (**arguments) -> what was done to the picture, for the name of the output
     build: Callable[..., Task]  # (pixels (H, W, C) in their range, **arguments) -> the task
     unknown: Callable[..., np.ndarray] | None  # (pixels, **arguments) -> where nothing was measured (H, W); the result is pasted there
+    shape: Callable[..., tuple[int, int, int]]  # ((H, W, C) of the pixels, **arguments) -> that of the result
+    is_picture: bool  # whether what is given looks like the result; else `build` gets it in its own units, and is linear
     function: Callable  # for people
 
     @property
@@ -66,8 +68,16 @@ def argument_of(parameter: inspect.Parameter) -> Argument:
     return next(item for item in get_args(parameter.annotation) if isinstance(item, Argument))
 
 
-def task(command: str, *, words: str, done: Callable[..., str] | str, unknown: Callable[..., np.ndarray] | None = None) -> Callable:
-    """Registers a function `(pixels, its own parameters) -> Task` and returns the function for people."""
+def task(
+    command: str,
+    *,
+    words: str,
+    done: Callable[..., str] | str,
+    unknown: Callable[..., np.ndarray] | None = None,
+    shape: Callable[..., tuple[int, int, int]] = lambda shape, **arguments: shape,
+    is_picture: bool = True,
+) -> Callable:
+    """Registers a function `(pixels, its own parameters) -> Task`, see `Spec` for the rest, and returns the function for people."""
 
     def register(build):
         @functools.wraps(build)
@@ -97,7 +107,7 @@ def task(command: str, *, words: str, done: Callable[..., str] | str, unknown: C
         signature = inspect.Signature([picture, *plain, *keywords])
         function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
         named = done if callable(done) else lambda **arguments: done
-        spec = TASKS[command] = Spec(command, words, named, build, unknown, function)
+        spec = TASKS[command] = Spec(command, words, named, build, unknown, shape, is_picture, function)
         return function
 
     return register
@@ -137,15 +147,20 @@ def solve(
 
     if spec.unknown:
         pixels = np.where(spec.unknown(pixels, **arguments)[..., None], pixels.dtype.type(np.nan), pixels)
-    span = ranges.choose(options.range, pixels)
-    frame = frame and options.stop in _FRAMED  # the others look at the whole measurement
-    made = _framed(spec, span.inside(pixels), arguments) if frame else spec.build(span.inside(pixels), **arguments)
+    if spec.is_picture:
+        span = ranges.choose(options.range, pixels)
+        frame = frame and options.stop in _FRAMED  # the others look at the whole measurement
+        made = _framed(spec, span.inside(pixels), arguments) if frame else spec.build(span.inside(pixels), **arguments)
+    else:
+        made = spec.build(pixels, **arguments)
+        span = ranges.choose(options.range, made.before)
+        made = dataclasses.replace(made, problem=ranges.brought(made.problem, span), before=span.inside(made.before))
     if truth is not None and truth.shape != made.before.shape:
         raise ValueError(f"truth: found shape {truth.shape}, expected {made.before.shape}, that of the result.")
     problem = made.problem
     if truth is not None and truth.shape == problem.shape:  # an estimate may be larger than the result
         problem = problem.replace(truth=span.inside(truth))
-    is_nominal = is_whole or (not span.found and options.range in ("auto", "full"))
+    is_nominal = spec.is_picture and (is_whole or (not span.found and options.range in ("auto", "full")))
     known = pixels if spec.unknown else None
     about = {"name": spec.command, "span": span, "truth": truth, "known": known, "dtype": pixels.dtype, "is_nominal": is_nominal}
     made = dataclasses.replace(made, problem=problem, **about)
@@ -161,7 +176,6 @@ _LARGEST_FRAMED = 1024  # pixels along a side; what is larger may be restored in
 def _framed(spec, pixels, arguments):
     """Returns the task of a picture in a frame, which ends in the picture without it."""
     from dipjax.operators.frame import Framed, framed, size
-    from dipjax.operators.problem import enlarged
 
     shape = tuple(map(size, pixels.shape[:2]))
     if max(shape) > _LARGEST_FRAMED or arguments.get("boundary") == "circular":  # which goes on where the picture begins
@@ -173,8 +187,7 @@ def _framed(spec, pixels, arguments):
     inside = np.zeros((*problem.measurement.shape[:2], 1), bool)
     inside[: pixels.shape[0], : pixels.shape[1]] = True
     problem = problem.replace(operator=Framed(problem.operator, inside, problem.measurement))
-    factor = arguments.get("factor", 1)
-    height, width = (enlarged(side, factor) for side in pixels.shape[:2])
+    height, width, _ = spec.shape(pixels.shape, **arguments)
 
     def finish(estimate):
         return made.finish(estimate)[..., :height, :width, :]

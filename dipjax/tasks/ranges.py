@@ -5,6 +5,7 @@ Networks draw in [0, 1]. 12-bit values in a 16-bit file, a faded print, a map in
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,15 @@ class Range:
     def __str__(self) -> str:
         """Says it for people."""
         return f"{self.low:.6g} to {self.high:.6g}"
+
+
+def brought(problem: Any, span: Range) -> Any:
+    """Returns a linear problem for the image at [0, 1]: the measurement y becomes `(y - low A(1)) / width`.
+
+    Since `A(low + width x) = low A(1) + width A(x)`. Of what is no picture the own range says nothing.
+    """
+    level = problem.operator(np.ones(problem.shape, problem.dtype))
+    return problem.replace(measurement=(problem.measurement - span.low * level) / (span.high - span.low))
 
 
 def choose(wish: str | tuple[float, float], values: np.ndarray) -> Range:

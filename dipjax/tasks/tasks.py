@@ -5,17 +5,18 @@
 takes all `Options`, and on the command line.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from dipjax.files.masks import grown
 from dipjax.tasks import ranges
 from dipjax.tasks.door import Task, task
-from dipjax.tasks.options import Argument, at_least_one, whole
+from dipjax.tasks.options import Argument, at_least_one, positive, whole
 
 KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 BOUNDARIES = ("reflect", "circular", "valid")
+PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
 @task("denoise", words="remove noise", done="denoised")
@@ -82,7 +83,14 @@ def inpaint(
     return Task(problem.inpainting(shown, known), shown, setting="inpaint")
 
 
-@task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor:g}")
+def _larger(shape, factor=4, **others):
+    from dipjax.operators.problem import enlarged
+
+    del others
+    return *(enlarged(side, factor) for side in shape[:2]), shape[2]
+
+
+@task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor:g}", shape=_larger)
 def super_resolve(
     pixels: np.ndarray,
     factor: Annotated[float, Argument("times longer on each side, 1.5 too", "--factor", parse=at_least_one, metavar="N")] = 4,
@@ -160,3 +168,73 @@ def flash(
 
     guide = ranges.choose("auto", flash_image).inside(flash_image)
     return Task(problem.flash(pixels, guide), pixels, setting="flash", takes_noise=False)
+
+
+@task(
+    "demosaic",
+    words="find all colours of a raw picture, of which each pixel saw one",
+    done="demosaiced",
+    shape=lambda shape, **arguments: (*shape[:2], 3),
+)
+def demosaic(
+    pixels: np.ndarray,
+    pattern: Annotated[str, Argument("the filters of two by two pixels, the upper row first", "--pattern", choices=PATTERNS)] = "RGGB",
+) -> Task:
+    """Finds the colours of a gray picture that was taken behind a mosaic of colour filters; the result has an axis of three channels.
+
+    Examples:
+      >>> photo = dipjax.demosaic(raw, "RGGB")  # doctest: +SKIP
+    """
+    from dipjax.operators import camera, instruments
+
+    data = instruments.demosaicing(pixels, pattern)
+    return Task(data, camera.bilinear(pixels, pattern), setting="inpaint")
+
+
+def _turn(text):
+    try:
+        first, last = map(float, text.split(","))
+    except ValueError:
+        first = last = np.nan
+    if not (np.isfinite([first, last]).all() and first != last):
+        raise ValueError(f"found {text!r}, expected two different numbers of degrees FIRST,LAST")
+    return first, last
+
+
+@task(
+    "ct",
+    words="reconstruct a slice from its sums along rays, a sinogram (a row for each detector, a column for each view)",
+    done="slice",
+    shape=lambda shape, **arguments: (shape[0], shape[0], shape[2]),
+    is_picture=False,
+)
+def ct(
+    pixels: np.ndarray,
+    angles: Annotated[
+        Any,
+        Argument(
+            "of the views, in degrees: FIRST,LAST, of which the last is that of one view more; in Python also an array (T,)",
+            "--angles",
+            parse=_turn,
+            metavar="FIRST,LAST",
+        ),
+    ] = (0.0, 180.0),
+    distance: Annotated[
+        float | None, Argument("from the source of a fan to the centre, in pixels; None: parallel beams", "--distance", parse=positive)
+    ] = None,
+) -> Task:
+    """Reconstructs a slice from few views: `(D, T)` sums along rays, as `skimage.transform.radon` makes them, become `(D, D)` pixels.
+
+    The picture to compare with is what a few conjugate gradients find. Sums of counted photons are `radon.line_integrals`; for few
+    photons take `instruments.tomography(counts, photons=...)` and `losses.Poisson`.
+
+    Examples:
+      >>> piece = dipjax.ct(sinogram, angles)  # doctest: +SKIP
+    """
+    from dipjax.operators import instruments
+
+    angles = np.asarray(angles, float)
+    if angles.shape == (2,) and pixels.shape[1] != 2:
+        angles = np.linspace(*angles, pixels.shape[1], endpoint=False)
+    data = instruments.tomography(pixels, angles, distance=np.inf if distance is None else distance)
+    return Task(data, instruments.least_squares(data), setting="inpaint")

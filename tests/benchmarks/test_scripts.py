@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, on_gpu, paper, quality, settings, speed, stopping
+from benchmarks import common, demosaicing, medical, on_gpu, paper, quality, settings, speed, stopping
+from dipjax.operators import camera
 from dipjax.recipes import Setting, fast
 from dipjax.recipes.by_name import WORDS
 from tests.conftest import mixer_recipe
@@ -79,6 +80,33 @@ def test_quality(monkeypatch, data, tmp_path):
     assert table.count("| denoise |") == 4 and table.count("| superres |") == 3
     assert len(list((tmp_path / "pictures").iterdir())) == 7
     assert str(tmp_path) not in table
+
+
+def test_medical(monkeypatch, tmp_path, capsys):
+    words = ["--size", 32, "--steps", 2, "--seeds", 1, "--json", tmp_path / "m.json", "--images", tmp_path / "images"]
+    run(medical, monkeypatch, *words, "--names", "phantom", "cell", "--only", *list(medical.METHODS)[:3], "deep image prior")
+    table = capsys.readouterr().out
+    assert table.count("| ct | ") == table.count("| mri | ") == 6 and "| mri | cell | total variation, 0.0" in table
+    rows = json.loads((tmp_path / "m.json").read_text())["rows"]
+    assert len(rows) == 16 and all(row["psnr"] > 12 for name, row in rows.items() if name.endswith("quick"))
+    assert len(list((tmp_path / "images").iterdir())) == 16
+
+
+def test_demosaicing(monkeypatch, capsys):
+    run(demosaicing, monkeypatch, "--size", 48, "--steps", 2, "--seeds", 1, "--names", "astronaut")
+    rows = {line.split(" | ")[1]: float(line.split(" | ")[2]) for line in capsys.readouterr().out.splitlines()[2:5]}
+    assert rows["Malvar, He, Cutler"] > rows["bilinear"] + 1 > 25
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (9, 11)])
+def test_the_filters_of_malvar_keep_what_is_flat_and_what_was_measured(shape):
+    flat = np.broadcast_to(np.float32([0.2, 0.4, 0.7]), (*shape, 3))
+    seen = camera.filters(demosaicing.PATTERN, shape)
+    gray = np.broadcast_to(np.linspace(0, 1, shape[1], dtype=np.float32)[:, None], (*shape, 3))
+    for image in (flat, gray):
+        found = demosaicing.malvar((image * seen).sum(-1, keepdims=True))
+        np.testing.assert_allclose((found - image)[seen > 0], 0, atol=1e-6)
+        np.testing.assert_allclose(found[:, 2:-2], image[:, 2:-2], atol=1e-5)
 
 
 def test_speed_step(monkeypatch, tmp_path):

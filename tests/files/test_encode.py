@@ -166,7 +166,7 @@ def test_the_size_of_the_result_counts_against_the_limits_of_the_format(tmp_path
     long = picture_of(np.zeros((1, 10_000, 1), np.uint8))
     files.check_writable(tmp_path / "a.webp", long)
     with pytest.raises(OutputError, match="WEBP cannot hold a side longer than 16383 pixels; use the suffix .png or .tif"):
-        files.check_writable(tmp_path / "a.webp", long, factor=2)
+        files.check_writable(tmp_path / "a.webp", long, shape=(2 * long.pixels.shape[0], 2 * long.pixels.shape[1], 3))
 
 
 def test_a_directory_without_permission_is_refused(tmp_path, monkeypatch):

@@ -48,6 +48,8 @@ TASKS = {
     "super_resolve": partial(dipjax.super_resolve, factor=2),
     "deblur": partial(dipjax.deblur, psf=psfs.box(3)),
     "flash": partial(dipjax.flash, flash_image=GRAY[::-1]),
+    "demosaic": dipjax.demosaic,
+    "ct": dipjax.ct,
 }
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 

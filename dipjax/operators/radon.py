@@ -1,0 +1,108 @@
+"""Tomography: the sums of an image along rays, of parallel beams and of fans, and what few photons make of them.
+
+A sinogram is `(num_detectors, num_views, C)`, in the convention of `skimage.transform.radon`: the image turns around its pixel
+`(H // 2, W // 2)`, whose ray meets detector `num_detectors // 2`. Sums are in pixels: of an image in units per pixel.
+"""
+
+import math
+from numbers import Real
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from dipjax.operators.checks import floats, whole
+
+
+@struct.dataclass
+class Radon:
+    """Sums an image along rays: computed tomography with parallel beams, or with fans from a source at a `distance`.
+
+    A ray steps over the rows of the image, or over its columns if it lies flatter, and takes the two nearest pixels in each by their
+    distance; outside the image is nothing. Of a fan, the detectors stand on a straight line: `spacing` is how far apart their rays are
+    at the centre of the image.
+
+    Reference: Joseph, An improved algorithm for reprojecting rays through pixel images, 1982.
+    """
+
+    angles: Array  # (T,), of the views, in degrees
+    num_detectors: int = struct.field(pytree_node=False)
+    distance: float = struct.field(pytree_node=False, default=math.inf)  # from source to centre, in pixels; infinite: parallel beams
+    spacing: float = struct.field(pytree_node=False, default=1.0)  # of the detectors, in pixels
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the sinogram `(num_detectors, T, C)`."""
+        image = jnp.asarray(image)
+        side = max(image.shape[:2])
+        starts, slopes, lengths, is_flat = self._rays(image)
+        steps = jnp.arange(side, dtype=starts.dtype)
+        across = jnp.clip(starts[..., None] + slopes[..., None] * steps + 1, 0, side + 1)  # (D, T, side)
+        left = jnp.minimum(jnp.floor(across), side)
+        places = left.astype(jnp.int32) + (side + 2) * (jnp.arange(side, dtype=jnp.int32) + side * is_flat[..., None].astype(jnp.int32))
+        shares, lengths = (across - left).astype(image.dtype), lengths.astype(image.dtype)
+
+        def channel(plane):
+            # The image and its transpose, one above the other, each between two columns of zeros.
+            planes = [jnp.pad(one, ((0, side - one.shape[0]), (1, side - one.shape[1] + 1))) for one in (plane, plane.T)]
+            values = jnp.concatenate(planes).ravel()
+            # Single numbers from two tables: pairs of numbers from one take twice as long on a CPU.
+            near, more = (table.at[places].get(mode="promise_in_bounds") for table in (values, jnp.roll(values, -1) - values))
+            return lengths * jnp.sum(near + shares * more, -1)
+
+        return jnp.stack([channel(image[..., c]) for c in range(image.shape[-1])], -1)
+
+    def _rays(self, image):
+        """Returns of every ray `(D, T)` where it meets the first row (or column), how far it moves in each, its length there, which."""
+        dtype = jnp.float64 if jnp.finfo(image.dtype).bits == 64 else jnp.float32  # places of half precision would be off by pixels
+        detectors = (jnp.arange(self.num_detectors, dtype=dtype) - self.num_detectors // 2) * self.spacing
+        angles = jnp.deg2rad(jnp.asarray(self.angles).astype(dtype))
+        turned = jnp.arctan(detectors / self.distance)[:, None]
+        angles, offsets = angles + turned, detectors[:, None] * jnp.cos(turned)
+        cosine, sine = jnp.cos(angles), jnp.sin(angles)
+        is_flat = jnp.abs(sine) > jnp.abs(cosine)
+        large, small = jnp.where(is_flat, sine, cosine), jnp.where(is_flat, cosine, sine)
+        rows, columns = (side // 2 for side in image.shape[:2])
+        slopes = small / large
+        offsets = jnp.where(is_flat, -offsets, offsets) / large
+        starts = jnp.where(is_flat, rows - slopes * columns, columns - slopes * rows) + offsets
+        return starts, slopes, 1 / jnp.abs(large), is_flat
+
+
+@struct.dataclass
+class Transmission:
+    """Lets through `exp(-x)` of the light: what a detector sees behind a `Radon`, by the law of Beer and Lambert. It is not linear.
+
+    `Compose((radon, Transmission()))` predicts counts divided by those without an object, whose likelihood is
+    `losses.Poisson(photons)`: the loss for low doses, where the logarithm of `line_integrals` is biased.
+    """
+
+    def __call__(self, image: Array) -> Array:
+        """Returns `exp(-image)`."""
+        return jnp.exp(-jnp.asarray(image))
+
+
+def line_integrals(counts, photons: float) -> np.ndarray:
+    """Returns the sums along rays `-log(counts / photons)`, of any shape, from counts of photons; none counts as half a one.
+
+    Args:
+      counts: how many photons each detector saw, at least 0.
+      photons: how many it sees without an object.
+
+    Returns:
+      float32. The variance of its noise is `1 / counts`.
+    """
+    if not (isinstance(photons, Real) and not isinstance(photons, bool) and 0 < photons < np.inf):
+        raise ValueError(f"photons: found {photons!r}, expected a positive number.")
+    counts = np.asarray(counts)
+    counts = floats("counts", counts if counts.dtype.kind not in "ui" else counts.astype(np.float64))
+    if np.iscomplexobj(counts) or not ((counts >= 0) & np.isfinite(counts)).all():
+        raise ValueError("counts: found negative, complex or non-finite numbers, expected counts of photons.")
+    return np.log(photons / np.maximum(counts, 0.5)).astype(np.float32)
+
+
+def views(num_views: int, *, full: bool = False) -> np.ndarray:
+    """Returns angles `(num_views,)` that divide the half circle, or with `full` the whole one, as fans want it, evenly; in degrees."""
+    if not (whole(num_views) and num_views >= 1):
+        raise ValueError(f"num_views: found {num_views!r}, expected a whole number from 1.")
+    return (np.arange(num_views) * ((360 if full else 180) / num_views)).astype(np.float32)

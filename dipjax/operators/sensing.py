@@ -1,0 +1,87 @@
+"""Compressed sensing: a few sums of all pixels with random weights, as a camera with a single pixel takes them.
+
+`gaussian` and `hadamard` make the operators from a seed; `problem.general(measurement, operator, shape)` makes the problem.
+"""
+
+from numbers import Real
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from dipjax.operators.checks import whole
+
+_MOST_NUMBERS = 2**28  # of a matrix: one GiB
+
+
+@struct.dataclass
+class Matrix:
+    """Multiplies the pixels of every channel with a matrix: any linear measurement of a small image."""
+
+    rows: Array  # (M, H * W)
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the measurement `(M, C)`."""
+        image = jnp.asarray(image)
+        return jnp.dot(jnp.asarray(self.rows).astype(image.dtype), image.reshape(-1, image.shape[-1]), precision="highest")
+
+
+@struct.dataclass
+class Hadamard:
+    """Takes some of the Walsh-Hadamard transform of an image whose pixels have random signs: `mask * H(signs * image)`, orthonormal.
+
+    Sums and differences alone, which take no matrix. The image is surrounded with zeros, at its lower and right end, up to the size of
+    the mask, whose sides are powers of two. What was not taken is zero.
+    """
+
+    mask: Array  # (P, Q), 1 where taken
+    signs: Array  # (P, Q), 1 or -1
+
+    def __call__(self, image: Array) -> Array:
+        """Returns the measurement `(P, Q, C)`."""
+        image, size = jnp.asarray(image), self.mask.shape
+        image = jnp.pad(image, [*((0, large - small) for large, small in zip(size, image.shape, strict=False)), (0, 0)])
+        image = image * jnp.asarray(self.signs).astype(image.dtype)[..., None]
+        for axis in (0, 1):
+            image = _butterflies(image, axis)
+        return image * (jnp.asarray(self.mask).astype(image.dtype) / (size[0] * size[1]) ** 0.5)[..., None]
+
+
+def gaussian(num_measurements: int, shape: tuple[int, int], *, seed: int = 0) -> Matrix:
+    """Returns sums with normal weights of variance `1 / num_measurements`, which keep the mean square of an image `(H, W)`."""
+    size = int(np.prod(_shape(shape)))
+    if not (whole(num_measurements) and num_measurements >= 1 and num_measurements * size <= _MOST_NUMBERS):
+        raise ValueError(f"num_measurements: found {num_measurements!r}, expected a whole number from 1 to {_MOST_NUMBERS // size:,}.")
+    rows = np.random.default_rng(seed).standard_normal((num_measurements, size), np.float32)
+    return Matrix(jnp.asarray(rows / np.float32(np.sqrt(num_measurements))))
+
+
+def hadamard(share: float, shape: tuple[int, int], *, seed: int = 0) -> Hadamard:
+    """Returns sums with random signs, as many as a `share` of the numbers of an image `(H, W)`."""
+    height, width = _shape(shape)
+    if not (isinstance(share, Real) and 0 < share <= 1):
+        raise ValueError(f"share: found {share!r}, expected a number above 0, at most 1.")
+    size, random = tuple(1 << (side - 1).bit_length() for side in (height, width)), np.random.default_rng(seed)
+    number, places = max(1, round(share * height * width)), size[0] * size[1]
+    mask = np.zeros(places, np.float32)
+    mask[random.choice(places, number, replace=False)] = 1
+    return Hadamard(jnp.asarray(mask.reshape(size)), jnp.asarray(random.choice(np.float32([-1, 1]), size)))
+
+
+def _shape(shape):
+    if not (len(shape) == 2 and all(whole(side) and side >= 1 for side in shape)):
+        raise ValueError(f"shape: found {shape!r}, expected height and width, whole numbers.")
+    return shape
+
+
+def _butterflies(image, axis):
+    """Returns the unscaled Walsh-Hadamard transform along an axis, in the order of Hadamard's matrix."""
+    shape = image.shape
+    near = 1
+    while near < shape[axis]:
+        pairs = image.reshape(*shape[:axis], -1, 2, near, *shape[axis + 1 :])
+        one, other = (jnp.take(pairs, side, axis + 1) for side in (0, 1))
+        image = jnp.stack([one + other, one - other], axis + 1).reshape(shape)
+        near *= 2
+    return image

@@ -1,0 +1,104 @@
+"""Tasks whose result is of another kind than what is given: a raw picture becomes one in colour, a sinogram a slice."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dipjax
+from dipjax import app, files
+from dipjax.operators import instruments, radon
+from dipjax.recipes import Setting, by_name
+from dipjax.tasks import ranges
+from dipjax.tasks.ranges import Range
+from tests.conftest import mixer_recipe, picture
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+SIDE = 24
+ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE] - SIDE // 2
+DISC = (np.hypot(ROWS - 2, COLUMNS + 3) < 6).astype(np.float32)
+VIEWS = radon.views(10)
+SUMS = np.asarray(radon.Radon(VIEWS, SIDE)(DISC[..., None]))[..., 0]
+QUICK = ("--seeds", "1", "--steps", "2")
+
+
+@pytest.fixture(autouse=True)
+def quick_recipes(monkeypatch):
+    for table in (by_name.FAST, by_name.PAPER):
+        monkeypatch.setitem(table, "inpaint", lambda channels: Setting(mixer_recipe(channels), 3))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["tomography", "mri"])
+def test_a_linear_problem_is_brought_to_the_range_of_its_image(name):
+    image, span = picture(8, 8), Range(-3.0, 5.0)
+    wide = span.outside(image).astype(np.float32)
+    if name == "tomography":
+        task = instruments.tomography(np.asarray(radon.Radon(VIEWS, 9)(wide)), VIEWS, size=(8, 8))
+    else:
+        task = instruments.mri(np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(wide[..., 0]), norm="ortho")), np.eye(8) < 1)
+    found = ranges.brought(task, span)
+    np.testing.assert_allclose(found.measurement, task.operator(image), atol=1e-4)
+
+
+def test_conjugate_gradients_find_what_few_views_know():
+    task = instruments.tomography(SUMS, VIEWS)
+    found = instruments.least_squares(task)
+    assert np.mean((found[..., 0] - DISC) ** 2) < 0.2 * DISC.var()
+    spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(DISC), norm="ortho"))
+    np.testing.assert_allclose(instruments.least_squares(instruments.mri(spectrum, np.ones((SIDE, SIDE))))[..., 0], DISC, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e3])
+def test_a_slice_has_the_units_of_the_sinogram_per_pixel(unit):
+    one, outcome = dipjax.ct(SUMS * unit, VIEWS, seeds=1, return_result=True, truth=DISC * unit)
+    assert one.shape == DISC.shape and outcome.task.span.high == pytest.approx(unit, rel=0.3)
+    expected = dipjax.ct(SUMS * 1000, VIEWS, seeds=1, range=(1000 * outcome.task.span.low / unit, 1000 * outcome.task.span.high / unit))
+    np.testing.assert_allclose(one / unit, expected / 1000, atol=0.01)
+    assert outcome.scores["input"]["psnr"] > 12
+
+
+def test_angles_are_an_array_or_a_first_and_a_last():
+    one, other = (dipjax.ct(SUMS, angles, seeds=1) for angles in (VIEWS, (0, 180)))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    with pytest.raises(ValueError, match=r"^angles: found shape \(4,\), expected \(10,\)"):
+        dipjax.ct(SUMS, VIEWS[:4])
+    with pytest.raises(ValueError, match="^distance: found 3, expected a number above"):
+        dipjax.ct(SUMS, VIEWS, 3)
+
+
+def test_a_raw_picture_becomes_one_in_colour():
+    assert dipjax.demosaic(picture(9, 8)[..., 0], "GBRG", seeds=1).shape == (9, 8, 3)
+    assert dipjax.demosaic(picture(9, 8), seeds=1, truth=picture(9, 8, 3)).shape == (9, 8, 3)
+    with pytest.raises(ValueError, match="^pattern: found 'RGB', expected one of RGGB"):
+        dipjax.demosaic(picture(9, 8), "RGB")
+    with pytest.raises(ValueError, match="^raw: found real numbers"):
+        dipjax.demosaic(picture(9, 8, 3))
+
+
+def test_the_command_line_demosaics(folder, capsys):
+    Image.fromarray(np.uint8(255 * picture(20, 18)[..., 0])).save("raw.png")
+    Image.fromarray(np.uint8(255 * picture(20, 18, 3))).save("clean.png")
+    assert app.main(["demosaic", "raw.png", "--pattern", "BGGR", "--reference", "clean.png", *QUICK]) == 0
+    with Image.open("raw.demosaiced.png") as made:
+        assert made.mode == "RGB" and made.size == (18, 20)
+    assert "PSNR" in capsys.readouterr().out
+    Image.open("raw.png").save("other.png")
+    assert app.main(["demosaic", "raw.png", "other.png", "-o", "out", *QUICK]) == 0
+    assert files.load("out/other.png").pixels.shape == (20, 18, 3)
+
+
+def test_the_command_line_reconstructs_a_slice(folder, capsys):
+    np.save("sums.npy", SUMS)
+    assert app.main(["ct", "sums.npy", "--angles", "0,180", *QUICK, "-o", "slice.tif", "--json", "r.json", "--plot", "f.png"]) == 0
+    made = files.load("slice.tif")
+    assert made.pixels.shape == (SIDE, SIDE, 1) and made.dtype == np.float32
+    assert app.main(["ct", "sums.npy", "--distance", "90", *QUICK, "-o", "slice.png"]) == 4
+    assert "PNG cannot hold float32 samples; use the suffix .tif" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        app.main(["ct", "sums.npy", "--angles", "180"])
+    assert "expected two different numbers of degrees" in capsys.readouterr().err
