@@ -15,7 +15,6 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import aslinearoperator
 
 from dipjax.core import drive
-from dipjax.core.stopping import HeldOut
 from dipjax.fitting import losses
 from dipjax.operators import (
     JPEG,
@@ -37,6 +36,7 @@ from dipjax.operators import (
     radon,
     sensing,
 )
+from dipjax.stopping import HeldOut
 from tests.conftest import light_keys, mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
