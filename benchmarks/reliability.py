@@ -324,7 +324,7 @@ def signals(number, random):
         Path("out.png").unlink(missing_ok=True)
         which = list(SIGNALS)[index % len(SIGNALS)]
         child = dipjax("denoise", "photo.png", "-o", "out.png", *TINY, "--steps", "4000000")
-        time.sleep(random.uniform(0.0, 1.5 * longest))
+        time.sleep(random.uniform(0.0, 1.2 * longest))
         child.send_signal(which)
         code, err = finished(child)
         tried += 1
