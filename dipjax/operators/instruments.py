@@ -2,7 +2,7 @@
 
 One constructor each, as in `problem`, and with the same promises: arrays are checked and copied, a ValueError names the argument. For sums
 with random weights (`sensing`), a JPEG file (`jpeg`), or operators of other libraries (`foreign`) `problem.general` is enough.
-A generator draws numbers in [0, 1]: where an image has others, scale the measurement, as `tasks.tomography` does.
+A generator draws numbers in [0, 1]: where an image has others, scale the measurement, as `tasks.ct` does.
 """
 
 import math
