@@ -20,8 +20,9 @@ import tifffile
 from PIL import Image
 
 import dipjax
-from dipjax import files, stopping, uncertainty
+from dipjax import files, uncertainty
 from dipjax.app import cli, doctor, main
+from dipjax.core import rule
 from dipjax.generators import registry
 from dipjax.large import tiling
 from dipjax.stopping import HeldOut
@@ -311,7 +312,7 @@ def test_what_is_left_out_and_what_gained_nothing_is_said(run, monkeypatch):
     monkeypatch.setattr(flow.Outcome, "gained", GAINED)
     odd = np.array([False, False, True])
     found = uncertainty.Uncertainty(np.full(RGB.shape, 0.2, np.float32), 0.1)
-    monkeypatch.setattr(stopping, "disagreeing", lambda *arguments: odd)
+    monkeypatch.setattr(rule, "disagreeing", lambda *arguments: odd)
     monkeypatch.setattr(uncertainty, "calibrated", lambda *arguments: found)
     code, out, _ = run(*DENOISE, "-o", "out.png", "--seeds", 3, "--json", "record.json", "--plot", "figure.png")
     record = json.loads(Path("record.json").read_text())

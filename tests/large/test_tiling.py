@@ -15,7 +15,7 @@ from PIL import Image
 
 import dipjax
 from dipjax import app, files, operators, stopping
-from dipjax.core import drive, layouts, loop
+from dipjax.core import drive, layouts, loop, rule
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
 from dipjax.generators import Pixels, Skip, blocks
@@ -210,7 +210,7 @@ def test_a_seed_that_is_left_out_of_a_tile_is_named_and_the_others_stand_in(monk
         calls.append(scores)
         return np.array([False, len(calls) > first])
 
-    monkeypatch.setattr(stopping, "disagreeing", odd)
+    monkeypatch.setattr(rule, "disagreeing", odd)
     recipe, first = dataclasses.replace(RECIPE, stopping=stopping.HeldOut()), np.inf
     for result in tiling.iterate(recipe, KEYS, task, grid(task), num_steps=3):
         if result.num_steps == 3:

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import dipjax
-from dipjax.core import drive, layouts
+from dipjax.core import drive, layouts, rule
 from dipjax.fitting import losses, optimizers
 from dipjax.operators import problem, psfs
 from dipjax.recipes import Setting
@@ -313,7 +313,7 @@ def test_seeds_are_put_together_as_asked(how):
 
 def test_a_seed_that_is_left_out_changes_nothing(monkeypatch):
     odd = np.array([False, True, False])
-    monkeypatch.setattr(drive.stopping, "disagreeing", lambda images, alive, scores: odd)
+    monkeypatch.setattr(rule, "disagreeing", lambda images, alive, scores: odd)
     restored, outcome = dipjax.denoise(GRAY, seeds=3, return_result=True)
     monkeypatch.setattr(type(outcome), "gained", None)
     np.testing.assert_allclose(outcome.image[..., 0], outcome.images[~odd].mean(0)[..., 0], atol=1e-6)
