@@ -4,10 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy import ndimage
 
 from dipjax.core.problem import Problem
 
 PATCH = 8  # pixels on a side
+_FAR_OFF = 4.0  # standard deviations of the residual around a median, and ...
+_FARTHER = 0.1  # ... of the range: what a pixel must exceed to be an impulse
+_FEW = 0.005  # of the numbers, white or black ones: less may be what is in the picture, ...
+_MANY = 0.02  # ... and together
 FAR = 0.1  # correlation over two pixels, from which noise is correlated farther than between neighbours
 
 
@@ -57,3 +62,15 @@ def finest(measurement: Array) -> Array:
     for axis in axes:
         measurement = numpy.diff(measurement, axis=axis)
     return numpy.abs(measurement) * 0.5 ** (len(axes) / 2)
+
+
+def has_impulses(picture: np.ndarray) -> bool:
+    """Says whether pixels of a picture `(H, W, C)` in [0, 1] were replaced by black and white, as by salt and pepper.
+
+    Impulses have the least and the largest values that there are, and lie far from the median around them. Edges lie as far, but seldom
+    at both ends; noise of photons and of other kinds ends there, but is not far off among its like.
+    """
+    residual = picture - ndimage.median_filter(picture, (5, 5, 1), mode="mirror")
+    far = np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / 0.6745, _FARTHER)
+    black, white = (float(np.mean(far & (picture == end))) for end in (picture.min(), picture.max()))
+    return black + white > _MANY and min(black, white) > _FEW

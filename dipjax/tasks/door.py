@@ -31,6 +31,8 @@ class Task:
     setting: str = "denoise"  # which of the settings in `recipes.by_name` suits it
     takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
     stop: Any = "none"  # the rule of "auto", by its word or itself
+    loss: Any = None  # that suits the noise; None: the recipe's
+    found: str = ""  # what the picture told of itself, in words
     is_answer: bool = False  # whether the input itself is a possible result, which is returned where no better one was found
     name: str = ""
     span: Range = Range(0.0, 1.0)
@@ -164,6 +166,8 @@ def solve(
     known = pixels if spec.unknown else None
     about = {"name": spec.command, "span": span, "truth": truth, "known": known, "dtype": pixels.dtype, "is_nominal": is_nominal}
     made = dataclasses.replace(made, problem=problem, **about)
+    if made.found:
+        note(made.found)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
     return restore(made, options, follow=follow, note=note, warn=warn)

@@ -23,6 +23,7 @@ from dipjax.fitting import inputs, losses, optimizers
 from dipjax.generators import registry
 from dipjax.large import tiling
 from dipjax.recipes import Setting, choose, for_generator
+from dipjax.recipes.by_name import WORDS
 from dipjax.tasks.door import Task
 from dipjax.tasks.options import BATCHING, Diverged, Misused, Options
 
@@ -290,8 +291,9 @@ def _changed(setting, task, options):
     setting = setting.changed(stopping=_rule(task, options, setting.recipe.stopping))
     if options.guide == "none" and isinstance(setting.recipe.input, inputs.Guided):
         setting = setting.changed(input=setting.recipe.input.noise)
-    if options.loss is not None:
-        setting = setting.changed(loss=losses.make(options.loss) if isinstance(options.loss, str) else _callable("loss", options.loss))
+    loss = task.loss if options.loss is None and _is_ours(options.recipe) else options.loss
+    if loss is not None:
+        setting = setting.changed(loss=losses.make(loss) if isinstance(loss, str) else _callable("loss", loss))
     if options.schedule is not None:
         schedule = options.schedule
         if isinstance(schedule, str):
@@ -300,6 +302,11 @@ def _changed(setting, task, options):
             schedule = optimizers.SCHEDULES[schedule]
         setting = setting.with_schedule(_callable("schedule", schedule))
     return setting
+
+
+def _is_ours(recipe):
+    """Says whether a recipe is one of ours, by its name, and not what somebody has settled."""
+    return recipe is None or recipe in WORDS
 
 
 def _rule(task, options, own):

@@ -14,21 +14,41 @@ from dipjax.tasks import ranges
 from dipjax.tasks.door import Task, task
 from dipjax.tasks.options import Argument, at_least_one, positive, whole
 
+NOISES = ("auto", "gaussian", "impulse")
 KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 BOUNDARIES = ("reflect", "circular", "valid")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
 @task("denoise", words="remove noise", done="denoised")
-def denoise(pixels: np.ndarray) -> Task:
+def denoise(
+    pixels: np.ndarray,
+    noise: Annotated[
+        str,
+        Argument(
+            "what kind: gaussian, and all that is like it; impulse, black and white pixels; auto looks at the picture",
+            "--noise",
+            choices=NOISES,
+        ),
+    ] = "auto",
+) -> Task:
     """Removes noise from a picture.
+
+    Black and white pixels, salt and pepper, are fitted by the mean absolute error, which forgets them, unless `loss` says otherwise.
 
     Examples:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
+    from dipjax.fitting.losses import L1
     from dipjax.operators import problem
+    from dipjax.stopping.noise import has_impulses
 
-    return Task(problem.denoising(pixels), pixels, stop="held-out", is_answer=True)
+    if noise not in NOISES:
+        raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}.")
+    is_found = noise == "auto" and has_impulses(pixels)
+    found = "there are black and white pixels, salt and pepper: the loss is l1; --noise gaussian keeps the recipe's" if is_found else ""
+    loss = L1() if is_found or noise == "impulse" else None
+    return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, found=found, is_answer=True)
 
 
 @task("dejpeg", words="remove the blocks and rings of strong compression", done="cleaned")

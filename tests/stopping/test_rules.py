@@ -15,7 +15,7 @@ from dipjax.core.problem import Problem, stack
 from dipjax.core.recipe import MSE
 from dipjax.operators import Identity, problem
 from dipjax.stopping import REGISTRY, AveragedVariance, Discrepancy, HeldOut, Look, Sure, WindowedVariance
-from dipjax.stopping.noise import noise_correlation, noise_variance
+from dipjax.stopping.noise import has_impulses, noise_correlation, noise_variance
 from tests.conftest import Appointed, light_keys, mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -145,6 +145,19 @@ def test_the_correlation_of_noise_is_measured_where_the_picture_is_flat(smooth, 
     found = noise_correlation(jnp.float32(texture + 0.1 * noise / noise.std()))
     for value, (low, high) in zip(found, (near, far), strict=True):
         assert low < value < high
+
+
+@pytest.mark.parametrize("name", ["camera", "astronaut", "chelsea", "text", "checkerboard"])
+def test_impulses_are_told_from_edges_and_from_other_noise(name):
+    from skimage import data
+
+    random = np.random.default_rng(0)
+    clean = np.atleast_3d(getattr(data, name)()[:150, :150]) / 255
+    draw = random.random((*clean.shape[:2], 1))
+    for others in (clean, clean + 50 / 255 * random.standard_normal(clean.shape), random.poisson(30 * clean) / 30):
+        assert not has_impulses(others.clip(0, 1))
+    for share in (0.05, 0.2):
+        assert has_impulses(np.where(draw < share / 2, 0, np.where(draw > 1 - share / 2, 1, clean)))
 
 
 def test_every_run_holds_out_its_own_entries_and_only_those_that_were_measured():

@@ -285,6 +285,18 @@ def test_a_recipe_keeps_its_rule_unless_another_one_is_asked_for():
     assert setting_for(task, Options(recipe=own, stop="emv"))[0].recipe.stopping == AveragedVariance()
 
 
+def test_salt_and_pepper_are_fitted_by_a_loss_that_forgets_them_unless_another_one_is_asked_for():
+    draw = np.random.default_rng(0).random((40, 40, 1))
+    salted = np.where(draw < 0.05, 0, np.where(draw > 0.95, 1, 0.3 + 0.4 * np.indices((40, 40)).sum(0)[..., None] / 80)).astype(np.float32)
+    build, loss_of = COMMANDS["denoise"].build, lambda task, **options: setting_for(task, Options(**options))[0].recipe.loss
+    assert loss_of(build(salted)) == loss_of(build(salted), recipe="paper") == losses.L1()
+    assert "salt and pepper" in build(salted).found
+    assert loss_of(build(salted), loss="huber") == losses.Huber()
+    assert loss_of(build(salted), recipe=quick(1)) == quick(1).recipe.loss  # somebody has settled it
+    assert loss_of(build(salted, noise="gaussian")) == loss_of(build(GRAY[..., None])) == losses.MSE()
+    assert loss_of(build(GRAY[..., None], noise="impulse")) == losses.L1()
+
+
 @pytest.mark.parametrize("recipe", ["paper", quick(1), quick(1).recipe, quick])
 def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
     task = COMMANDS["denoise"].build(GRAY[..., None])
@@ -508,6 +520,7 @@ REFUSED = {
     "factor ": partial(dipjax.super_resolve, GRAY, 0.5),
     "factor  ": partial(dipjax.super_resolve, GRAY, True),
     "kernel": partial(dipjax.super_resolve, GRAY, 2, "nearest"),
+    "noise": partial(dipjax.denoise, GRAY, "salt"),
     "psf": partial(dipjax.deblur, GRAY, np.ones((3, 3, 1))),
     "psf ": partial(dipjax.deblur, GRAY, np.ones((10, 3))),
     "psf  ": partial(dipjax.deblur, GRAY, np.zeros((3, 3))),
