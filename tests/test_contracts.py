@@ -288,7 +288,7 @@ def test_a_guide_that_is_not_there_is_refused():
 # Schedules and optimizers.
 
 
-@pytest.mark.parametrize("schedule", [schedule() for schedule in SCHEDULES], ids=repr)
+@pytest.mark.parametrize("schedule", [schedule() for schedule in sorted(SCHEDULES, key=repr)], ids=repr)
 def test_a_schedule_is_a_factor_that_begins_with_one_and_never_rises(schedule):
     progress = jnp.linspace(0, 1, 11)
     factors = jnp.stack([jnp.asarray(jax.jit(schedule)(p)) for p in progress])
