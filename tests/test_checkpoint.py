@@ -99,6 +99,7 @@ def test_seeds_that_had_stopped_stay_stopped(folder):
 
 
 @pytest.mark.parametrize("rule", ["no rule", "held out"])
+@pytest.mark.slow
 def test_tiles_go_on_where_they_were(rule, folder):
     recipe, data, keys = mixer_recipe(3, stopping=STOPPING[rule]), task(truth=PICTURE), drive.seeds(0, 2)
     grid, _ = tiling.plan(recipe, data, 2, tile=16, overlap=8)

@@ -187,6 +187,7 @@ def test_inpainting_leaves_the_known_pixels_as_they_were(run, arguments):
 
 
 @pytest.mark.parametrize("kernel", ["lanczos2", "lanczos3", "bicubic", "box"])
+@pytest.mark.slow
 def test_superres_enlarges_picture_and_transparency_with_every_kernel(run, kernel):
     pillow(np.concatenate([RGB, ALPHA], -1)[:8, :7], "small.png")
     assert run("superres", "small.png", "--factor", "2", "--kernel", kernel, *SHORT)[0] == 0
@@ -846,6 +847,7 @@ def test_a_record_whose_options_are_spoilt_is_told_in_one_sentence(run, options)
     assert code in ((2, 3) if isinstance(options, dict) else (0, 3))
 
 
+@pytest.mark.slow
 def test_a_name_that_stdout_cannot_encode_costs_no_output():
     Path("photo.png").rename("bl\u00e4h\u2603.png")
     command = ("denoise", "bl\u00e4h\u2603.png", *WHOLE[4:], "--steps", "2", "--json", "\u2603.json", "--curve", "\u2603.csv")

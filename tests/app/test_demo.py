@@ -17,6 +17,7 @@ def settings(monkeypatch):
     monkeypatch.setattr(demo, "_SETTINGS", ("--seeds", "2", "--steps", "3"))
 
 
+@pytest.mark.slow
 def test_the_demo_needs_no_arguments_and_no_network(monkeypatch, capsys):
     monkeypatch.setattr("socket.socket.connect", pytest.fail)
     for _ in range(2):  # the second time it replaces its own files

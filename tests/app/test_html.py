@@ -140,6 +140,7 @@ def test_a_page_shows_everything_and_a_name_is_only_shown(folder, run):
     ("inpaint", ("--mask", "hole.png")), ("superres", ("--factor", "2")), ("deblur", ("--gaussian", "1", "--boundary", "valid")),
     ("denoise", ("--tile", "20")),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_every_task_has_a_page(folder, run, task, words):
     Image.fromarray(HOLE).save("hole.png")
     code, _, err = run(task, "photo.png", "-o", "out.png", *words, *STEPS, "--report", "r.htm")

@@ -240,6 +240,7 @@ def test_pictures_of_many_sizes_share_a_few_programs(folder, run):
 
 
 @pytest.mark.parametrize("task", ["denoise", "inpaint", "superres", "deblur", "dejpeg", "flash"])
+@pytest.mark.slow
 def test_every_task_takes_many_pictures(folder, run, task):
     Image.fromarray(HOLE).save("hole.png")
     own = {
@@ -255,6 +256,7 @@ def test_every_task_takes_many_pictures(folder, run, task):
 
 
 @pytest.mark.parametrize("words", [("--tile", 24), ("--stop", "discrepancy"), ("--stop", "held-out")])
+@pytest.mark.slow
 def test_frames_go_with_tiles_and_with_every_rule(folder, run, words):
     write("in/a.png", 37, 41), write("in/b.png", 33, 45)
     code, _, err = run("denoise", "in", "-o", "out", *words, "--steps", 2, "--seeds", 2)
@@ -262,6 +264,7 @@ def test_frames_go_with_tiles_and_with_every_rule(folder, run, words):
 
 
 @pytest.mark.parametrize("factor", ["4/3", "1.3", "2.5"])
+@pytest.mark.slow
 def test_a_framed_picture_is_enlarged_to_the_size_that_it_has_alone(folder, run, factor):
     write("in/a.png", 37, 41), write("in/b.png", 34, 45)
     assert run("superres", "in", "-o", "out", "--factor", factor, *STEPS)[0] == 0

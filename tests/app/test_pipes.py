@@ -28,6 +28,7 @@ def call(*words, data=None, **options):
     return subprocess.run([*COMMAND, *words, *STEPS], input=data, check=False, **options)
 
 
+@pytest.mark.slow
 def test_a_picture_goes_through_a_pipe_in_its_own_format(tmp_path):
     Image.open("photo.png").save("photo.bmp")
     through = call("-", data=Path("photo.bmp").read_bytes())
@@ -58,6 +59,7 @@ def test_what_cannot_be_is_said_on_stderr_and_nothing_comes_on_stdout(words, dat
     assert out == "" and sentence in err
 
 
+@pytest.mark.slow
 def test_where_stdout_breaks_the_picture_is_kept():
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")

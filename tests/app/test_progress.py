@@ -181,6 +181,7 @@ def test_a_bar_in_a_terminal_whose_encoding_has_no_drawings_is_made_of_letters()
     assert "\\u" not in err
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_bar_and_its_cursor_comes_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_photo()

@@ -37,6 +37,7 @@ def record(name):
     return content
 
 
+@pytest.mark.slow
 def test_a_command_that_is_killed_and_told_to_leave_ends_as_one_that_was_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_photo()
@@ -63,6 +64,7 @@ def test_a_command_that_is_killed_and_told_to_leave_ends_as_one_that_was_left_al
     assert record("killed") == record("alone")
 
 
+@pytest.mark.slow
 def test_enlarging_goes_on_in_another_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_photo()

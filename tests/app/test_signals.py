@@ -196,6 +196,7 @@ def test_a_restoration_ends_well_whenever_the_signal_comes(number, moment):
     assert seconds < AT_ONCE
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_ends_the_restoration_and_the_picture_is_written():
     """Closing a terminal sends HUP, and breaks stdin, stdout and stderr."""
     with Terminal([*DENOISE, "--steps", "1000000", "--json", "out.json"]) as terminal:

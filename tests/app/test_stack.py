@@ -96,6 +96,7 @@ def test_the_frames_of_a_gif_become_the_pages_of_a_tiff(folder, run):
     assert files.num_pages("moving.denoised.tif") == 3
 
 
+@pytest.mark.slow
 def test_pages_of_other_types_and_sizes_go_together(folder, run):
     with tifffile.TiffWriter("odd.tif") as writer:
         writer.write(RGB, photometric="rgb", metadata=None)

@@ -135,6 +135,7 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(speak, trick, capsys):
 
 @needs_dev_full
 @pytest.mark.parametrize("where", [">/dev/full 2>&1", "<&- >&- 2>&-"])
+@pytest.mark.slow
 def test_a_restoration_writes_all_its_files_though_nobody_hears_of_it(where):
     command = " ".join(map(str, ["-m dipjax", *DENOISE, "--steps 5 --json out.json --curve out.csv"]))
     script = f"set -o pipefail; '{sys.executable}' {command} {where}"

@@ -12,6 +12,7 @@ SHARES = {"checkpoints": 0.02, "pictures": 0.01, "writing": 0.01}
 
 
 @pytest.mark.parametrize("name", SHARES)
+@pytest.mark.slow
 def test_nothing_goes_wrong(name):
     row = reliability.check(name, SHARES[name])
     assert row["tried"] >= 3

@@ -51,6 +51,7 @@ def run(module, monkeypatch, *words):
     module.main(list(map(str, words)))
 
 
+@pytest.mark.slow
 def test_settings(monkeypatch, data, tmp_path):
     monkeypatch.setattr(settings, "_TIMED_STEPS", 1)
     monkeypatch.setattr(settings, "TRIALS", {name: settings.TRIALS[name] for name in ("fast", "rate 0.02")})
@@ -82,6 +83,7 @@ def test_quality(monkeypatch, data, tmp_path):
     assert str(tmp_path) not in table
 
 
+@pytest.mark.slow
 def test_medical(monkeypatch, tmp_path, capsys):
     words = ["--size", 32, "--steps", 2, "--seeds", 1, "--json", tmp_path / "m.json", "--images", tmp_path / "images"]
     run(medical, monkeypatch, *words, "--names", "phantom", "cell", "--only", *list(medical.METHODS)[:3], "deep image prior")
@@ -247,6 +249,7 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
     assert "| discrepancy | gauss25 | " in out and "| gauss25 | " in out.replace("discrepancy | gauss25", "")
 
 
+@pytest.mark.slow
 def test_the_cost_of_every_rule_is_told_in_steps_without_one(monkeypatch, capsys):
     monkeypatch.setattr(stopping, "choose", lambda *name: lambda channels: Setting(mixer_recipe(channels), 3))
     stopping.main(["--cost", "24", "--rounds", "1"])

@@ -76,6 +76,7 @@ def run(script, num_devices, *arguments):
 
 
 @pytest.mark.parametrize(("num_devices", "num_seeds"), [(2, 3), pytest.param(4, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_runs_on_several_devices_equal_those_alone_and_nothing_is_communicated(num_devices, num_seeds):
     program = run(SCRIPT, num_devices, num_seeds)
     assert "while" in program and f"num_partitions={min(num_devices, num_seeds)}" in program

@@ -395,6 +395,7 @@ CASES = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_everything_has_the_precision_of_the_image_where_jax_allows_64_bits(name, dtype):
     with jax.enable_x64(True):
         task = problem.denoising(picture().astype(dtype), truth=picture(seed=1).astype(dtype))

@@ -170,6 +170,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory 
 
 @linux
 @pytest.mark.parametrize("batching", [layouts.ONE_BY_ONE, layouts.TOGETHER], ids=["one by one", "together"])
+@pytest.mark.slow
 def test_programs_do_not_pile_up(batching, monkeypatch):
     """With room for two programs the maps stop growing; with room for many they would not."""
     jax.clear_caches()
@@ -196,7 +197,7 @@ for n in range(60):
 
 
 @linux
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_process_that_restores_sixty_sizes_with_the_fast_recipe_lives():
     """From the thirteenth size on, programs are forgotten; until then they must fit with room to spare. Compiled as people's are."""
     done = subprocess.run([sys.executable, "-c", SIXTY_SIZES], env=os.environ | PEOPLE, capture_output=True, text=True, check=False)

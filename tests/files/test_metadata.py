@@ -163,6 +163,7 @@ def test_a_text_that_unpacks_to_much_is_left_out(tmp_path):
     assert files.load(tmp_path / "a.png").metadata.texts == ()
 
 
+@pytest.mark.slow
 def test_the_command_line_names_what_is_lost_and_strips_on_demand(tmp_path, monkeypatch):
     from tests.app.processes import TINY, dipjax
 

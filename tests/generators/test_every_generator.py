@@ -72,6 +72,7 @@ def variants(name):
 
 
 @every_generator
+@pytest.mark.slow
 def test_derivatives_of_first_and_second_order_are_finite_differences_under_jit_vmap_and_in_a_loop(name):
     generator = make(name)
     z = z_of(name, generator)
@@ -102,6 +103,7 @@ def test_derivatives_of_first_and_second_order_are_finite_differences_under_jit_
 
 @every_generator
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.slow
 def test_parameters_and_image_have_the_dtype_of_z_whatever_the_options(name, dtype):
     for options in variants(name):
         generator = make(name, options)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 LONGEST = 300  # seconds
 SCRIPT = """
@@ -81,6 +83,7 @@ def ended(code, patience=60):
     return [(child.returncode, *words) for child, words in zip(children, said, strict=True)]
 
 
+@pytest.mark.slow
 def test_two_processes_restore_bit_for_bit_what_one_does():
     for code, out, err in ended(EQUAL):
         assert code == 0 and out.endswith("all\n"), err
@@ -110,11 +113,13 @@ print("all")
 """
 
 
+@pytest.mark.slow
 def test_what_fails_in_one_is_told_by_all_and_the_next_call_works():
     for code, out, err in ended(FAILURES):
         assert code == 0 and out.endswith("all\n"), err
 
 
+@pytest.mark.slow
 def test_a_process_that_is_lost_ends_the_others():
     code = """
 if index:

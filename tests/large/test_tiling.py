@@ -244,6 +244,7 @@ def waves(size=512):
     return np.float32((np.sin(8 * x) * np.cos(11 * y) + ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1)) / 4 + 0.4)
 
 
+@pytest.mark.slow
 def test_there_are_no_seams():
     """At 512 x 512, tiles that started at random differ from the whole no more where they meet than inside, and there is no step."""
     noisy = waves() + np.random.default_rng(0).normal(0, 0.1, (512, 512, 1)).astype(np.float32)
@@ -338,6 +339,7 @@ def test_what_is_available_is_less_than_what_is_there():
     assert found is None or 10**7 < found < 10**14
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_nothing_but_the_memory_of_the_program_as_written():
     plain = Skip(3, (8, 8), (8, 8), (4, 4), upsample=(blocks.nearest, blocks.bilinear))
     lean = dataclasses.replace(plain, remat=True)
@@ -388,6 +390,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("task", COMMANDS)
+@pytest.mark.slow
 def test_every_command_restores_in_tiles(folder, capsys, task):
     arguments = [task, "photo.png", *COMMANDS[task], "--seeds", "2", "--tile", "30", "--tile-overlap", "14", "-o", "out.png"]
     assert app.main(arguments) == 0

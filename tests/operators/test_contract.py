@@ -89,6 +89,7 @@ def test_a_complex_image_is_a_real_one_and_an_imaginary_one(name):
 
 
 @every
+@pytest.mark.slow
 def test_the_result_is_the_same_without_jit_for_an_array_of_numpy(name):
     operator, x = make(name, EVEN), image(sized(name, EVEN))
     chex.assert_trees_all_close(operator(np.asarray(x)), apply(operator, x), atol=1e-5)

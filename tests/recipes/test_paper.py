@@ -56,6 +56,7 @@ def num_parameters(state):
 
 
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.__name__)
+@pytest.mark.slow
 def test_a_setting_is_the_official_one(setting):
     size, depth, num_steps, input_noise = TABLE[setting]
     made, task = setting(3), problem.flash(picture(32, 64, 3), picture(32, 64, 3))
