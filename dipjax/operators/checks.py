@@ -4,8 +4,9 @@ Every function returns what it has checked, or raises a ValueError that begins w
 Arrays are copied: JAX may share the memory of an array of the caller's, who is free to change it.
 """
 
+import math
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import jax
@@ -71,6 +72,19 @@ def known_pixels(known: Any, measurement: np.ndarray) -> np.ndarray:
 def whole(value: Any) -> bool:
     """Says whether a value is a whole number, of Python or NumPy; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def positive(name: str, value: Any) -> None:
+    """Refuses what is no positive, finite number."""
+    if not (isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf):
+        raise ValueError(f"{name}: found {value!r}, expected a positive number.")
+
+
+def sides(name: str, value: Any) -> tuple[int, int]:
+    """Returns height and width."""
+    if not (isinstance(value, (tuple, list)) and len(value) == 2 and all(whole(side) and side >= 1 for side in value)):
+        raise ValueError(f"{name}: found {value!r}, expected height and width, whole numbers.")
+    return tuple(int(side) for side in value)
 
 
 def image_shape(shape: Any) -> tuple[int, ...]:

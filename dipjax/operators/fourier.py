@@ -13,7 +13,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax.operators.checks import whole
+from dipjax.operators.checks import sides, whole
 
 _AXES = (-2, -1)
 
@@ -107,7 +107,7 @@ def cartesian(shape: tuple[int, int], acceleration: float = 4.0, *, centre: floa
     Returns:
       `(H, W)`, True where sampled.
     """
-    _check("shape", shape, len(shape) == 2 and all(whole(side) and side > 0 for side in shape), "height and width, whole numbers")
+    shape = sides("shape", shape)
     for name, value, low, high in (("acceleration", acceleration, 1, shape[1]), ("centre", centre, 0, 1), ("power", power, 0, 100)):
         _check(name, value, isinstance(value, Real) and low <= value <= high, f"a number from {low} to {high}")
     width, number = shape[1], max(1, round(shape[1] / acceleration))

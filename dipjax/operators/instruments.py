@@ -64,7 +64,7 @@ def non_uniform_mri(samples, frequencies, shape: tuple[int, int], *, is_complex:
         raise ValueError(f"frequencies: found shape {frequencies.shape}, expected (M, 2) for samples (M,), found {samples.shape}.")
     if np.abs(frequencies).max() > 1 / 2:
         raise ValueError(f"frequencies: found {np.abs(frequencies).max():.4g}, expected at most 1/2, in periods per pixel.")
-    return _of_spectrum(samples[:, None], NonUniformFourier(jnp.asarray(frequencies)), _size(shape), is_complex, truth)
+    return _of_spectrum(samples[:, None], NonUniformFourier(jnp.asarray(frequencies)), checks.sides("size", shape), is_complex, truth)
 
 
 def phase_retrieval(magnitudes, support, *, oversampling: int = 2, truth=None) -> Problem:
@@ -107,13 +107,13 @@ def tomography(sinogram, angles, *, size=None, photons=None, distance: float = m
     angles = checks.finite("angles", checks.floats("angles", np.asarray(angles, float)))
     if angles.shape != sinogram.shape[1:2] or np.iscomplexobj(angles):
         raise ValueError(f"angles: found shape {angles.shape}, expected {sinogram.shape[1:2]}, one for each column of the sinogram.")
-    size = _size((sinogram.shape[0],) * 2 if size is None else size)
-    _positive("spacing", spacing)
+    size = checks.sides("size", (sinogram.shape[0],) * 2 if size is None else size)
+    checks.positive("spacing", spacing)
     if not (isinstance(distance, Real) and not isinstance(distance, bool) and distance > math.hypot(*size) / 2):
         raise ValueError(f"distance: found {distance!r}, expected a number above {math.hypot(*size) / 2:.4g} pixels, outside the image.")
     operator = Radon(jnp.asarray(angles), sinogram.shape[0], float(distance), float(spacing))
     if photons is not None:
-        _positive("photons", photons)
+        checks.positive("photons", photons)
         if (sinogram < 0).any():
             raise ValueError("sinogram: found negative numbers, expected counts of photons.")
         sinogram, operator = sinogram / photons, Compose((operator, Transmission()))
@@ -175,14 +175,3 @@ def _zero_to_one(name, value, shape):
     if not ((array >= 0) & (array <= 1)).all():
         raise ValueError(f"{name}: found values outside [0, 1], expected True (or 1) where it counts, else False.")
     return np.broadcast_to(array, shape).astype(np.float32)
-
-
-def _size(size):
-    if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(checks.whole(side) and side >= 1 for side in size)):
-        raise ValueError(f"size: found {size!r}, expected height and width, whole numbers.")
-    return tuple(int(side) for side in size)
-
-
-def _positive(name, value):
-    if not (isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf):
-        raise ValueError(f"{name}: found {value!r}, expected a positive number.")

@@ -5,14 +5,13 @@ A sinogram is `(num_detectors, num_views, C)`, in the convention of `skimage.tra
 """
 
 import math
-from numbers import Real
 
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax.operators.checks import floats, whole
+from dipjax.operators.checks import floats, positive, whole
 
 
 @struct.dataclass
@@ -92,8 +91,7 @@ def line_integrals(counts, photons: float) -> np.ndarray:
     Returns:
       float32. The variance of its noise is `1 / counts`.
     """
-    if not (isinstance(photons, Real) and not isinstance(photons, bool) and 0 < photons < np.inf):
-        raise ValueError(f"photons: found {photons!r}, expected a positive number.")
+    positive("photons", photons)
     counts = np.asarray(counts)
     counts = floats("counts", counts if counts.dtype.kind not in "ui" else counts.astype(np.float64))
     if np.iscomplexobj(counts) or not ((counts >= 0) & np.isfinite(counts)).all():

@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax.operators.checks import whole
+from dipjax.operators.checks import sides, whole
 
 _MOST_NUMBERS = 2**28  # of a matrix: one GiB
 
@@ -50,7 +50,7 @@ class Hadamard:
 
 def gaussian(num_measurements: int, shape: tuple[int, int], *, seed: int = 0) -> Matrix:
     """Returns sums with normal weights of variance `1 / num_measurements`, which keep the mean square of an image `(H, W)`."""
-    size = int(np.prod(_shape(shape)))
+    size = int(np.prod(sides("shape", shape)))
     if not (whole(num_measurements) and num_measurements >= 1 and num_measurements * size <= _MOST_NUMBERS):
         raise ValueError(f"num_measurements: found {num_measurements!r}, expected a whole number from 1 to {_MOST_NUMBERS // size:,}.")
     rows = np.random.default_rng(seed).standard_normal((num_measurements, size), np.float32)
@@ -59,7 +59,7 @@ def gaussian(num_measurements: int, shape: tuple[int, int], *, seed: int = 0) ->
 
 def hadamard(share: float, shape: tuple[int, int], *, seed: int = 0) -> Hadamard:
     """Returns sums with random signs, as many as a `share` of the numbers of an image `(H, W)`."""
-    height, width = _shape(shape)
+    height, width = sides("shape", shape)
     if not (isinstance(share, Real) and 0 < share <= 1):
         raise ValueError(f"share: found {share!r}, expected a number above 0, at most 1.")
     size, random = tuple(1 << (side - 1).bit_length() for side in (height, width)), np.random.default_rng(seed)
@@ -67,12 +67,6 @@ def hadamard(share: float, shape: tuple[int, int], *, seed: int = 0) -> Hadamard
     mask = np.zeros(places, np.float32)
     mask[random.choice(places, number, replace=False)] = 1
     return Hadamard(jnp.asarray(mask.reshape(size)), jnp.asarray(random.choice(np.float32([-1, 1]), size)))
-
-
-def _shape(shape):
-    if not (len(shape) == 2 and all(whole(side) and side >= 1 for side in shape)):
-        raise ValueError(f"shape: found {shape!r}, expected height and width, whole numbers.")
-    return shape
 
 
 def _butterflies(image, axis):

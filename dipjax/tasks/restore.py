@@ -306,7 +306,7 @@ def _changed(setting, task, options):
 
 def _is_ours(recipe):
     """Says whether a recipe is one of ours, by its name, and not what somebody has settled."""
-    return recipe is None or recipe in WORDS
+    return recipe is None or (isinstance(recipe, str) and recipe in WORDS)  # what is not may have no hash
 
 
 def _rule(task, options, own):
