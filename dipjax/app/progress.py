@@ -1,8 +1,8 @@
 """What a restoration shows while it works, and how it is stopped.
 
-`follow` has the work done in a second thread and its state shown by a third, so that it is itself never kept waiting: neither by a
+`follow` has the work done in a second thread and its state shown by further ones, so that it is itself never kept waiting: neither by a
 compilation, nor by a terminal that was halted, nor by a pipe that nobody reads. A display is a context manager that gives
-`show(result or None, seconds)`; to add one, add a function.
+`show(result or None, seconds)` and has a thread of its own; to add one, add a function.
 """
 
 import contextlib
@@ -11,12 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dipjax.app import signals, streams
 from dipjax.core.state import Result
 from dipjax.tasks.restore import Followed
+
+if TYPE_CHECKING:
+    from dipjax.app.live import Scene
 
 _GLANCE = 0.1  # seconds between two looks at what the others did
 _LAST_LOOK = 2.0  # seconds that a display has to end
@@ -39,6 +43,8 @@ def follow(
     budget: float | None = None,
     callback: None = None,
     score: Callable[[np.ndarray], float] | None = None,
+    task: Any = None,
+    scene: "Scene | None" = None,
 ) -> Followed:
     """Takes results while they come and shows on stderr what happens: the `follow` of the command line for `tasks.restore`.
 
@@ -48,6 +54,8 @@ def follow(
         budget: seconds after which to stop, compilation included; at least one step is taken.
         callback: of no use here; it is for Python.
         score: gives the PSNR of an estimate (H, W, C), to be shown.
+        task: the `Task`, for displays that show the picture.
+        scene: where the pages of `--live` look.
 
     Returns:
         The last result and why there are no more. What the work raises is raised here.
@@ -56,7 +64,9 @@ def follow(
     signals.protect()
     board, start, ending, exit_code = _Board(), time.perf_counter(), "done", 0
     _start(_work, results, board)
-    display = _start(_show, board, start, num_steps, budget, score)
+    displays = [lambda: _terminal(num_steps, budget, score)]
+    displays += [lambda: scene.display(task, num_steps, lambda *now: _line(*now, num_steps, budget), _describer(score))] if scene else []
+    threads = [_start(_show, board, start, display) for display in displays]
     try:
         while not board.ended.wait(_GLANCE):
             if signals.requested():
@@ -67,7 +77,8 @@ def follow(
                 break
     finally:
         board.closed.set()
-        display.join(_LAST_LOOK)
+        for thread in threads:
+            thread.join(_LAST_LOOK)
     if board.error and ending == "done":
         if not _has_steps(board.latest):
             raise board.error
@@ -99,16 +110,29 @@ def _has_steps(result):
     return result is not None and result.num_steps > 0
 
 
-def _show(board, start, num_steps, budget, score):
-    with contextlib.suppress(Exception):  # whatever becomes of the display, the work goes on
-        with _display(num_steps, budget, _describer(score)) as show:
-            closed = False
-            while not closed:
-                show(board.latest, time.perf_counter() - start)
-                closed = board.closed.wait(_GLANCE)
+def _show(board, start, display):
+    # Whatever becomes of the display, the work goes on.
+    with contextlib.suppress(Exception), display() as show:
+        closed = False
+        while not closed:
             show(board.latest, time.perf_counter() - start)
-        if signals.requested() and _has_steps(board.latest):
-            streams.tell("dipjax: interrupted; what there is will be written, Ctrl-C again leaves at once")
+            closed = board.closed.wait(_GLANCE)
+        show(board.latest, time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _terminal(num_steps, budget, score):
+    latest = None
+    with _display(num_steps, budget, _describer(score)) as shows:
+
+        def show(result, elapsed):
+            nonlocal latest
+            latest = result
+            shows(result, elapsed)
+
+        yield show
+    if signals.requested() and _has_steps(latest):
+        streams.tell("dipjax: interrupted; what there is will be written, Ctrl-C again leaves at once")
 
 
 def _display(num_steps, budget, describe):
@@ -157,13 +181,16 @@ def _lines(num_steps, budget, describe, every: float = 5.0):
             due = False
         if _has_steps(result) and result is not told and (due or result.num_steps == num_steps):
             told = result
-            left = _time_left(result, num_steps, budget, elapsed)
-            lines += [f"step {result.num_steps}/{num_steps}, {describe(result)}, {left}"]
+            lines += [_line(result, elapsed, describe, num_steps, budget)]
         for line in lines:
             next_line = elapsed + every
             streams.tell(line)
 
     yield show
+
+
+def _line(result, elapsed, describe, num_steps, budget):
+    return f"step {result.num_steps}/{num_steps}, {describe(result)}, {_time_left(result, num_steps, budget, elapsed)}"
 
 
 def _describer(score):

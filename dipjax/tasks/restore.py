@@ -176,7 +176,7 @@ def score(task: Task, image: np.ndarray) -> dict[str, float]:
     return {"psnr": float(psnr(image, truth)), "ssim": metrics.ssim(image, truth)}
 
 
-Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, score) -> how it ended
+Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, score, task) -> how it ended
 
 
 def restore(
@@ -222,7 +222,8 @@ def restore(
     fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
     quality = None if task.truth is None else partial(_quality, task)
     total = num_steps * (len(grid.parts) if grid else 1)
-    followed = (follow or directly)(results, total, budget=options.budget, callback=options.callback, score=quality)
+    told = {"budget": options.budget, "callback": options.callback, "score": quality, "task": task}
+    followed = (follow or directly)(results, total, **told)
     is_kept = folder is not None and folder.flush()
     if followed.result is None:
         raise KeyboardInterrupt(followed.exit_code)
@@ -241,9 +242,9 @@ def _quality(task, estimate):
     return float(psnr(task.span.scaled(finished(task, estimate)), task.span.scaled(task.truth)))
 
 
-def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback=None, score=None) -> Followed:
+def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback=None, score=None, task=None) -> Followed:
     """Takes the results in this thread; Ctrl-C ends it with the result so far, and a warning."""
-    del score
+    del score, task
     latest, start = None, time.perf_counter()
     try:
         for result in results:

@@ -72,7 +72,7 @@ def write(path: str, given: Namespace, rows: Sequence[Row]) -> None:
         element("pre", command_line(given.arguments), class_="command", tabindex=0),
         element("table", element("thead", element("tr", heads)), element("tbody", [_row(row) for row in rows]), class_="many"),
     ]
-    data = document(f"{title} - dipjax", body, script="index.js", kind=KIND)
+    data = document(f"{title} - dipjax", body, scripts=("index.js",), kind=KIND)
     files.write(path, data, force=given.force or _is_index(path))
 
 

@@ -50,18 +50,20 @@ def _escaped(value):
     return html.escape("\n".join(map(printable, str(value).split("\n"))))
 
 
-def document(title: str, *body: Any, script: str, kind: str) -> bytes:
+def document(title: str, *body: Any, scripts: tuple[str, ...], kind: str, is_served: bool = False) -> bytes:
     """Returns a page.
 
     Args:
       title: of the page.
       body: what is on it.
-      script: the name of the file beside this module that is its script.
+      scripts: the names of the files beside this module that are its script, one after the other.
       kind: what `is_of` finds in it.
+      is_served: whether it may talk to the server that it came from, and to no other.
     """
-    style, code = _beside("style.css"), _beside(script)
+    style, code = _beside("style.css"), "".join(map(_beside, scripts))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(code)}; base-uri 'none'; form-action 'none'"
+        + "; connect-src 'self'" * is_served
     )
     head = element(
         "head",
