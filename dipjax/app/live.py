@@ -290,13 +290,13 @@ class _Handler(BaseHTTPRequestHandler):
         view = self.server.view
         try:
             self._check_host(view)
-            _, token, name, *more = [*urlsplit(self.path).path.split("/"), "", ""]
+            _, token, name = [*urlsplit(self.path).path.split("/", 2), "", ""][:3]
             if not hmac.compare_digest(token.encode(), view.token.encode()):
                 raise _Refused(404, "there is nothing here; open the whole address that the command has told, with its token")
-            if any(more) or name not in actions:
+            if name not in actions:
                 other = "GET" if method == "POST" else "POST"
-                known = name in ("", "events", "report", "stop", "keep") and not any(more)
-                raise _Refused(405, f"found {method}, expected {other}") if known else _Refused(404, "there is no page of that name")
+                is_known = name in ("", "events", "report", "stop", "keep")
+                raise _Refused(405, f"found {method}, expected {other}") if is_known else _Refused(404, "there is no page of that name")
             if method == "POST" or name == "events":
                 self._check_origin(view, is_needed=method == "POST")
             actions[name](view)
