@@ -206,6 +206,11 @@ def _describer(score):
     return describe
 
 
+def told(result: Result) -> str:
+    """Returns how far a result is, in a line."""
+    return f"step {result.num_steps}, {_words(result, None)}"
+
+
 def _words(result, score):
     if not result.num_steps or not result.alive.any():
         return "starting" if result.alive.any() else "every seed diverged"

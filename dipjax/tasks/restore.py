@@ -19,6 +19,7 @@ from dipjax.core import drive, layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, deviation, psnr
+from dipjax.files import card
 from dipjax.fitting import inputs, losses, optimizers
 from dipjax.generators import registry
 from dipjax.large import tiling
@@ -149,6 +150,18 @@ class Outcome:
             return None
         scores = {"input": score(self.task, self.before), "ensemble": score(self.task, self.image)}
         return scores | {"seeds": [score(self.task, image) for image in self.images]}
+
+    def _repr_html_(self) -> str:
+        facts = {"task": self.task.name, "recipe": self.setting_name, "steps": f"{self.result.num_steps}, ending: {self.ending}"}
+        facts |= {"seeds": f"{int(self.result.counted.sum())} of {len(self.alive)} count"}
+        if self.uncertainty is not None:
+            error = np.sqrt(np.nanmean(np.square(self.uncertainty, dtype=np.float64)))
+            facts |= {"estimated error": f"{error:.3g}", "noise of the input": f"{self.noise:.3g}"}
+        if scores := self.scores:
+            facts |= {"PSNR": f"{scores['input']['psnr']:.2f} dB before, {scores['ensemble']['psnr']:.2f} dB after"}
+        facts |= {"seconds": f"{self.result.seconds:.1f}, and {self.result.compile_seconds:.1f} for compilation"}
+        scaled = self.task.span.scaled
+        return card.made({"input": scaled(self.before), "result": scaled(self.image)}, facts)
 
 
 AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

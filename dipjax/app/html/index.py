@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from dipjax import files
-from dipjax.app.html.markup import document, element, is_of
+from dipjax.app.html.markup import document, is_of
 from dipjax.app.progress import duration
 from dipjax.app.report import REPORT_SUFFIXES, command_line
 from dipjax.files import ImageError, OutputError
+from dipjax.files.markup import element
 from dipjax.files.web import shown
 
 KIND = "dipjax index"

@@ -1,7 +1,8 @@
 """The page of `--live`: input and picture as on the page of `--report`, how far it is, and two buttons."""
 
-from dipjax.app.html.markup import document, element
+from dipjax.app.html.markup import document
 from dipjax.app.html.viewer import viewer
+from dipjax.files.markup import element
 
 KIND = "dipjax live"
 

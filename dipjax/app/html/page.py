@@ -7,10 +7,11 @@ from datetime import datetime
 import numpy as np
 
 from dipjax.app.html import curves, maps
-from dipjax.app.html.markup import document, element, table
+from dipjax.app.html.markup import document
 from dipjax.app.html.viewer import viewer
 from dipjax.app.progress import duration
 from dipjax.app.report import Report, content, made_of, summary
+from dipjax.files.markup import element, table
 from dipjax.files.web import Shown, shown
 
 KIND = "dipjax page"

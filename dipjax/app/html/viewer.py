@@ -1,6 +1,6 @@
 """Two pictures, one over the other, with a slider between them and a zoom, as pages show them."""
 
-from dipjax.app.html.markup import Html, element
+from dipjax.files.markup import Html, element
 
 
 def viewer(before: str, after: str, names: tuple[str, str], size: tuple[int, int]) -> list[Html]:
