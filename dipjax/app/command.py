@@ -81,7 +81,7 @@ def restore(given: Namespace) -> Finished:
     is_whole = white(picture.dtype) > 1
     view = getattr(given, "view", None)
     scene = view and view.begin(Path(given.input).name, _keeper(output, like, given))
-    show = partial(progress.follow, scene=scene)
+    show = partial(progress.follow, scene=scene, preview=getattr(given, "preview", False))
     follow = (lambda results, *more, **how: show(log.opened(results), *more, **how)) if log else show
     faces = {"follow": follow, "note": note, "warn": complain, "frame": getattr(given, "frame", False)}
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dipjax.app import signals, streams
+from dipjax.app import blocks, signals, streams
 from dipjax.core.state import Result
 from dipjax.tasks.restore import Followed
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dipjax.app.live import Scene
 
 _GLANCE = 0.1  # seconds between two looks at what the others did
+_PICTURE = 1.0  # seconds from one drawing of the same picture to the next
 _LAST_LOOK = 2.0  # seconds that a display has to end
 _DUMB = {"dumb", "unknown"}  # terminals without a movable cursor
 
@@ -45,6 +46,7 @@ def follow(
     score: Callable[[np.ndarray], float] | None = None,
     task: Any = None,
     scene: "Scene | None" = None,
+    preview: bool = False,
 ) -> Followed:
     """Takes results while they come and shows on stderr what happens: the `follow` of the command line for `tasks.restore`.
 
@@ -56,6 +58,7 @@ def follow(
         score: gives the PSNR of an estimate (H, W, C), to be shown.
         task: the `Task`, for displays that show the picture.
         scene: where the pages of `--live` look.
+        preview: whether the picture is drawn under the bar, in a terminal that can.
 
     Returns:
         The last result and why there are no more. What the work raises is raised here.
@@ -64,7 +67,8 @@ def follow(
     signals.protect()
     board, start, ending, exit_code = _Board(), time.perf_counter(), "done", 0
     _start(_work, results, board)
-    displays = [lambda: _terminal(num_steps, budget, score)]
+    look = (lambda result: blocks.picture(task, result)) if preview else None
+    displays = [lambda: _terminal(num_steps, budget, score, look)]
     displays += [lambda: scene.display(task, num_steps, lambda *now: _line(*now, num_steps, budget), _describer(score))] if scene else []
     threads = [_start(_show, board, start, display) for display in displays]
     try:
@@ -121,9 +125,9 @@ def _show(board, start, display):
 
 
 @contextlib.contextmanager
-def _terminal(num_steps, budget, score):
+def _terminal(num_steps, budget, score, look):
     latest = None
-    with _display(num_steps, budget, _describer(score)) as shows:
+    with _display(num_steps, budget, _describer(score), look) as shows:
 
         def show(result, elapsed):
             nonlocal latest
@@ -135,35 +139,62 @@ def _terminal(num_steps, budget, score):
         streams.tell("dipjax: interrupted; what there is will be written, Ctrl-C again leaves at once")
 
 
-def _display(num_steps, budget, describe):
-    """Chooses a bar for a terminal and lines for a file or a pipe."""
-    movable = sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in _DUMB
-    return (_bar if movable else _lines)(num_steps, budget, describe)
+def _display(num_steps, budget, describe, look):
+    """Chooses a bar for a terminal, with the picture below it if that is asked for, and lines for a file or a pipe."""
+    if not sys.stderr.isatty() or os.environ.get("TERM", "").lower() in _DUMB:
+        return _lines(num_steps, budget, describe)
+    return _bar(num_steps, budget, describe, look)
 
 
 @contextlib.contextmanager
-def _bar(num_steps, budget, describe):
-    from rich.console import Console
+def _bar(num_steps, budget, describe, look):
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     console = Console(file=sys.stderr)
     spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
     columns = (spinner, TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    bar = Progress(*columns, console=console)
+    row, drawing = bar.add_task("compiling", total=None, words=""), _Drawing(console, look)
     # It draws when told to and leaves the streams alone: no further thread, and nothing to be undone if this one hangs.
     options = {"transient": True, "auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
-    with Progress(*columns, console=console, **options) as bar:
-        row = bar.add_task("compiling", total=None, words="")
+    with Live(get_renderable=lambda: Group(bar.get_renderable(), *drawing.drawn), console=console, **options) as live:
 
         def show(result, elapsed):
+            if drawing.is_settled(result, elapsed):
+                return
             if result is None:
                 bar.update(row, words=duration(elapsed))
             else:
                 words = f"{describe(result)}, {_time_left(result, num_steps, budget, elapsed)}"
                 step = f"step {result.num_steps}/{num_steps}"
                 bar.update(row, description=step, total=num_steps, completed=result.num_steps, words=words)
-            bar.refresh()
+            live.refresh()
 
         yield show
+
+
+class _Drawing:
+    """The picture below a bar; without `look`, or in a terminal that cannot show it, nothing."""
+
+    def __init__(self, console, look):
+        self._console, self._look = console, look if look and blocks.are_shown_by(console) else None
+        self._result, self._next, self.drawn = None, 0.0, ()
+
+    def is_settled(self, result, elapsed):
+        """Draws a result that is new; says whether nothing is to be done: a picture is many letters, and is not sent ten times a second."""
+        if self._look is None or not _has_steps(result):
+            return False
+        if result is self._result:
+            if elapsed < self._next:
+                return True
+        else:
+            self._result = result
+            with contextlib.suppress(Exception):  # it costs only itself
+                self.drawn = (blocks.drawn(self._look(result), *self._console.size),)
+        self._next = elapsed + _PICTURE
+        return False
 
 
 @contextlib.contextmanager
