@@ -1,6 +1,7 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
 from . import checkpoint, files, generators, interop, metrics, operators, recipes, stopping, uncertainty
+from .app.notebook import show
 from .core import layouts
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
@@ -60,6 +61,7 @@ __all__ = [
     "restore",
     "run",
     "seeds",
+    "show",
     "stopping",
     "super_resolve",
     "tiling",

@@ -31,7 +31,8 @@ FAILED = 1
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
     "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "report", "debug", "checkpoint",
-    "checkpoint_every", "compilation_cache", "ray", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
+    "checkpoint_every", "compilation_cache", "ray", "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching",
+    "max_pixels",
 }  # fmt: skip
 
 
