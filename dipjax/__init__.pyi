@@ -1,6 +1,8 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
 from . import checkpoint, files, generators, interop, metrics, operators, recipes, stopping, uncertainty
+from .after.distill import apply, distill
+from .after.student import Student
 from .core import layouts
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
@@ -26,13 +28,16 @@ __all__ = [
     "Recipe",
     "Result",
     "State",
+    "Student",
     "Task",
+    "apply",
     "checkpoint",
     "ct",
     "deblur",
     "dejpeg",
     "demosaic",
     "denoise",
+    "distill",
     "files",
     "flash",
     "generators",

@@ -65,7 +65,7 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
       ImageError: there is nothing to restore.
       OutputError: outputs have no place, or share one.
     """
-    jobs, folder = _jobs(given, done), getattr(given, "checkpoint", None)
+    jobs, folder = planned(given, done), getattr(given, "checkpoint", None)
     log, errors = journal.Journal.of(given, folder, only=True).begins() if folder else None, {}
 
     def tell(job, sentence):
@@ -175,8 +175,8 @@ def check_place(name: str, wish: str | None, of: str) -> None:
         raise OutputError(f"--{name} {wish!r} is one file for several {of}; put {_PLACE} where their names shall be")
 
 
-def _jobs(given, done):
-    """Returns what there is to do; nothing is written yet but the folder."""
+def planned(given: Namespace, done: Callable[[Namespace], str]) -> list[Job]:
+    """Returns what there is to do; nothing is written yet but the folder. The arguments are those of `restore`."""
     folder = None if given.output is None else Path(given.output)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OutputError(f"cannot write in {given.output!r}: it is a file, expected a folder for the results of several pictures")
@@ -259,7 +259,7 @@ def _of(given, job):
 def fingerprint(given: Namespace) -> str:
     """Returns a digest of all that decides what becomes of a picture: its file, the files read beside it, and the settings."""
     digest = hashlib.sha256()
-    read = [given.input, *(getattr(given, name, None) for name in (*_READ, "recipe"))]
+    read = [given.input, *(getattr(given, name, None) for name in (*_READ, "recipe", "student"))]
     settings = {name: value for name, value in sorted(vars(given).items()) if name not in _UNSEEN and value not in read}
     digest.update(json.dumps(settings, sort_keys=True, default=repr).encode())
     for name in filter(None, read):
