@@ -1,14 +1,14 @@
 """What does a light network learn from deep image priors? `dipjax.distill` on part of BSD68, tested on another part.
 
     python -m benchmarks.distill --data DIR --work DIR [--teachers 16] [--tests 8] [--size 128] [--sigma 25] [--seeds 4] [--steps N]
-        [--width 16] [--layers 6] [--training-steps 3000] [--json FILE] [--markdown FILE] [--images DIR]
+        [--width 16] [--layers 6] [--training-steps 3000] [--json FILE] [--markdown FILE] [--pictures DIR]
 
 `DIR` of `--data` holds `bsd68/`. Of its pictures in order of their names every fourth is for tests, the first of the others are for
 teachers; middles of `--size` pixels, gray, with normal noise of sigma/255, not clipped, not rounded. Nobody sees a clean picture. PSNR and
 SSIM: whole picture, clipped. Total variation and non-local means are scikit-image's, BM3D is the package `bm3d`, where it is
-installed; all three are told sigma. Seconds: the second of two calls, except for the deep image prior, of which there is one. The last lines: seconds of
-the network for 512 x 512 pixels, once started. What the teachers made lies in the folder `--work`, finished rows in the file
-`--json`: the same command goes on. To add a method, add a row to `METHODS`.
+installed; all three are told sigma. Seconds: the second of two calls, except for the deep image prior, of which there is one. The last
+line: seconds of the network for 512 x 512 pixels, once started. What the teachers made lies in the folder `--work`, finished
+rows in the file `--json`: the same command goes on. To add a method, add a row to `METHODS`.
 """
 
 import importlib.util
@@ -117,8 +117,8 @@ def measure(path, method, made, options):
         work()
     seconds = common.seconds(lambda: found.append(work()))
     image = np.asarray(found[0], np.float32).clip(0, 1)
-    if options.images:
-        common.save(options.images / f"{path.stem}_{method.replace(' ', '_')}.png", image)
+    if options.pictures:
+        common.save(options.pictures / f"{path.stem}_{method.replace(' ', '_')}.png", image)
     return {"psnr": float(dipjax.metrics.psnr(image, truth)), "ssim": dipjax.metrics.ssim(image, truth), "seconds": seconds}
 
 
@@ -132,7 +132,7 @@ def parse(argv):
     parser.add_argument("--steps", type=int, help="of the deep image prior; those of the setting if not given")
     parser.add_argument("--training-steps", type=int, default=3000, metavar="N")
     parser.add_argument("--only", nargs="+", default=[name for name in METHODS if name != "BM3D" or has_bm3d()], choices=METHODS)
-    parser.add_argument("--images", type=Path, metavar="DIR")
+    parser.add_argument("--pictures", type=Path, metavar="DIR")
     return parser.parse_args(argv)
 
 
