@@ -2,6 +2,7 @@
 
 from . import checkpoint, files, generators, interop, metrics, operators, recipes, stopping, uncertainty
 from .after.distill import apply, distill
+from .after.refine import Refined, refine
 from .after.student import Student
 from .core import layouts
 from .core.drive import iterate, restore, seeds
@@ -26,6 +27,7 @@ __all__ = [
     "Outcome",
     "Problem",
     "Recipe",
+    "Refined",
     "Result",
     "State",
     "Student",
@@ -61,6 +63,7 @@ __all__ = [
     "psfs",
     "radon",
     "recipes",
+    "refine",
     "resampling",
     "restore",
     "run",

@@ -62,15 +62,16 @@ class Student:
     def _whole(self, picture):
         shape = picture.shape[:2]
         if max(shape) <= _TILE:
-            return np.asarray(_forward(self.network, self.params, picture))
+            return np.asarray(forward(self.network, self.params, picture))
         grid, made = tiling.cover(shape, _TILE, None, reach=self.network.reach), np.zeros_like(picture)
         for part, window in zip(grid.parts, grid.windows(), strict=True):
-            made[part] += window * np.asarray(_forward(self.network, self.params, picture[part]))
+            made[part] += window * np.asarray(forward(self.network, self.params, picture[part]))
         return made
 
 
 @partial(jax.jit, static_argnames="network")
-def _forward(network, params, picture):
+def forward(network: Residual, params: Any, picture: np.ndarray) -> jax.Array:
+    """Returns what a network makes of a picture `(H, W, C)`; compiled once for every size."""
     return network.apply(params, picture)
 
 

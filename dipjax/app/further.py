@@ -1,4 +1,7 @@
-"""The commands for what comes after a deep image prior: `distill` and `apply`. Here they are read; `students` does the work."""
+"""The commands for what comes after a deep image prior: `distill`, `apply` and `refine`.
+
+Here they are read; `students` and `finish` do the work.
+"""
 
 import argparse
 
@@ -9,7 +12,7 @@ from dipjax.tasks import options as asked
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the commands."""
-    for make in (_distill, _apply):
+    for make in (_distill, _apply, _refine):
         parser = make(commands)
         parser.set_defaults(parser=parser)
         parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
@@ -62,6 +65,33 @@ def _apply(commands):
     return parser
 
 
+def _refine(commands):
+    words = "give a restored picture the look of clean examples, as far as its measurement allows"
+    parser = commands.add_parser("refine", help=words, description=f"{words.capitalize()}. Reads {KINDS}.")
+    parser.set_defaults(run=_run_refine, task="refine")
+    parser.add_argument("input", type=cli.file_name, metavar="RESULT", help="the restored picture")
+    parser.add_argument("--of", type=cli.file_name, required=True, metavar="INPUT", help="what it was made of, noisy or small")
+    parser.add_argument(
+        "--examples", type=cli.typed(cli.text), required=True, nargs="+", metavar="DIR", help="clean pictures: folders, files, patterns"
+    )
+    parser.add_argument("-o", "--output", type=cli.file_name, metavar="OUT", help="where to write (default: beside RESULT)")
+    for flag, name, parse, default, metavar, words in (
+        ("--steps", "num_steps", asked.whole(1, asked.MOST_STEPS), 400, "N", "steps of the training"),
+        ("--weight", "weight", asked.positive, 3e-4, "W", "how much the look counts against the measurement"),
+        ("--bound", "bound", asked.positive, 0.01, "SHARE", "by which share the misfit may grow; beyond, RESULT is written as it is"),
+        ("--rng", "rng", asked.whole(0, 2**32 - 1), 0, "N", "where randomness begins"),
+    ):
+        how = {"type": cli.typed(parse), "default": default, "metavar": metavar, "help": f"{words} (default {default})"}
+        parser.add_argument(flag, dest=name, **how)
+    parser.add_argument("--reference", type=cli.file_name, metavar="CLEAN", help="the true picture, to tell PSNR and SSIM")
+    parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--strip-metadata", action="store_true", help="write no EXIF, GPS, XMP, texts, resolution and places")
+    parser.add_argument("--json", type=cli.file_name, metavar="FILE", help="write a record of settings and results")
+    parser.add_argument("--max-pixels", type=cli.typed(asked.whole(1)), metavar="N", help="the most that a picture may have")
+    return parser
+
+
 def _run_distill(options):
     startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
     from dipjax.app import students
@@ -74,3 +104,10 @@ def _run_apply(options):
     from dipjax.app import students
 
     return students.apply(options)
+
+
+def _run_refine(options):
+    startup.start_jax(1)
+    from dipjax.app import finish
+
+    return finish.refine(options)

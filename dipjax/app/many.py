@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -180,15 +180,15 @@ def planned(given: Namespace, done: Callable[[Namespace], str]) -> list[Job]:
     folder = None if given.output is None else Path(given.output)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OutputError(f"cannot write in {given.output!r}: it is a file, expected a folder for the results of several pictures")
-    found = list(dict.fromkeys(pair for name in given.input for pair in _found(name, given.recursive, folder)))
-    if not found:
+    pairs = list(dict.fromkeys(pair for name in given.input for pair in found(name, given.recursive, folder)))
+    if not pairs:
         raise ImageError(f"there is no picture in {', '.join(map(repr, given.input))}; known are {', '.join(SUFFIXES)}")
     for name in OTHERS:
         check_place(name, getattr(given, name), "pictures")
     if given.json:
         raise OutputError("--json names one file for several pictures; the record of each lies beside its result")
     jobs = []
-    for path, inner in found:
+    for path, inner in pairs:
         output = (files.default_output(path, done(given)) if folder is None else folder / inner).absolute()
         if SUFFIXES.get(output.suffix.lower(), "GIF") in ONLY_READ:
             output = output.with_name(f"{output.name}{'.tif' if _is_stack(path, given) else '.png'}")
@@ -211,7 +211,7 @@ def planned(given: Namespace, done: Callable[[Namespace], str]) -> list[Job]:
     return jobs
 
 
-def _found(name, recursive, folder):
+def found(name: str, recursive: bool, folder: Path | None) -> Iterator[tuple[Path, Path]]:
     """Yields the files that a name on the command line means, and the names of their results in a folder."""
     path = Path(name)
     if path.is_dir():

@@ -57,7 +57,7 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     network = Residual(lessons[0].degraded.shape[-1], given.width, given.layers)
     rng = options.rng
     made = after.teach(
-        lessons, network, span=span, num_steps=given.training_steps, rng=rng, about=about, callback=_shown(given.training_steps)
+        lessons, network, span=span, num_steps=given.training_steps, rng=rng, about=about, callback=shown(given.training_steps)
     )
     if signals.requested():
         return signals.exit_code()
@@ -98,8 +98,8 @@ def _lessons(jobs, most, maps):
     return lessons, all(whole)
 
 
-def _shown(num_steps):
-    """Returns what tells how far the training is, and ends it where a signal asks for that."""
+def shown(num_steps: int) -> Callable[[int, float], bool]:
+    """Returns what tells how far a training is, and ends it where a signal asks for that."""
     start = last = time.monotonic()
 
     def callback(step, loss):
