@@ -25,6 +25,7 @@ import dipjax
 from benchmarks import common
 
 TASKS = ("denoise", "superres")
+SCORES = ("psnr", "ssim", "sharpness")
 
 
 def names(options):
