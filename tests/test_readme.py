@@ -27,6 +27,7 @@ WORDS = {"COMMAND": "denoise", "NAME": "skip", "R": "1"}  # what stands for anyt
 
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(code, tmp_path, monkeypatch):
     if "torch" in code and not importlib.util.find_spec("torch"):
         pytest.skip("the block needs torch, which is not installed")

@@ -41,14 +41,18 @@ def denoise(
     """
     from dipjax.fitting.losses import L1
     from dipjax.operators import problem
+    from dipjax.stopping import HeldOut
     from dipjax.stopping.noise import has_impulses
 
     if noise not in NOISES:
         raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}.")
     is_found = noise == "auto" and has_impulses(pixels)
     found = "there are black and white pixels, salt and pepper: the loss is l1; --noise gaussian keeps the recipe's" if is_found else ""
-    loss = L1() if is_found or noise == "impulse" else None
-    return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, found=found, is_answer=True)
+    if not is_found and noise != "impulse":
+        return Task(problem.denoising(pixels), pixels, stop="held-out", found=found, is_answer=True)
+    # By the mean absolute error seeds hardly ever fit impulses: late moments are good, though what was not seen is predicted worse.
+    rule = HeldOut(late=4.0, patience=1.0, least=100)
+    return Task(problem.denoising(pixels), pixels, stop=rule, loss=L1(), found=found, is_answer=True)
 
 
 @task("dejpeg", words="remove the blocks and rings of strong compression", done="cleaned")
@@ -134,7 +138,7 @@ def super_resolve(
     kernel = getattr(resampling, kernel.upper()) if isinstance(kernel, str) else kernel
     data = problem.super_resolution(pixels, factor, kernel=kernel)
     # There is hardly any noise: a seed stops where 40 % more steps make it less than 5 % better in what it has not seen.
-    rule = HeldOut(correlation=1.0, gain=0.05, patience=0.4, least=100, late=0.25)
+    rule = HeldOut(correlation=1.0, gain=0.05, patience=0.4, least=100, late=0.25, fit=0)
     return Task(data, _enlarged(pixels, data.shape), setting="superres" if factor <= 4 else "superres 8", stop=rule)
 
 
