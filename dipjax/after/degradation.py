@@ -2,14 +2,19 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-from dipjax.stopping.noise import FAR, finest, has_impulses, noise_correlation
+from dipjax.stopping.noise import FAR, finest, has_impulses, noise_correlation, white_noise
 
 KINDS = {"white": "independent from pixel to pixel", "correlated": "alike in neighbouring pixels", "impulse": "black and white pixels"}
-_CORRELATED = 0.3  # over one pixel; white noise has -0.05 to 0.1, see `noise_correlation`
-_SMALLEST = 16  # pixels on a side, below which correlations say nothing
+_CORRELATED = 0.3  # over one pixel; white noise has -0.05 to 0.15, see benchmarks/results/noise.md
+_SMALLEST, _LARGEST = (
+    32,
+    256,
+)  # pixels on a side: less says nothing of brightness and neighbours; of more the middle is looked at
 _DOUBTFUL, _TOO_FAR = 1.25, 2.0  # times the strength that was learned: beyond the first it is worse, beyond the second of no use
+_OTHER = 0.7  # in the power of brightness: about 0 for noise of one strength, 1 for that of photons; a single picture may mislead
 
 
 class Degradation(NamedTuple):
@@ -18,6 +23,7 @@ class Degradation(NamedTuple):
     kind: str  # one of `KINDS`
     least: float  # standard deviation of the noise: of the picture with the least, ...
     most: float  # ... and of the one with the most, where white is 1; of impulses the share of the pixels
+    exponent: float | None = None  # of the brightness, to a power of which the variance of white noise is proportional; None: not known
 
     def __str__(self) -> str:
         """Says it for people."""
@@ -28,13 +34,25 @@ class Degradation(NamedTuple):
 
 def estimate(picture: np.ndarray) -> Degradation:
     """Finds the kind and the strength of the noise of a picture `(H, W, C)`, in the range where white is 1."""
-    picture = np.asarray(picture, np.float32)
+    top, left = (max(0, side - _LARGEST) // 2 for side in picture.shape[:2])
+    picture = np.asarray(picture, np.float32)[top:, left:][:_LARGEST, :_LARGEST]
     if has_impulses(picture):
         share = float(np.mean((picture <= picture.min()) | (picture >= picture.max())))
         return Degradation("impulse", share, share)
     sigma = float(np.median(finest(picture)) / 0.6745)
-    one, two = map(float, noise_correlation(picture)) if min(picture.shape[:2]) >= _SMALLEST else (0.0, 0.0)
-    return Degradation("correlated" if one > _CORRELATED or two > FAR + _CORRELATED else "white", sigma, sigma)
+    if min(picture.shape[:2]) < _SMALLEST:
+        return Degradation("white", sigma, sigma)
+    (one, two), (variance, exponent) = (map(float, pair) for pair in _measured(picture))
+    if one > _CORRELATED or two > FAR + _CORRELATED:
+        return Degradation("correlated", sigma, sigma)
+    if not np.isfinite(variance):  # too much of it is clipped
+        return Degradation("white", sigma, sigma)
+    return Degradation("white", variance**0.5, variance**0.5, exponent)
+
+
+@jax.jit
+def _measured(picture):
+    return noise_correlation(picture), white_noise(picture)
 
 
 def together(found: list[Degradation]) -> Degradation:
@@ -47,7 +65,9 @@ def together(found: list[Degradation]) -> Degradation:
     if len(set(kinds)) > 1:
         counts = " and ".join(f"{kinds.count(kind)} with {kind} noise" for kind in dict.fromkeys(kinds))
         raise ValueError(f"pictures: found {counts}, expected one kind of noise in all; make a network for each kind.")
-    return Degradation(kinds[0], min(one.least for one in found), max(one.most for one in found))
+    exponents = [one.exponent for one in found if one.exponent is not None]
+    exponent = float(np.median(exponents)) if exponents else None
+    return Degradation(kinds[0], min(one.least for one in found), max(one.most for one in found), exponent)
 
 
 def compare(found: Degradation, learned: Degradation) -> tuple[bool, str]:
@@ -55,7 +75,10 @@ def compare(found: Degradation, learned: Degradation) -> tuple[bool, str]:
     if found.kind != learned.kind:
         return False, f"the picture has {found}, but the network was made for {learned}"
     weaker, stronger = learned.least / max(found.least, 1e-9), found.most / max(learned.most, 1e-9)
-    if max(weaker, stronger) <= _DOUBTFUL:
-        return True, ""
-    word = "weaker" if weaker > stronger else "stronger"
-    return max(weaker, stronger) <= _TOO_FAR, f"the picture has {found}, {word} than the {learned} that the network was made for"
+    if max(weaker, stronger) > _DOUBTFUL:
+        word = "weaker" if weaker > stronger else "stronger"
+        return max(weaker, stronger) <= _TOO_FAR, f"the picture has {found}, {word} than the {learned} that the network was made for"
+    if None not in (found.exponent, learned.exponent) and abs(found.exponent - learned.exponent) > _OTHER:
+        word = "more" if found.exponent > learned.exponent else "less"
+        return True, f"the noise of the picture grows {word} with brightness than that which the network was made for"
+    return True, ""

@@ -106,7 +106,8 @@ def load(path: str | os.PathLike) -> Student:
     try:
         low, high = map(float, header["range"])
         found = Degradation(**header["degradation"])
-        found = found._replace(least=float(found.least), most=float(found.most))
+        exponent = None if found.exponent is None else float(found.exponent)
+        found = found._replace(least=float(found.least), most=float(found.most), exponent=exponent)
         known = isinstance(network, Residual) and found.kind in degradation.KINDS and low < high and isinstance(header["about"], dict)
     except (TypeError, ValueError) as error:
         raise ValueError(f"student: {path} has a header that is not understood") from error

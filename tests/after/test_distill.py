@@ -174,6 +174,18 @@ def test_the_strength_is_found_and_said():
     assert "white noise (independent from pixel to pixel) of 0.1" in str(found._replace(least=0.1, most=0.1))
 
 
+def test_noise_that_grows_otherwise_with_brightness_is_doubted():
+    random = np.random.default_rng(0)
+    ramp = np.broadcast_to(np.linspace(0.2, 1, 128, dtype=np.float32)[:, None], (128, 128, 1))
+    photons = degradation.estimate(np.float32(random.poisson(100 * ramp) / 100))
+    steady = degradation.estimate(noisy(ramp, photons.least))
+    assert photons.exponent > steady.exponent + 0.7
+    fits, doubt = degradation.compare(photons, steady)
+    assert fits and "grows more with brightness" in doubt
+    assert degradation.compare(steady, steady) == (True, "")
+    assert degradation.together([photons, steady]).exponent == pytest.approx((photons.exponent + steady.exponent) / 2)
+
+
 def test_a_network_begins_close_to_the_identity_and_sees_as_far_as_it_says():
     network, picture = Residual(1, 8, 3), noisy(clean(0, (21, 21)))
     params = network.init(jax.random.key(0), picture)
