@@ -30,6 +30,7 @@ from dipjax.tasks.ranges import Range
 
 _SIDE, _LEAST = 40, 16  # pixels along a side of the patches, at most and at least
 _BATCH = 16  # patches in a step
+_SWAPPED = 0.5  # of the patches of white noise get that of another place: of its own the teacher has kept some, which is not to be learned
 _RATE = 2e-3  # of Adam; it falls to zero along a cosine
 
 
@@ -128,7 +129,7 @@ def teach(
     recipe = Recipe(training.Batched(network), inputs.Guide(), Adam(_RATE, Cosine()), smoothing=0.0)
     random, losses, state = np.random.default_rng(rng), [], None
     for step in range(num_steps):
-        problem = _batch(random, inside, weights, side)
+        problem = _batch(random, inside, weights, side, _SWAPPED if learned.kind == "white" else 0.0)
         state = loop.init(recipe, jax.random.key(rng), problem) if state is None else state
         state, loss = training.take(recipe, state, problem, num_steps)
         losses.append(loss)
@@ -171,14 +172,17 @@ def _weights(stds):
     return [np.float32(one / mean) for one in made]
 
 
-def _batch(random, lessons, weights, side):
+def _batch(random, lessons, weights, side, swapped=0.0):
     """Returns the problem of one step: the network sees the guide, and what it makes is compared with the teacher's, weighed."""
-    parts = []
-    for index, *place in training.places(random, [lesson.degraded for lesson in lessons], side, _BATCH):
-        lesson, weight, which = lessons[index], weights[index], random.integers(8)
-        rows, columns = place
-        degraded, restored = lesson.degraded[rows, columns], lesson.restored[rows, columns]
-        own = np.ones_like(degraded) if weight is None else np.broadcast_to(weight, lesson.degraded.shape)[rows, columns]
+    parts, pictures = [], [lesson.degraded for lesson in lessons]
+    for index, *place in training.places(random, pictures, side, _BATCH):
+        lesson, weight, which, place = lessons[index], weights[index], random.integers(8), tuple(place)  # noqa: PLW2901
+        degraded, restored = lesson.degraded[place], lesson.restored[place]
+        if random.random() < swapped:
+            ((other, *there),) = training.places(random, pictures, side, 1)
+            noise = lessons[other].degraded[tuple(there)] - lessons[other].restored[tuple(there)]
+            degraded = restored + training.turned(noise, random.integers(8))
+        own = np.ones_like(degraded) if weight is None else np.broadcast_to(weight, lesson.degraded.shape)[place]
         parts.append([training.turned(patch, which) for patch in (degraded, restored, np.sqrt(own))])
     degraded, restored, weight = (jnp.asarray(np.stack(patches)) for patches in zip(*parts, strict=True))
     return Problem(restored * weight, Mask(weight), restored.shape, guide=degraded)
