@@ -15,6 +15,7 @@ from dipjax.generators.residual import Residual
 from dipjax.tasks.options import Diverged
 from dipjax.tasks.ranges import Range
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIGMA, FULL = 0.1, Range(0.0, 1.0)
 
 
@@ -33,7 +34,7 @@ def lessons(channels=1, number=3):
 
 
 @pytest.fixture(scope="module")
-def taught():
+def taught(quick_compilation):
     return teach(lessons(), Residual(1, 8, 4), span=FULL, num_steps=150)
 
 

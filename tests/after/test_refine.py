@@ -17,6 +17,7 @@ from dipjax.operators import problem as problems
 from dipjax.tasks.options import Diverged
 from tests.after.test_distill import clean, noisy
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SHAPE = (64, 64)
 
 
