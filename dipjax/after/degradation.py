@@ -45,7 +45,7 @@ def estimate(picture: np.ndarray) -> Degradation:
     (one, two), (variance, exponent) = (map(float, pair) for pair in _measured(picture))
     if one > _CORRELATED or two > FAR + _CORRELATED:
         return Degradation("correlated", sigma, sigma)
-    if not np.isfinite(variance):  # too much of it is clipped
+    if min(picture.shape[:2]) < _ROOM or not np.isfinite(variance):  # or too much of it is clipped
         return Degradation("white", sigma, sigma)
     return Degradation("white", variance**0.5, variance**0.5, exponent)
 
