@@ -9,10 +9,8 @@ from dipjax.stopping.noise import FAR, finest, has_impulses, noise_correlation, 
 
 KINDS = {"white": "independent from pixel to pixel", "correlated": "alike in neighbouring pixels", "impulse": "black and white pixels"}
 _CORRELATED = 0.3  # over one pixel; white noise has -0.05 to 0.15, see benchmarks/results/noise.md
-_SMALLEST, _LARGEST = (
-    32,
-    256,
-)  # pixels on a side: less says nothing of brightness and neighbours; of more the middle is looked at
+_SMALLEST, _LARGEST = 32, 256  # pixels on a side: less says nothing of neighbours; of more the middle is looked at
+_ROOM = 96  # pixels on a side: in less, the least noisy patches are too few to tell the noise; at 64 it came out a fifth too weak
 _DOUBTFUL, _TOO_FAR = 1.25, 2.0  # times the strength that was learned: beyond the first it is worse, beyond the second of no use
 _OTHER = 0.7  # in the power of brightness: about 0 for noise of one strength, 1 for that of photons; a single picture may mislead
 
