@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 
 HOUSE, BUTTERFLY = "cset9/image_House256rgb.png", "set5/butterfly_GT.bmp"
-_PLACEHOLDERS = {"--data": "DIR", "--pictures": "DIR", "--against": "DIR", "--json": "FILE", "--markdown": "FILE", "--figure": "FILE"}
+_FOLDERS, _FILES = ("data", "work", "pictures", "against"), ("json", "markdown", "figure")
+_PLACEHOLDERS = {f"--{name}": "DIR" for name in _FOLDERS} | {f"--{name}": "FILE" for name in _FILES}
 
 
 # Pictures

@@ -9,7 +9,7 @@ for name in dipjax.__all__:
     for module in [module for module in sys.modules if module.startswith("dipjax.")]:
         del sys.modules[module]
     package = importlib.reload(sys.modules["dipjax"])
-    for submodule in ("core", "fitting", "generators", "large", "operators", "recipes", "tasks", "files", "metrics", "interop"):
+    for submodule in ("after", "core", "fitting", "generators", "large", "operators", "recipes", "tasks", "files", "metrics", "interop"):
         vars(package).pop(submodule, None)
     assert getattr(package, name) is not None, name
 print("all")

@@ -66,7 +66,7 @@ def restore(given: Namespace) -> Finished:
     shape = spec.shape(picture.pixels.shape, **arguments)
     like = _like(picture, shape, spec)
     output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
-    options = _options(given)
+    options = options_of(given)
     root = getattr(given, "root", options.checkpoint)  # the folder that goes on; of one among many, that of all
     log = journal.Journal.of(given, root) if root is not None and not hasattr(given, "root") else None
     given.force = given.force or (log is not None and log.begun(many.outputs(output, given)))
@@ -130,7 +130,8 @@ def _repeat(given):
             setattr(given, name, tuple(settings[name]) if isinstance(settings[name], list) else settings[name])
 
 
-def _options(given) -> Options:
+def options_of(given: Namespace) -> Options:
+    """Returns the options of a command line; raises `Misused` where one has a value that it does not take."""
     names = {field.name for field in dataclasses.fields(Options)} - {"truth"}
     chosen = {name: value for name, value in vars(given).items() if name in names}
     try:
