@@ -14,7 +14,7 @@ from .recipes import paper
 from .tasks.door import Task
 from .tasks.options import Options
 from .tasks.restore import Outcome
-from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, super_resolve
+from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, restore_photo, super_resolve
 
 __version__: str
 
@@ -58,6 +58,7 @@ __all__ = [
     "recipes",
     "resampling",
     "restore",
+    "restore_photo",
     "run",
     "seeds",
     "stopping",

@@ -154,6 +154,11 @@ def _add_task(commands, spec):
         help="write a page to look at: before and after, every seed, uncertainty, residual, curves, settings;"
         " of several pictures an index, and their pages in the folder FILE_files",
     )
+    parser.set_defaults(found=None)
+    if spec.unknown:
+        extra.add_argument(
+            "--found", type=file_name, metavar="FILE", help="write where the picture was filled in, white, as --mask takes it"
+        )
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     extra.add_argument(

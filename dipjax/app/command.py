@@ -200,6 +200,7 @@ def _check_outputs(output, picture, shape, given, spec):
     for path, suffixes in (
         (given.plot, report.FIGURE_SUFFIXES),
         (given.uncertainty, report.MAP_SUFFIXES),
+        (given.found, report.MAP_SUFFIXES),
         (given.report, report.REPORT_SUFFIXES),
     ):
         if path and Path(path).suffix.lower() not in suffixes:
@@ -223,7 +224,7 @@ def _write(outcome, output, picture, given) -> list[str]:
         alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
     failures = []
     others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
-    others += [(given.report, partial(_page, failures=failures))]
+    others += [(given.found, report.found), (given.report, partial(_page, failures=failures))]
     others += [(given.json, partial(report.record, failures=failures))]  # the last, because it says that a picture is done
     how = {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
     jobs = [(output, lambda: rescue.written(output, lambda path: files.save(path, outcome.image, picture, **how)))]
