@@ -14,7 +14,7 @@ from dipjax.tasks import damage, ranges
 from dipjax.tasks.door import Task, task
 from dipjax.tasks.options import Argument, at_least_one, positive, whole
 
-NOISES = ("auto", "gaussian", "impulse")
+NOISES = ("auto", "gaussian", "poisson", "impulse", "speckle")
 KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 _LEAST_CONTRAST = 1e-6
 _MOST_DAMAGE = 0.5  # of the pixels: more of it is none
@@ -29,7 +29,8 @@ def denoise(
     noise: Annotated[
         str,
         Argument(
-            "what kind: gaussian, and all that is like it; impulse, black and white pixels; auto looks at the picture",
+            "what kind: gaussian, and all that is like it; poisson, few photons; impulse, black and white pixels; speckle, in proportion to"
+            " the brightness; auto tells impulses from the rest",
             "--noise",
             choices=NOISES,
         ),
@@ -37,12 +38,13 @@ def denoise(
 ) -> Task:
     """Removes noise from a picture.
 
-    Black and white pixels, salt and pepper, are fitted by the mean absolute error, which forgets them, unless `loss` says otherwise.
+    Black and white pixels, salt and pepper, are fitted by the mean absolute error, which forgets them; photons by the square error of
+    their roots, and speckle by that of logarithms, so that noise counts alike in dark and in bright parts. `loss` overrules all of that.
 
     Examples:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
-    from dipjax.fitting.losses import L1
+    from dipjax.fitting import losses
     from dipjax.operators import problem
     from dipjax.stopping import HeldOut
     from dipjax.stopping.noise import has_impulses
@@ -52,10 +54,20 @@ def denoise(
     is_found = noise == "auto" and has_impulses(pixels)
     found = "there are black and white pixels, salt and pepper: the loss is l1; --noise gaussian keeps the recipe's" if is_found else ""
     if not is_found and noise != "impulse":
-        return Task(problem.denoising(pixels), pixels, stop="held-out", found=found, is_answer=True)
+        loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
+        return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, found=found, is_answer=True)
     # By the mean absolute error seeds hardly ever fit impulses: late moments are good, though what was not seen is predicted worse.
     rule = HeldOut(late=4.0, patience=1.0, least=100)
-    return Task(problem.denoising(pixels), pixels, stop=rule, loss=L1(), found=found, is_answer=True)
+    return Task(problem.denoising(pixels), pixels, stop=rule, loss=losses.L1(), found=found, is_answer=True)
+
+
+def _gain(pixels):
+    """Returns what a photon adds to a picture, to two digits, so that pictures share programs; that of 30 photons if nothing tells it."""
+    from dipjax.stopping.noise import PATCH, white_noise
+
+    variance = float(white_noise(pixels)[0]) if min(pixels.shape[:2]) >= PATCH else np.inf
+    gain = variance / max(float(pixels.mean()), 1e-3)
+    return float(f"{gain:.2g}") if 0 < gain < 1 else 1 / 30
 
 
 @task("dejpeg", words="remove the blocks and rings of strong compression", done="cleaned")
