@@ -163,7 +163,7 @@ def solve(
         span = ranges.choose(options.range, made.before)
         made = dataclasses.replace(made, problem=ranges.brought(made.problem, span), before=span.inside(made.before))
     if not made.keeps_known:  # what is filled in is seen before, too
-        made = dataclasses.replace(made, before=span.inside(np.nan_to_num(whole, nan=span.low)))
+        made = dataclasses.replace(made, before=span.scaled(np.nan_to_num(whole, nan=span.low)).astype(np.float32))
     if truth is not None and truth.shape != made.before.shape:
         raise ValueError(f"truth: found shape {truth.shape}, expected {made.before.shape}, that of the result.")
     problem = made.problem
