@@ -18,7 +18,7 @@ from .recipes import paper
 from .tasks.door import Task
 from .tasks.options import Options
 from .tasks.restore import Outcome
-from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, super_resolve
+from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, restore_photo, super_resolve
 
 __version__: str
 
@@ -67,6 +67,7 @@ __all__ = [
     "refine",
     "resampling",
     "restore",
+    "restore_photo",
     "run",
     "seeds",
     "show",

@@ -152,6 +152,11 @@ def _add_task(commands, spec):
         help="show the picture as it forms: tells the address of a page for a browser on this machine, with buttons to stop and to keep",
     )
     extra.add_argument("--preview", action="store_true", help="draw the picture small below the progress, in a terminal that can")
+    parser.set_defaults(found=None)
+    if spec.unknown:
+        extra.add_argument(
+            "--found", type=file_name, metavar="FILE", help="write where the picture was filled in, white, as --mask takes it"
+        )
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     extra.add_argument(

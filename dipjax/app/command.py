@@ -209,6 +209,7 @@ def _check_outputs(output, picture, shape, given, spec):
     for path, suffixes in (
         (given.plot, report.FIGURE_SUFFIXES),
         (given.uncertainty, report.MAP_SUFFIXES),
+        (given.found, report.MAP_SUFFIXES),
         (given.report, report.REPORT_SUFFIXES),
     ):
         if path and Path(path).suffix.lower() not in suffixes:
@@ -249,7 +250,7 @@ def _write(told, picture) -> list[str]:
     """Writes all outputs, the picture first, and returns what went wrong."""
     outcome, given, output, failures = told.outcome, told.given, told.output, []
     others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
-    others += [(given.report, partial(_page, failures=failures))]
+    others += [(given.found, report.found), (given.report, partial(_page, failures=failures))]
     others += [(given.json, partial(report.record, failures=failures))]  # the last, because it says that a picture is done
     how = _how(outcome.task, picture, given)
     jobs = [(output, lambda: rescue.written(output, lambda path: files.save(path, outcome.image, picture, **how)))]

@@ -50,6 +50,7 @@ TASKS = {
     "flash": partial(dipjax.flash, flash_image=GRAY[::-1]),
     "demosaic": dipjax.demosaic,
     "ct": dipjax.ct,
+    "restore_photo": partial(dipjax.restore_photo, mask=MASK),
 }
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 
