@@ -266,6 +266,8 @@ class Perceptual:
 
 def _filters():
     kernels = [np.real(gabor_kernel(0.25, theta=angle * np.pi / 4, sigma_x=1.5, sigma_y=1.5)) for angle in range(4)]
+    reach = min(min(kernel.shape) for kernel in kernels) // 2  # versions of scikit-image round the size of each in another way
+    kernels = [common.middle(kernel, 2 * reach + 1) for kernel in kernels]
     return np.stack([(kernel - kernel.mean()) / np.abs(kernel - kernel.mean()).sum() for kernel in kernels])
 
 
