@@ -78,7 +78,8 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     predicted = [problem.operator(*(part[k] for part in estimates)) for k in range(len(counted))]
     most = _of_neighbours(problem.measurement, scored, hidden)
     inside = getattr(problem.operator, "inside", True)  # of a frame, see `operators.frame`
-    error_of, noise = _calibrate(_least_noise(problem.measurement), most, len(counted), *_entries(predicted, scored, problem.measurement, inside))
+    entries = _entries(predicted, scored, problem.measurement, inside)
+    error_of, noise = _calibrate(_least_noise(problem.measurement), most, len(counted), *entries)
     spread = variance(result.images[counted])
     # An error that all seeds make does not shrink in the mean, the rest does.
     return Uncertainty(np.sqrt(np.maximum(error_of(spread) - spread, 0) + spread / len(counted)), noise)
