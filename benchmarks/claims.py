@@ -256,9 +256,9 @@ class Perceptual:
         error, total = prediction - measurement, losses.L1()(prediction, measurement)
         for scale in range(3):
             filters = jnp.asarray(_filters(), error.dtype)
-            border = filters.shape[-1] // 2  # repeated, or brightness would show at the edge
-            padded = jnp.pad(jnp.moveaxis(error, -1, 0)[:, None], ((0, 0), (0, 0), (border, border), (border, border)), "edge")
-            seen = lax.conv_general_dilated(padded, filters[:, None], (1, 1), "VALID")
+            reach = filters.shape[-1] // 2
+            around = jnp.pad(error, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+            seen = lax.conv_general_dilated(jnp.moveaxis(around, -1, 0)[:, None], filters[:, None], (1, 1), "VALID")
             total += self.weight / 3 * jnp.mean(jnp.abs(seen))
             if scale < 2:
                 height, width = (side // 2 * 2 for side in error.shape[:2])
@@ -268,9 +268,9 @@ class Perceptual:
 
 def _filters():
     kernels = [np.real(gabor_kernel(0.25, theta=angle * np.pi / 4, sigma_x=1.5, sigma_y=1.5)) for angle in range(4)]
-    largest = max(len(kernel) for kernel in kernels)
-    kernels = [np.pad(kernel - kernel.mean(), (largest - len(kernel)) // 2) for kernel in kernels]
-    return np.stack([kernel / np.abs(kernel).sum() for kernel in kernels])
+    reach = min(min(kernel.shape) for kernel in kernels) // 2  # versions of scikit-image round the size of each in another way
+    kernels = [common.middle(kernel, 2 * reach + 1) for kernel in kernels]
+    return np.stack([(kernel - kernel.mean()) / np.abs(kernel - kernel.mean()).sum() for kernel in kernels])
 
 
 LOSSES = {"l2": "mse", "l1": "l1", "l1 + perceptual": Perceptual()}

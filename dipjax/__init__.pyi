@@ -4,6 +4,7 @@ from . import checkpoint, files, generators, interop, metrics, operators, recipe
 from .after.distill import apply, distill
 from .after.refine import Refined, refine
 from .after.student import Student
+from .app.notebook import show
 from .core import layouts
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
@@ -17,7 +18,7 @@ from .recipes import paper
 from .tasks.door import Task
 from .tasks.options import Options
 from .tasks.restore import Outcome
-from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, super_resolve
+from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, restore_photo, super_resolve
 
 __version__: str
 
@@ -66,8 +67,10 @@ __all__ = [
     "refine",
     "resampling",
     "restore",
+    "restore_photo",
     "run",
     "seeds",
+    "show",
     "stopping",
     "super_resolve",
     "tiling",

@@ -10,6 +10,7 @@ from scipy import ndimage
 from dipjax.core import drive, loop
 from dipjax.fitting import guides, inputs
 from dipjax.operators import problem
+from dipjax.operators.frame import Framed
 from dipjax.stopping import HeldOut
 from dipjax.stopping.held_out import filled
 from dipjax.tasks import tasks  # noqa: F401, which registers them
@@ -48,6 +49,18 @@ def test_a_guide_is_closer_to_the_truth_than_the_measurement(kind, channels):
     found = guide(measurement)
     assert found.shape == measurement.shape and found.dtype == measurement.dtype
     assert error(found) < 0.6 * error(measurement)
+
+
+@pytest.mark.parametrize("is_framed", [False, True])
+def test_what_is_not_known_is_no_darkness_in_the_guide(is_framed):
+    known = np.ones((SIDE, SIDE), bool)
+    known[20:24] = known[:, 40:43] = False
+    masked = problem.inpainting(noisy("weak"), known)
+    if is_framed:
+        masked = masked.replace(operator=Framed(masked.operator, np.ones((SIDE, SIDE, 1), bool), masked.measurement))
+    found = np.asarray(jax.jit(guides.NonLocalMeans())(light_keys(1)[0], masked))
+    assert np.abs(found - SMOOTH)[~known].mean() < 0.08
+    assert np.abs(np.asarray(masked.measurement) - SMOOTH)[~known].mean() > 0.3
 
 
 def test_there_is_no_guide_for_noise_that_looks_like_structure_nor_for_a_few_pixels():
@@ -107,6 +120,7 @@ def test_guides_of_two_runs_err_differently_and_hardly_more():
     assert np.corrcoef((one - SMOOTH).ravel(), (two - SMOOTH).ravel())[0, 1] < 0.85
 
 
+@pytest.mark.slow
 def test_init_makes_the_guide_under_vmap_too():
     task = problem.denoising(noisy("strong"))
     recipe = dataclasses.replace(mixer_recipe(3, stopping=HeldOut()), input=inputs.Guided())

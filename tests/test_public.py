@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import importlib, sys, dipjax
 for name in dipjax.__all__:
@@ -16,6 +18,7 @@ print("all")
 """
 
 
+@pytest.mark.slow
 def test_any_public_name_can_be_imported_first():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "all", done.stderr

@@ -146,6 +146,17 @@ def _add_task(commands, spec):
         help="write a page to look at: before and after, every seed, uncertainty, residual, curves, settings;"
         " of several pictures an index, and their pages in the folder FILE_files",
     )
+    extra.add_argument(
+        "--live",
+        action="store_true",
+        help="show the picture as it forms: tells the address of a page for a browser on this machine, with buttons to stop and to keep",
+    )
+    extra.add_argument("--preview", action="store_true", help="draw the picture small below the progress, in a terminal that can")
+    parser.set_defaults(found=None)
+    if spec.unknown:
+        extra.add_argument(
+            "--found", type=file_name, metavar="FILE", help="write where the picture was filled in, white, as --mask takes it"
+        )
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     extra.add_argument(
@@ -258,14 +269,15 @@ class _Motion(argparse.Action):
 def _restore(options):
     if not options.ray:  # the machines of which start it themselves
         startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
-    from dipjax.app import command, many, pipes
+    from dipjax.app import command, live, many, pipes
 
-    if pipes.are_used(options):
-        return pipes.restore(options, command.restore)
-    if many.are_many(options) or options.ray:
-        return many.restore(options, command.restore, command.word)
-    (options.input,) = options.input
-    return command.restore(options).exit_code
+    with live.opened(options):
+        if pipes.are_used(options):
+            return pipes.restore(options, command.restore)
+        if many.are_many(options) or options.ray:
+            return many.restore(options, command.restore, command.word)
+        (options.input,) = options.input
+        return command.restore(options).exit_code
 
 
 def _demo(options):

@@ -24,6 +24,8 @@ _SMALLEST = 16  # pixels on a side
 class NonLocalMeans:
     """Non-local means of a noisy picture; impulses are first replaced by the median around them.
 
+    What a mask says is not known becomes like the nearest pixel that is.
+
     Every run adds a little noise of its own before: guides that err alike would make seeds that err alike, whose mean is hardly better
     than one of them (benchmarks/results/guide.md).
 
@@ -48,12 +50,17 @@ class NonLocalMeans:
         shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
         made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential")
         noise = jax.random.normal(key, picture.shape, picture.dtype)
-        return lax.cond(noise_correlation(picture)[0] > self.correlation, lambda *pair: jnp.zeros_like(picture), made, picture, noise)
+        operator = getattr(problem.operator, "operator", problem.operator)  # what is in a frame
+        known = jnp.broadcast_to(jnp.asarray(getattr(operator, "known", True)) > 0, picture.shape)
+        is_structure = noise_correlation(picture)[0] > self.correlation
+        return lax.cond(is_structure, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known)
 
-    def _on_host(self, picture, noise):
+    def _on_host(self, picture, noise, known):
         from skimage.restoration import denoise_nl_means
 
-        picture, noise = np.asarray(picture), np.asarray(noise)
+        picture, noise, known = np.asarray(picture), np.asarray(noise), np.asarray(known).all(axis=-1)
+        if known.any() and not known.all():
+            picture = picture[tuple(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))]
         median = ndimage.median_filter(picture, (5, 5, 1))
         at_end = (picture <= 0) | (picture >= 1)
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1, keepdims=True)

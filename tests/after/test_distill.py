@@ -35,11 +35,12 @@ def lessons(channels=1, number=3):
 
 @pytest.fixture(scope="module")
 def taught(quick_compilation):
-    return teach(lessons(), Residual(1, 8, 4), span=FULL, num_steps=150)
+    return teach(lessons(), Residual(1, 8, 4), span=FULL, num_steps=10)
 
 
-def test_a_student_restores_a_picture_that_it_has_not_seen(taught):
-    picture = clean(77)
+@pytest.mark.slow
+def test_a_student_restores_a_picture_that_it_has_not_seen():
+    taught, picture = teach(lessons(), Residual(1, 8, 4), span=FULL, num_steps=150), clean(77)
     assert psnr(taught.restore(noisy(picture)), picture) > psnr(noisy(picture), picture) + 4
 
 

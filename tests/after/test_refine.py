@@ -55,6 +55,7 @@ def test_what_would_fit_worse_is_given_back(blurred):
     assert "not refined" in str(made)
 
 
+@pytest.mark.slow
 def test_whole_numbers_and_problems_are_taken(blurred):
     _, measured, smooth = blurred
     whole = [np.uint8(255 * one.clip(0, 1)[..., 0]) for one in (smooth, measured, clean(2, SHAPE))]
