@@ -1,7 +1,7 @@
 """What does a light network learn from deep image priors? `dipjax.distill` on part of BSD68, tested on another part.
 
     python -m benchmarks.distill --data DIR --work DIR [--teachers 16] [--tests 8] [--size 128] [--sigma 25] [--seeds 4] [--steps N]
-        [--width 16] [--layers 6] [--training-steps 3000] [--json FILE] [--markdown FILE] [--pictures DIR]
+        [--width 16] [--layers 6] [--training-steps 3000] [--swapped 0] [--json FILE] [--markdown FILE] [--pictures DIR]
 
 `DIR` of `--data` holds `bsd68/`. Of its pictures in order of their names every fourth is for tests, the first of the others are for
 teachers; middles of `--size` pixels, gray, with normal noise of sigma/255, not clipped, not rounded. Nobody sees a clean picture. PSNR and
@@ -96,10 +96,11 @@ def taught(options):
     """Returns the student, from its file where it was made before, and how good its teachers are in dB."""
     found = [lesson(path, options) for path in pictures(options)[0]]
     scores = [float(dipjax.metrics.psnr(one.restored.clip(0, 1), truth)) for truth, one in found]
-    place = options.work / f"{options.width}x{options.layers}x{options.training_steps}of{len(found)}.student"
+    place = options.work / f"{options.width}x{options.layers}x{options.training_steps}of{len(found)}swapped{options.swapped:g}.student"
     if not place.exists():
         network = Residual(1, options.width, options.layers)
-        made = distill.teach([one for _, one in found], network, span=Range(0.0, 1.0), num_steps=options.training_steps, callback=told)
+        how = {"num_steps": options.training_steps, "swapped": options.swapped, "callback": told}
+        made = distill.teach([one for _, one in found], network, span=Range(0.0, 1.0), **how)
         student.save(place, made)
     return student.load(place), scores
 
@@ -129,6 +130,7 @@ def parse(argv):
     for name, default in (("teachers", 16), ("tests", 8), ("size", 128), ("seeds", 4), ("width", 16), ("layers", 6)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
     parser.add_argument("--sigma", type=float, default=25.0)
+    parser.add_argument("--swapped", type=float, default=0.0, metavar="SHARE", help="of the patches that get the noise of another place")
     parser.add_argument("--steps", type=int, help="of the deep image prior; those of the setting if not given")
     parser.add_argument("--training-steps", type=int, default=3000, metavar="N")
     parser.add_argument("--only", nargs="+", default=[name for name in METHODS if name != "BM3D" or has_bm3d()], choices=METHODS)
@@ -147,7 +149,7 @@ def main(argv=None):
     names = ("size", "sigma", "seeds", "steps")
     kept = common.Report(options.work / "settings.json", {name: getattr(options, name) for name in names})
     kept.keep()  # the folder is refused where its teachers were made with other settings
-    names += ("teachers", "width", "layers", "training_steps")
+    names += ("teachers", "width", "layers", "training_steps", "swapped")
     report = common.Report(options.json, {name: getattr(options, name) for name in names})
     made, scores = taught(options)
     rows, tests = {method: [] for method in options.only}, pictures(options)[1]

@@ -30,7 +30,6 @@ from dipjax.tasks.ranges import Range
 
 _SIDE, _LEAST = 40, 16  # pixels along a side of the patches, at most and at least
 _BATCH = 16  # patches in a step
-_SWAPPED = 0.5  # of the patches of white noise get that of another place: of its own the teacher has kept some, which is not to be learned
 _RATE = 2e-3  # of Adam; it falls to zero along a cosine
 
 
@@ -104,6 +103,7 @@ def teach(
     span: Range,
     num_steps: int,
     rng: int = 0,
+    swapped: float = 0.0,
     about: dict | None = None,
     callback: Callable[[int, float], bool | None] | None = None,
 ) -> Student:
@@ -115,6 +115,7 @@ def teach(
       span: the values that are 0 and 1 for the network.
       num_steps: each with 16 patches of 40 x 40 pixels, less where a picture is smaller, drawn, turned and mirrored at random.
       rng: where randomness begins.
+      swapped: share of the patches that get the noise of another place, as the teachers see it: of its own a teacher has kept some.
       about: what is to be kept of where the lessons come from; for JSON.
       callback: as for `distill`.
 
@@ -129,7 +130,7 @@ def teach(
     recipe = Recipe(training.Batched(network), inputs.Guide(), Adam(_RATE, Cosine()), smoothing=0.0)
     random, losses, state = np.random.default_rng(rng), [], None
     for step in range(num_steps):
-        problem = _batch(random, inside, weights, side, _SWAPPED if learned.kind == "white" else 0.0)
+        problem = _batch(random, inside, weights, side, swapped)
         state = loop.init(recipe, jax.random.key(rng), problem) if state is None else state
         state, loss = training.take(recipe, state, problem, num_steps)
         losses.append(loss)

@@ -129,6 +129,22 @@ def test_a_batch_turns_input_and_answer_alike():
     np.testing.assert_array_equal(problem.guide, problem.measurement)
 
 
+def test_swapped_noise_is_that_of_another_place():
+    one = Lesson(noisy(clean()), clean())
+    problem = distill._batch(np.random.default_rng(0), [one], [None], 24, 1.0)
+    own = distill._batch(np.random.default_rng(0), [one], [None], 24)
+    for data in (problem, own):
+        assert np.std(np.asarray(data.guide) - np.asarray(data.measurement)) == pytest.approx(SIGMA, rel=0.1)
+    noises = (one.degraded - one.restored)[..., 0]
+    corner = np.asarray(own.guide - own.measurement)[0, 0, 0, 0]
+    assert np.abs(noises - corner).min() < 1e-6  # also of the place itself, ...
+    answer, noise = np.asarray(problem.measurement), np.asarray(problem.guide - problem.measurement)
+    assert np.abs(noises - noise[0, 0, 0, 0]).min() < 1e-6
+    together = {(float(a), float(b)) for a, b in np.round(np.stack([one.restored.ravel(), noises.ravel()], -1), 5)}
+    kept = [tuple(map(float, np.round([answer[i, 0, 0, 0], noise[i, 0, 0, 0]], 5))) in together for i in range(len(answer))]
+    assert not all(kept)  # ... but not with its picture
+
+
 def test_lessons_that_do_not_fit_together_are_refused():
     with pytest.raises(ValueError, match="found none that a deep image prior improves"):
         teach([], Residual(1), span=FULL, num_steps=1)
