@@ -24,6 +24,7 @@ from dipjax.tasks import options as asked
 from dipjax.tasks import tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, argument_of
 
+OUTPUTS = ("json", "plot", "curve", "uncertainty", "found", "report")  # beside the picture; None where a command has none of a kind
 _DEMO_SEEDS = 2  # that of `demo`, which would import JAX
 _USAGE, _INPUT, _OUTPUT, _DIVERGED = 2, 3, 4, 5
 
@@ -98,7 +99,7 @@ def _parser():
 def _add_task(commands, spec):
     description = f"{spec.words.capitalize()}. Reads {KINDS}, and writes all of them but GIF and HEIC."
     parser = commands.add_parser(spec.command, help=spec.words, description=description)
-    parser.set_defaults(run=_restore, task=spec.command, parser=parser)
+    parser.set_defaults(run=_restore, task=spec.command, parser=parser, **dict.fromkeys(OUTPUTS))
     parser.add_argument("input", nargs="+", type=typed(text), metavar="IN", help="the picture; or several, folders, patterns; - is stdin")
     for name, parameter in spec.parameters.items():
         argument, required = argument_of(parameter), parameter.default is parameter.empty
@@ -118,14 +119,7 @@ def _add_task(commands, spec):
         "--ray", nargs="?", const="local", type=typed(text), metavar="ADDRESS",
         help="hand several pictures to the workers of a Ray cluster; without ADDRESS to one that is made here",
     )  # fmt: skip
-    parser.add_argument(
-        "--pages", type=typed(pages), metavar="all|N|A-B", help="of a file of several pages (default all): each is restored for itself"
-    )
-    parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
-    parser.add_argument(
-        "--strip-metadata", action="store_true", help="write no EXIF, GPS, XMP, texts, resolution and places; the colour profile stays"
-    )
+    add_switches(parser, "--pages", "--recursive", "--force", "--strip-metadata")
     add_options(parser)
     extra = parser.add_argument_group("what else to read and write")
     reference = asked.arguments()["truth"]
@@ -152,17 +146,34 @@ def _add_task(commands, spec):
         help="show the picture as it forms: tells the address of a page for a browser on this machine, with buttons to stop and to keep",
     )
     extra.add_argument("--preview", action="store_true", help="draw the picture small below the progress, in a terminal that can")
-    parser.set_defaults(found=None)
     if spec.unknown:
         extra.add_argument(
             "--found", type=file_name, metavar="FILE", help="write where the picture was filled in, white, as --mask takes it"
         )
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
-    extra.add_argument(
-        "--max-pixels", type=typed(asked.whole(1)), metavar="N", help="the most that a picture may have (default 64 million)"
-    )
+    add_switches(extra, "--max-pixels")
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_switches(parser: argparse._ActionsContainer, *flags: str) -> None:
+    """Adds what means the same in every command that has it."""
+    known: dict[str, dict] = {
+        "--pages": {
+            "type": typed(pages),
+            "metavar": "all|N|A-B",
+            "help": "of a file of several pages (default all): each is restored for itself",
+        },
+        "--recursive": {"action": "store_true", "help": "of folders, take what is in folders inside of them too"},
+        "--force": {"action": "store_true", "help": "replace files that exist"},
+        "--strip-metadata": {
+            "action": "store_true",
+            "help": "write no EXIF, GPS, XMP, texts, resolution and places; the colour profile stays",
+        },
+        "--max-pixels": {"type": typed(asked.whole(1)), "metavar": "N", "help": "the most that a picture may have (default 64 million)"},
+    }
+    for flag in flags:
+        parser.add_argument(flag, **known[flag])
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -30,8 +30,7 @@ def _distill(commands):
         "--teachers", type=cli.typed(cli.text), metavar="DIR",
         help="the folder of the teachers, whose records say what is done when the command is given again (default STUDENT.teachers)",
     )  # fmt: skip
-    parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    cli.add_switches(parser, "--recursive", "--force", "--max-pixels")
     student = parser.add_argument_group("the network")
     for flag, default, most, words in (
         ("--width", 16, 256, "its channels inside"),
@@ -40,14 +39,13 @@ def _distill(commands):
     ):
         student.add_argument(flag, type=cli.typed(asked.whole(2, most)), default=default, metavar="N", help=f"{words} (default {default})")
     cli.add_options(parser)
-    parser.add_argument("--max-pixels", type=cli.typed(asked.whole(1)), metavar="N", help="the most that a picture may have")
     return parser
 
 
 def _apply(commands):
     words = "restore pictures with a network that distill has taught, in one pass"
     parser = commands.add_parser("apply", help=words, description=f"{words.capitalize()}. Reads {KINDS}.")
-    parser.set_defaults(run=_run_apply, task="apply", json=None, plot=None, curve=None, uncertainty=None, report=None, ray=None)
+    parser.set_defaults(run=_run_apply, task="apply", ray=None, **dict.fromkeys(cli.OUTPUTS))
     parser.add_argument("student", type=cli.file_name, metavar="STUDENT", help="the file that distill wrote")
     parser.add_argument(
         "input", nargs="+", type=cli.typed(cli.text), metavar="IN", help="a picture, several, folders, patterns; - is stdin"
@@ -57,11 +55,7 @@ def _apply(commands):
         help="where to write, a folder for several pictures, - for stdout (default: beside the input)",
     )  # fmt: skip
     parser.add_argument("--anyway", action="store_true", help="also where the noise is of another kind or strength than what was learned")
-    parser.add_argument("--pages", type=cli.typed(cli.pages), metavar="all|N|A-B", help="of a file of several pages (default all)")
-    parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
-    parser.add_argument("--strip-metadata", action="store_true", help="write no EXIF, GPS, XMP, texts, resolution and places")
-    parser.add_argument("--max-pixels", type=cli.typed(asked.whole(1)), metavar="N", help="the most that a picture may have")
+    cli.add_switches(parser, "--pages", "--recursive", "--force", "--strip-metadata", "--max-pixels")
     return parser
 
 
@@ -84,11 +78,8 @@ def _refine(commands):
         how = {"type": cli.typed(parse), "default": default, "metavar": metavar, "help": f"{words} (default {default})"}
         parser.add_argument(flag, dest=name, **how)
     parser.add_argument("--reference", type=cli.file_name, metavar="CLEAN", help="the true picture, to tell PSNR and SSIM")
-    parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
-    parser.add_argument("--strip-metadata", action="store_true", help="write no EXIF, GPS, XMP, texts, resolution and places")
     parser.add_argument("--json", type=cli.file_name, metavar="FILE", help="write a record of settings and results")
-    parser.add_argument("--max-pixels", type=cli.typed(asked.whole(1)), metavar="N", help="the most that a picture may have")
+    cli.add_switches(parser, "--recursive", "--force", "--strip-metadata", "--max-pixels")
     return parser
 
 

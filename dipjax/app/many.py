@@ -17,22 +17,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dipjax import files
-from dipjax.app import journal, signals
+from dipjax.app import cli, journal, signals
 from dipjax.app.streams import complain, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
 
 _READ = ("mask", "reference", "flash_image", "psf")  # files that may be one for all pictures, or a folder with one for each
-OTHERS = ("plot", "curve", "uncertainty", "found")  # outputs beside the picture
+OTHERS = tuple(name for name in cli.OUTPUTS if name not in ("json", "report"))  # one for each picture, where the user says
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
 COMPLETE = (*journal.COMPLETE, "budget")  # endings
 _PLACE = "{}"  # in the name of such an output, stands for the name of the picture
 FAILED = 1
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
-    "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "found", "report", "debug", "checkpoint",
-    "checkpoint_every", "compilation_cache", "ray", "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching",
-    "max_pixels",
+    *cli.OUTPUTS, "arguments", "run", "parser", "output", "force", "debug", "checkpoint", "checkpoint_every", "compilation_cache", "ray",
+    "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
 }  # fmt: skip
 
 
@@ -293,7 +292,7 @@ def _claim(job, given, *, is_ours):
 
 def outputs(output: Path, given: Namespace) -> list[Path]:
     """Returns all files that the command of one picture writes."""
-    return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty, given.found, given.report) if path)]
+    return [output, *(Path(path) for name in cli.OUTPUTS if (path := getattr(given, name)))]
 
 
 def _is_stack(path, given):
