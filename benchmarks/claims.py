@@ -20,9 +20,7 @@ kept. To add a claim, write a function of the options that yields (name, how to 
 what came of it, and add both to `CLAIMS`.
 """
 
-import importlib.util
 import sys
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -63,20 +61,19 @@ def psnr(image, truth):
 
 def bsd(options, number):
     """Returns evenly spread pictures of BSD68."""
-    found = sorted(path for path in (options.data / "bsd68").iterdir() if path.suffix.lower() in (".png", ".jpg", ".bmp"))
+    found = common.pictures_in(options.data / "bsd68")
     return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, min(number, len(found))).round().astype(int))]
-
-
-def noisy_of(path, mode, size):
-    truth = common.load(path, mode, size).astype(np.float32) / 255
-    random = np.random.default_rng(zlib.crc32(path.stem.encode()))
-    return truth, np.float32(truth + random.normal(0, SIGMA / 255, truth.shape))
 
 
 def few(options):
     """Returns the pictures of the claims that compare settings: a house with flat walls, fur, and photographs."""
     baboon = options.data / "cset9/image_Baboon512rgb.png"
     return [options.data / common.HOUSE, baboon, *bsd(options, 2)][: min(options.number, _FEW)]
+
+
+def small(path, options):
+    """Returns one of the few pictures, with and without noise."""
+    return common.noisy_of(path, "RGB" if "cset9" in str(path) else "L", min(options.size, _SMALL), SIGMA)
 
 
 def restored(noisy, options, **how):
@@ -96,22 +93,16 @@ def mean_of(rows, ending, key="psnr"):
 
 def bsd68_jobs(options):
     methods = {"DIP": lambda noisy: restored(noisy, options).image}
-    if importlib.util.find_spec("bm3d"):
-        methods["BM3D"] = _bm3d
+    if common.has_bm3d():
+        methods["BM3D"] = lambda noisy: common.bm3d(noisy, SIGMA)
     for path in bsd(options, options.number):
         for name, method in methods.items():
             yield f"{path.stem}, {name}", partial(_denoised, path, method, options)
 
 
 def _denoised(path, method, options):
-    truth, noisy = noisy_of(path, "L", options.size)
+    truth, noisy = common.noisy_of(path, "L", options.size, SIGMA)
     return {"psnr": psnr(method(noisy), truth)}
-
-
-def _bm3d(noisy):
-    import bm3d
-
-    return bm3d.bm3d(noisy[..., 0], SIGMA / 255)[..., None]
 
 
 def bsd68_summary(rows):
@@ -206,7 +197,7 @@ def compared(trials, options):
 
 
 def _trial(path, how, options):
-    truth, noisy = noisy_of(path, "RGB" if "cset9" in str(path) else "L", min(options.size, _SMALL))
+    truth, noisy = small(path, options)
     outcome = restored(noisy, options, truth=truth, **how)
     curve = np.mean(outcome.metrics.psnr_average, 0)
     return {"psnr": psnr(outcome.image, truth), "best": float(curve.max()), "steps": int(outcome.result.num_steps)}
@@ -254,9 +245,9 @@ class Perceptual:
     def __call__(self, prediction, measurement):
         """Returns the loss of two pictures `(H, W, C)`."""
         error, total = prediction - measurement, losses.L1()(prediction, measurement)
+        filters = jnp.asarray(_filters(), error.dtype)
+        reach = filters.shape[-1] // 2
         for scale in range(3):
-            filters = jnp.asarray(_filters(), error.dtype)
-            reach = filters.shape[-1] // 2
             around = jnp.pad(error, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
             seen = lax.conv_general_dilated(jnp.moveaxis(around, -1, 0)[:, None], filters[:, None], (1, 1), "VALID")
             total += self.weight / 3 * jnp.mean(jnp.abs(seen))
@@ -293,7 +284,7 @@ def seeds_jobs(options):
 
 
 def _spread(path, options):
-    truth, noisy = noisy_of(path, "RGB" if "cset9" in str(path) else "L", min(options.size, _SMALL))
+    truth, noisy = small(path, options)
     outcome = restored(noisy, options, seeds=4 * options.seeds)
     images, row = outcome.images, {}
     for number in (1, 2, 4, 8, 16):
@@ -325,7 +316,7 @@ def steps_jobs(options):
 
 
 def _reached(path, how, options):
-    truth, noisy = noisy_of(path, "RGB" if "cset9" in str(path) else "L", min(options.size, _SMALL))
+    truth, noisy = small(path, options)
     outcome = restored(noisy, options, truth=truth, **how)
     curve, result = np.mean(outcome.metrics.psnr_average, 0), outcome.result
     steps = result.num_steps if result.best_steps is None else float(np.mean(result.best_steps))

@@ -11,12 +11,11 @@ line: seconds of the network for 512 x 512 pixels, once started. What the teache
 rows in the file `--json`: the same command goes on. To add a method, add a row to `METHODS`.
 """
 
-import importlib.util
 import sys
-import zlib
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 from skimage import restoration
 
@@ -46,18 +45,11 @@ def total_variation(noisy, options, made=None):
     return restoration.denoise_tv_chambolle(noisy, weight=options.sigma / 255, channel_axis=-1)
 
 
-def bm3d(noisy, options, made=None):
-    del made
-    import bm3d as package
-
-    return package.bm3d(noisy[..., 0], options.sigma / 255)[..., None]
-
-
 METHODS = {  # (noisy (H, W, 1), options, student) -> (H, W, 1)
     "noisy": lambda noisy, options, made: noisy,
     "total variation": total_variation,
     "non-local means": nonlocal_means,
-    "BM3D": bm3d,
+    "BM3D": lambda noisy, options, made: common.bm3d(noisy, options.sigma),
     "student": lambda noisy, options, made: made.restore(noisy),
     "deep image prior": prior,
 }
@@ -65,31 +57,26 @@ METHODS = {  # (noisy (H, W, 1), options, student) -> (H, W, 1)
 
 def pictures(options):
     """Returns the files of the teachers and those of the tests."""
-    names = sorted(path for path in (options.data / "bsd68").iterdir() if path.suffix.lower() in (".png", ".jpg", ".bmp"))
+    names = common.pictures_in(options.data / "bsd68")
     tests = names[:: len(names) if len(names) < _EVERY else _EVERY]
     return [name for name in names if name not in tests][: options.teachers], tests[: options.tests]
 
 
 def noisy_of(path, options):
-    """Returns a picture `(S, S, 1)` and the same with noise of its own, which depends on its name alone."""
-    truth = common.load(path, "L", options.size).astype(np.float32) / 255
-    random = np.random.default_rng(zlib.crc32(path.stem.encode()))
-    return truth, np.float32(truth + random.normal(0, options.sigma / 255, truth.shape))
+    return common.noisy_of(path, "L", options.size, options.sigma)
 
 
 def lesson(path, options):
     """Returns what a teacher makes of a picture, from the folder where it was made before."""
-    place = options.work / f"{path.stem}.npz"
     truth, noisy = noisy_of(path, options)
-    if not place.exists():
+
+    def make():
         how = {"seeds": options.seeds, "num_iter": options.steps, "range": "full", "return_result": True}
         restored, outcome = dipjax.denoise(noisy, **how)
         std = outcome.uncertainty
-        part = place.with_name(f"{path.stem}.part.npz")
-        np.savez(part, restored=restored, std=np.full_like(restored, np.nan) if std is None else std)
-        part.replace(place)
-    with np.load(place, allow_pickle=False) as kept:
-        return truth, distill.Lesson(noisy, kept["restored"], kept["std"])
+        return {"restored": restored, "std": np.full_like(restored, np.nan) if std is None else std}
+
+    return truth, distill.Lesson(noisy, **common.kept(options.work / f"{path.stem}.npz", make))
 
 
 def taught(options):
@@ -133,13 +120,9 @@ def parse(argv):
     parser.add_argument("--swapped", type=float, default=0.0, metavar="SHARE", help="of the patches that get the noise of another place")
     parser.add_argument("--steps", type=int, help="of the deep image prior; those of the setting if not given")
     parser.add_argument("--training-steps", type=int, default=3000, metavar="N")
-    parser.add_argument("--only", nargs="+", default=[name for name in METHODS if name != "BM3D" or has_bm3d()], choices=METHODS)
+    parser.add_argument("--only", nargs="+", default=[name for name in METHODS if name != "BM3D" or common.has_bm3d()], choices=METHODS)
     parser.add_argument("--pictures", type=Path, metavar="DIR")
     return parser.parse_args(argv)
-
-
-def has_bm3d():
-    return importlib.util.find_spec("bm3d") is not None
 
 
 def main(argv=None):
@@ -164,7 +147,7 @@ def main(argv=None):
     large = np.tile(noisy_of(tests[0], options)[1], (-(-512 // options.size), -(-512 // options.size), 1))[:512, :512]
     made.restore(large)
     seconds = [common.seconds(lambda: made.restore(large)) for _ in range(5)]
-    number = sum(leaf.size for leaf in _leaves(made.params))
+    number = sum(leaf.size for leaf in jax.tree.leaves(made.params))
     text = [
         f"{len(tests)} pictures of {options.size} x {options.size} pixels, sigma {options.sigma:g}; means over pictures, seconds: medians.",
         "",
@@ -176,12 +159,6 @@ def main(argv=None):
         f"`{common.command('distill', argv)}`; {common.made()}.",
     ]
     common.publish(text, options.markdown)
-
-
-def _leaves(tree):
-    import jax
-
-    return jax.tree.leaves(tree)
 
 
 if __name__ == "__main__":

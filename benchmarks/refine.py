@@ -30,7 +30,7 @@ SCORES = ("psnr", "ssim", "sharpness")
 
 def names(options):
     """Returns the files that are restored, and those of the examples."""
-    found = sorted(path for path in (options.data / "bsd68").iterdir() if path.suffix.lower() in (".png", ".jpg", ".bmp"))
+    found = common.pictures_in(options.data / "bsd68")
     return found[: options.number], found[options.number :][-options.examples :]
 
 
@@ -39,14 +39,12 @@ def restored(path, task, options):
     picture, place = common.load(path, "L", options.size), options.work / f"{task}_{path.stem}.npz"
     data = common.make_problem(task, picture, np.random.default_rng(zlib.crc32(path.stem.encode())))
     measured = np.asarray(data.measurement)
-    if not place.exists():
+
+    def make():
         how = {"seeds": options.seeds, "num_iter": options.steps, "range": "full"}
-        image = dipjax.denoise(measured, **how) if task == "denoise" else dipjax.super_resolve(measured, 4, **how)
-        part = place.with_name(f"{place.stem}.part.npz")
-        np.savez(part, image=image)
-        part.replace(place)
-    with np.load(place, allow_pickle=False) as kept:
-        return picture.astype(np.float32) / 255, measured, kept["image"].reshape(picture.shape)
+        return {"image": dipjax.denoise(measured, **how) if task == "denoise" else dipjax.super_resolve(measured, 4, **how)}
+
+    return picture.astype(np.float32) / 255, measured, common.kept(place, make)["image"].reshape(picture.shape)
 
 
 def measure(path, task, weight, options):

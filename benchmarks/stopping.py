@@ -46,7 +46,7 @@ from dipjax.core.state import Result, psnr
 from dipjax.operators import problem
 from dipjax.recipes import choose
 from dipjax.stopping import REGISTRY, Best, Verdict
-from dipjax.stopping.noise import noise_correlation, white_noise
+from dipjax.stopping.noise import of_picture
 from dipjax.tasks.door import TASKS
 from dipjax.tasks.options import Options
 from dipjax.tasks.restore import setting_for
@@ -162,7 +162,7 @@ class Following:
 
 def made(options, noise):
     """Returns the pictures' files, and their problems with that noise."""
-    files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
+    files = common.pictures_in(options.data / options.pictures)
     files = [path for path in files if path.stem in (options.only or [path.stem])]
     tasks = []
     for index, path in enumerate(files):
@@ -182,24 +182,19 @@ def measure(options, noise, rule, looking_on=()):
     """Returns the rows of all pictures and seeds for a rule, or for none and those that look on: what was lost, and after which steps."""
     files, tasks = made(options, noise)
     recipes = [chosen(task, rule) for task in tasks]
-    found, kept, seconds = {}, [None] * len(files), 0.0
+    found = {name: {"seeds": [], "means": []} for name in dict.fromkeys((rule, *looking_on))}
+    kept, seconds = [None] * len(files), 0.0
     for recipe in set(recipes):  # pictures with another kind of noise have another loss, and are another batch
         where = [index for index, other in enumerate(recipes) if other == recipe]
-        for name, rows in _measured(options, recipe, where, files, tasks, rule, looking_on, kept).items():
-            if name == "seconds":
-                seconds += rows
-            else:
-                merged = found.setdefault(name, {"seeds": [], "means": []})
-                for kind in merged:
-                    merged[kind] += rows[kind]
+        seconds += _measured(options, recipe, where, files, tasks, rule, looking_on, found, kept)
     if rule == "held-out":
         options.keep.mkdir(parents=True, exist_ok=True)
         np.savez(options.keep / f"{noise}.npz", **{name: np.stack([one[name] for one in kept]) for name in kept[0]})
     return {"rows": found.pop(rule), "looking_on": found, "seconds": seconds}
 
 
-def _measured(options, recipe, where, files, tasks, rule, looking_on, kept):
-    """Measures the pictures of one recipe, as one batch."""
+def _measured(options, recipe, where, files, tasks, rule, looking_on, found, kept):
+    """Measures the pictures of one recipe, as one batch, into `found` and `kept`; returns the seconds."""
     stopping = Following(recipe.stopping, tuple(REGISTRY[name]() for name in looking_on))
     keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in where])
     truths, curve = [np.asarray(tasks[index].truth) for index in where], []
@@ -216,11 +211,9 @@ def _measured(options, recipe, where, files, tasks, rule, looking_on, kept):
     result = drive.restore(recipe, keys, batch, num_steps=options.steps, problem_axis=0, callback=look)
     names = looking_on if rule == "none" else (rule,)
     followed = dict(zip(names, result.state.watch.memory.followed, strict=True))
-    found = {"seconds": result.seconds}
-    for name in dict.fromkeys((rule, *names)):
+    for name in found:
         gave = followed.get(name)
         means = None if gave is None else of_means(gave.best.estimate[0])
-        found[name] = {"seeds": [], "means": []}
         for index, (at, truth) in enumerate(zip(where, truths, strict=True)):
             steps, values = np.array([(step, psnrs[index]) for step, psnrs in curve]).T
             ours = {"picture": files[at].stem, "peak": values.max(), "best": int(steps[values.argmax()])}
@@ -236,7 +229,7 @@ def _measured(options, recipe, where, files, tasks, rule, looking_on, kept):
         arrays = {"images": result.images, "alive": result.alive, "left_out": left_out, "scored": held.scored, "hidden": held.hidden}
         for index, at in enumerate(where):
             kept[at] = {name: np.asarray(array)[index] for name, array in arrays.items()}
-    return found
+    return result.seconds
 
 
 def _row(curve, followed, truth):
@@ -304,11 +297,10 @@ def step_times(side, rounds):
 def estimates(options):
     """Returns a row for each noise: of all pictures the least, the median and the most of its estimated variance in units of the true one,
     of how it grows with brightness, and of its correlation between neighbours."""
-    measured = jax.jit(lambda y: (*white_noise(y), noise_correlation(y)[0]))
     for noise in options.noise:
         _, tasks = made(options, noise)
         true = [np.mean((task.measurement - clean(np.asarray(task.truth), noise)) ** 2) for task in tasks]
-        variance, *rest = np.array([measured(task.measurement) for task in tasks]).T
+        variance, *rest = np.array([(*white, near) for (near, _), white in (of_picture(task.measurement) for task in tasks)]).T
         known = np.isfinite(variance)
         columns = [(variance / true)[known], *(column[known] for column in rest)]
         yield [noise, int(known.sum()), *(f"{min(c):.2f}, {np.median(c):.2f}, {max(c):.2f}" if len(c) else "" for c in columns)]

@@ -25,7 +25,7 @@ from scipy import ndimage, optimize
 from dipjax.core.problem import Problem
 from dipjax.core.state import Result, deviation
 from dipjax.stopping.held_out import filled
-from dipjax.stopping.noise import noise_correlation, white_noise
+from dipjax.stopping.noise import CORRELATED, of_picture
 from dipjax.stopping.samples import Sampled
 
 _REACH = 2.0  # pixels, over which the disagreement of neighbours counts, because that of a few seeds at one pixel says little
@@ -35,7 +35,6 @@ _KNOTS = 6  # of the noise over brightness: photons, and what was clipped at bla
 _ROUNDS = 12
 _LEAST_SIDE = 32  # pixels, of a picture that tells of its own noise
 _SURELY = 0.85  # of the white noise that is measured, of which it may be 0.86 to 1.35 times as much (benchmarks/results/noise.md)
-_CORRELATED = 0.3  # over one pixel, above which noise is not white
 _DOUBT = 2.0  # times the mean square of the noise, beyond which the error is sure to be larger: an error of all seeds may hide the noise
 
 
@@ -116,13 +115,8 @@ def _least_noise(measurement):
     parts = jax.tree.leaves(measurement)
     if len(parts) != 1 or parts[0].ndim != 3 or np.iscomplexobj(parts[0]) or min(parts[0].shape[:2]) < _LEAST_SIDE:
         return 0.0
-    near, variance = (float(value) for value in _noise_of(parts[0]))
-    return _SURELY * variance if near <= _CORRELATED and np.isfinite(variance) else 0.0
-
-
-@jax.jit
-def _noise_of(picture):
-    return noise_correlation(picture)[0], white_noise(picture)[0]
+    (near, _), (variance, _) = of_picture(parts[0])
+    return float(_SURELY * variance) if near <= CORRELATED and np.isfinite(variance) else 0.0
 
 
 def _of_neighbours(measurement, scored, hidden):

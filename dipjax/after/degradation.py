@@ -2,13 +2,11 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from dipjax.stopping.noise import FAR, finest, has_impulses, noise_correlation, white_noise
+from dipjax.stopping.noise import CORRELATED, FAR, has_impulses, noise_deviation, of_picture
 
 KINDS = {"white": "independent from pixel to pixel", "correlated": "alike in neighbouring pixels", "impulse": "black and white pixels"}
-_CORRELATED = 0.3  # over one pixel; white noise has -0.05 to 0.15, see benchmarks/results/noise.md
 _SMALLEST, _LARGEST = 32, 256  # pixels on a side: less says nothing of neighbours; of more the middle is looked at
 _ROOM = 96  # pixels on a side: in less, the least noisy patches are too few to tell the noise; at 64 it came out a fifth too weak
 _DOUBTFUL, _TOO_FAR = 1.25, 2.0  # times the strength that was learned: beyond the first it is worse, beyond the second of no use
@@ -37,20 +35,15 @@ def estimate(picture: np.ndarray) -> Degradation:
     if has_impulses(picture):
         share = float(np.mean((picture <= picture.min()) | (picture >= picture.max())))
         return Degradation("impulse", share, share)
-    sigma = float(np.median(finest(picture)) / 0.6745)
+    sigma = noise_deviation(picture)
     if min(picture.shape[:2]) < _SMALLEST:
         return Degradation("white", sigma, sigma)
-    (one, two), (variance, exponent) = (map(float, pair) for pair in _measured(picture))
-    if one > _CORRELATED or two > FAR + _CORRELATED:
+    (one, two), (variance, exponent) = (map(float, pair) for pair in of_picture(picture))
+    if one > CORRELATED or two > FAR + CORRELATED:
         return Degradation("correlated", sigma, sigma)
     if min(picture.shape[:2]) < _ROOM or not np.isfinite(variance):  # or too much of it is clipped
         return Degradation("white", sigma, sigma)
     return Degradation("white", variance**0.5, variance**0.5, exponent)
-
-
-@jax.jit
-def _measured(picture):
-    return noise_correlation(picture), white_noise(picture)
 
 
 def together(found: list[Degradation]) -> Degradation:

@@ -18,7 +18,7 @@ from dipjax.after.student import Student
 from dipjax.core import loop
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import Recipe
-from dipjax.files import to_pixels
+from dipjax.files import is_whole, to_pixels
 from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators.residual import Residual
@@ -78,7 +78,7 @@ def distill(
     options, lessons, whole = options or Options(), [], []
     for number, picture in enumerate(pictures):
         pixels, _ = to_pixels(picture, channel_axis=options.channel_axis, name=f"pictures[{number}]")
-        whole.append(np.asarray(picture).dtype.name in {"uint8", "uint16", "bool"})
+        whole.append(is_whole(picture))
         made = solve(TASKS["denoise"], pixels, {}, options, is_whole=whole[-1])
         if made.gained is not False:
             lessons.append(Lesson(pixels, made.image, made.uncertainty))
@@ -215,5 +215,4 @@ def apply(made: Student | str, image: np.ndarray, *, channel_axis: int | str | N
     if doubt:
         warnings.warn(doubt, UserWarning, stacklevel=2)
     restored = made.restore(pixels)
-    is_whole = np.asarray(image).dtype.name in {"uint8", "uint16", "bool"}
-    return restore_layout(restored.clip(0, 1) if is_whole else restored)
+    return restore_layout(restored.clip(0, 1) if is_whole(image) else restored)

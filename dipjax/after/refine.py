@@ -25,7 +25,7 @@ from dipjax.after.student import forward
 from dipjax.core import loop
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import MSE, Recipe
-from dipjax.files import to_pixels
+from dipjax.files import is_whole, to_pixels
 from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators.residual import Judge, Residual
@@ -37,7 +37,6 @@ SMALLEST = 32  # pixels along a side of an example
 _SIDE, _BATCH = 64, 4  # of the parts, at most, and how many of either kind the judge sees in a step
 _HIDDEN = 0.1  # of the measurement
 _RATE, _JUDGE_RATE = 1e-3, 5e-4
-_WHOLE = ("uint8", "uint16", "bool")
 
 
 class Refined(NamedTuple):
@@ -123,7 +122,7 @@ def refine(
         data, span = of, Range(0.0, 1.0)
     else:
         measured, _ = to_pixels(of, channel_axis=channel_axis, name="of")
-        span = Range(0.0, 1.0) if np.asarray(of).dtype.name in _WHOLE else common_range([measured])
+        span = Range(0.0, 1.0) if is_whole(of) else common_range([measured])
         data = _problem(pixels.shape, span.inside(measured))
     shown = [to_pixels(one, channel_axis=channel_axis, name=f"examples[{i}]")[0] for i, one in enumerate(examples)]
     _check(pixels, data, shown, num_steps, weight, bound)
@@ -136,7 +135,7 @@ def refine(
     if not is_refined:
         return Refined(restore_layout(pixels), False, before, after)
     made = np.asarray(span.outside(image), pixels.dtype)
-    return Refined(restore_layout(made.clip(0, 1) if np.asarray(of).dtype.name in _WHOLE else made), True, before, after)
+    return Refined(restore_layout(made.clip(0, 1) if is_whole(of) else made), True, before, after)
 
 
 def _problem(shape, measured):
@@ -168,9 +167,9 @@ def _check(pixels, data, examples, num_steps, weight, bound):
             raise ValueError(f"examples[{number}]: found {width} x {height} pixels, expected at least {SMALLEST} along each side.")
     if min(pixels.shape[:2]) < SMALLEST:
         raise ValueError(f"restored: found shape {pixels.shape}, expected at least {SMALLEST} pixels along each side.")
-    is_whole = isinstance(num_steps, (int, np.integer)) and not isinstance(num_steps, bool)
+    counts = isinstance(num_steps, (int, np.integer)) and not isinstance(num_steps, bool)
     for name, value, is_right, expected in (
-        ("num_steps", num_steps, is_whole and num_steps >= 1, "a whole number of at least 1"),
+        ("num_steps", num_steps, counts and num_steps >= 1, "a whole number of at least 1"),
         ("weight", weight, 0 <= weight < math.inf, "a number that is not negative"),
         ("bound", bound, 0 <= bound < math.inf, "a number that is not negative"),
     ):

@@ -15,7 +15,7 @@ from jax import Array, lax
 from scipy import ndimage
 
 from dipjax.core.problem import Problem
-from dipjax.stopping.noise import finest, noise_correlation
+from dipjax.stopping.noise import CORRELATED, noise_correlation, noise_deviation
 
 _SMALLEST = 16  # pixels on a side
 
@@ -37,7 +37,7 @@ class NonLocalMeans:
 
     strength: float = 0.6  # how different the patches may be that are averaged, in standard deviations of the noise
     added: float = 0.5  # noise of each run's own, in the same units
-    correlation: float = 0.3  # of the noise between neighbours, above which there is no guide
+    correlation: float = CORRELATED  # of the noise between neighbours, above which there is no guide
     impulse: float = 0.2  # a pixel that is 0 or 1 is an impulse where it is so much farther from the median around it
     few: float = 0.01  # of the pixels: fewer impulses are left alone
 
@@ -65,7 +65,7 @@ class NonLocalMeans:
         at_end = (picture <= 0) | (picture >= 1)
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1, keepdims=True)
         clean = np.where(impulses, median, picture) if impulses.mean() > self.few else picture
-        sigma = max(float(np.median(finest(clean)) / 0.6745), 1e-4)
+        sigma = max(noise_deviation(clean), 1e-4)
         own, sigma = clean + self.added * sigma * noise, sigma * math.hypot(1, self.added)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
         made = denoise_nl_means(own, h=self.strength * sigma, sigma=sigma, **how)

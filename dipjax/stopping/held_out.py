@@ -11,7 +11,7 @@ from dipjax.core.problem import Problem
 from dipjax.core.recipe import MSE
 from dipjax.core.rule import Best, Look, Verdict, nothing, where
 from dipjax.stopping.checks import check
-from dipjax.stopping.noise import FAR, PATCH, noise_correlation, white_noise
+from dipjax.stopping.noise import CORRELATED, FAR, PATCH, noise_correlation, white_noise
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HeldOut:
     blocks: float = 0.15  # of the entries lie in blocks that are held out where it is not; the same
     side: int = 5  # of a block, of which the inner entries are scored ...
     wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
-    correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
+    correlation: float = CORRELATED  # of the noise between neighbours, above which blocks are held out; 1: never
     patience: float = 0.4  # stops when nothing better came for this share of the steps to the best moment ...
     least: int = 40  # ... and so many more
     tolerance: float = 0.25  # how much scores differ by chance, see above
@@ -91,7 +91,7 @@ class HeldOut:
             centre = _chosen(key, measured, fewer * self.blocks / side**2)
             pair = tuple(lax.reduce_window(centre, False, lax.bitwise_or, (n, n, 1), (1, 1, 1), "SAME") for n in (max(core, 1), side))
             scored, hidden = where(is_right, pair, (scored, hidden))
-        return scored, hidden, jnp.where(correlated, jnp.inf, white_noise(measurement)[0])
+        return scored, hidden, jnp.where(correlated, jnp.inf, white_noise(measurement)[0]) if self.fit else jnp.inf
 
     def hide(self, memory: "_HeldOut", prediction: Any, measurement: Any) -> Any:
         """Returns the prediction with the measurement itself at all that is held out."""

@@ -16,6 +16,8 @@ _MANY = 0.02  # ... and together
 _CLIPPED = 0.05  # of a patch: more of it at the ends of the range, and its noise is cut off
 _GROUPS = 8  # of brightness
 _TENTH = 0.8  # of the variance, which the tenth of the patches that vary least have: the median over 23 pictures with six noises
+_NORMAL = 0.6745  # median of the absolute values of normal numbers of deviation 1
+CORRELATED = 0.3  # correlation over one pixel, above which noise is not white
 FAR = 0.1  # correlation over two pixels, from which noise is correlated farther than between neighbours
 
 
@@ -66,6 +68,12 @@ def white_noise(picture: Array) -> tuple[Array, Array]:
     return jnp.where(usable.sum() >= 2 * _GROUPS, variance, jnp.inf), exponent
 
 
+@jax.jit
+def of_picture(picture: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Returns `noise_correlation` and `white_noise` of a picture, as one compiled program."""
+    return noise_correlation(picture), white_noise(picture)
+
+
 def _patches(picture):
     """Returns overlapping patches of a picture, `(N, C, 8, 8)`."""
     starts = [np.arange(0, size - PATCH + 1, max(PATCH // 2, size // 64)) for size in picture.shape[:2]]
@@ -100,7 +108,12 @@ def noise_variance(sigma: float | None, problem: Problem) -> Array:
     if sigma is not None:
         return jnp.array(sigma**2, problem.dtype)
     parts = [finest(y).ravel() for y in jax.tree.leaves(problem.measurement)]
-    return ((jnp.median(jnp.concatenate(parts)) / 0.6745) ** 2).astype(problem.dtype)
+    return ((jnp.median(jnp.concatenate(parts)) / _NORMAL) ** 2).astype(problem.dtype)
+
+
+def noise_deviation(picture: np.ndarray) -> float:
+    """Returns the standard deviation of the noise of a picture `(H, W, C)` from the finest differences; JAX computes nothing."""
+    return float(np.median(finest(picture)) / _NORMAL)
 
 
 def finest(measurement: Array) -> Array:
@@ -124,6 +137,6 @@ def has_impulses(picture: np.ndarray) -> bool:
     at both ends; noise of photons and of other kinds ends there, but is not far off among its like.
     """
     residual = picture - ndimage.median_filter(picture, (5, 5, 1), mode="mirror")
-    far = np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / 0.6745, _FARTHER)
+    far = np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / _NORMAL, _FARTHER)
     black, white = (float(np.mean(far & (picture == end))) for end in (picture.min(), picture.max()))
     return black + white > _MANY and min(black, white) > _FEW

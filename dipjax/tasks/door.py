@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dipjax.files import to_pixels
+from dipjax.files import is_whole, to_pixels
 from dipjax.tasks import ranges
 from dipjax.tasks.options import Argument, Options
 from dipjax.tasks.options import arguments as option_arguments
@@ -97,8 +97,7 @@ def task(
                 if name in given and kind in read:
                     given[name] = read[kind](name, given[name])
             truth = None if options.truth is None else to_pixels(options.truth, channel_axis=options.channel_axis, name="truth")[0]
-            is_whole = np.asarray(image).dtype.name in {"uint8", "uint16", "bool"}
-            outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole)
+            outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole(image))
             restored = restore_layout(outcome.image)
             return (restored, outcome) if options.return_result else restored
 

@@ -27,12 +27,6 @@ def quick_recipes(monkeypatch):
         monkeypatch.setitem(table, "denoise", lambda channels: Setting(mixer_recipe(channels), 3))
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def scratched(width, tone, clean=EVEN):
     """Returns a picture with a bent scratch from side to side, and where that is."""
     where = np.abs(ROWS - 40 - 0.3 * COLUMNS - 4 * np.sin(COLUMNS / 30)) <= width / 2
