@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 
 HOUSE, BUTTERFLY = "cset9/image_House256rgb.png", "set5/butterfly_GT.bmp"
-_PLACEHOLDERS = {"--data": "DIR", "--pictures": "DIR", "--against": "DIR", "--json": "FILE", "--markdown": "FILE", "--figure": "FILE"}
+_FOLDERS, _FILES = ("data", "work", "pictures", "against"), ("json", "markdown", "figure")
+_PLACEHOLDERS = {f"--{name}": "DIR" for name in _FOLDERS} | {f"--{name}": "FILE" for name in _FILES}
 
 
 # Pictures
@@ -60,8 +61,9 @@ def make_problem(task: str, picture: np.ndarray, random: np.random.Generator, *,
         noisy = np.clip(blurred + random.normal(0, 1 / 255, truth.shape), 0, 1).astype(np.float32)
         return problem.deblurring(noisy, psf, truth=truth)
     height, width = (side // factor for side in truth.shape[:2])
-    small = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
-    return problem.super_resolution(small, factor, truth=truth)
+    canvas = Image.fromarray(picture if picture.shape[-1] == 3 else picture[..., 0])
+    small = np.asarray(canvas.resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
+    return problem.super_resolution(small.reshape(height, width, -1), factor, truth=truth)
 
 
 def save(path: Path, image: np.ndarray) -> None:

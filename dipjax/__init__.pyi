@@ -1,6 +1,10 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
 from . import checkpoint, files, generators, interop, metrics, operators, recipes, stopping, uncertainty
+from .after.distill import apply, distill
+from .after.refine import Refined, refine
+from .after.student import Student
+from .app.notebook import show
 from .core import layouts
 from .core.drive import iterate, restore, seeds
 from .core.loop import init, run, train_step
@@ -24,15 +28,19 @@ __all__ = [
     "Outcome",
     "Problem",
     "Recipe",
+    "Refined",
     "Result",
     "State",
+    "Student",
     "Task",
+    "apply",
     "checkpoint",
     "ct",
     "deblur",
     "dejpeg",
     "demosaic",
     "denoise",
+    "distill",
     "files",
     "flash",
     "generators",
@@ -56,11 +64,13 @@ __all__ = [
     "psfs",
     "radon",
     "recipes",
+    "refine",
     "resampling",
     "restore",
     "restore_photo",
     "run",
     "seeds",
+    "show",
     "stopping",
     "super_resolve",
     "tiling",

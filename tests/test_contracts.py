@@ -38,7 +38,7 @@ EXAMPLES = {
     inputs.Guide: [(inputs.Guide(),) * 2],
     inputs.Guided: [(inputs.Guided(), inputs.Guided(noise=inputs.Noise(8)))],
     guides.NonLocalMeans: [(guides.NonLocalMeans(), guides.NonLocalMeans(0.6))],
-    stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.04, patience=0.5)), (stopping.HeldOut(0.1, correlation=1.0),) * 2],
+    stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.04, patience=0.4)), (stopping.HeldOut(0.1, correlation=1.0),) * 2],
     stopping.WindowedVariance: [(stopping.WindowedVariance(), stopping.WindowedVariance(100))],
     stopping.AveragedVariance: [(stopping.AveragedVariance(), stopping.AveragedVariance(weight=0.1))],
     stopping.Discrepancy: [(stopping.Discrepancy(), stopping.Discrepancy(None))],
@@ -190,7 +190,7 @@ KNOWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("loss", KNOWN, ids=repr)
+@pytest.mark.parametrize("loss", KNOWN, ids=lambda loss: repr(loss)[:28])
 def test_a_loss_has_its_known_value(loss):
     x, y = jnp.full((3, 4, 2), 1.0), jnp.full((3, 4, 2), 0.5)
     np.testing.assert_allclose(loss(x, y), KNOWN[loss], rtol=1e-5)

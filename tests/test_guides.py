@@ -130,6 +130,7 @@ def test_guides_of_two_runs_err_differently_and_hardly_more():
     assert np.corrcoef((one - SMOOTH).ravel(), (two - SMOOTH).ravel())[0, 1] < 0.85
 
 
+@pytest.mark.slow
 def test_init_makes_the_guide_under_vmap_too():
     task = problem.denoising(noisy("strong"))
     recipe = dataclasses.replace(mixer_recipe(3, stopping=HeldOut()), input=inputs.Guided())

@@ -66,7 +66,7 @@ def restore(given: Namespace) -> Finished:
     shape = spec.shape(picture.pixels.shape, **arguments)
     like = _like(picture, shape, spec)
     output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
-    options = _options(given)
+    options = options_of(given)
     root = getattr(given, "root", options.checkpoint)  # the folder that goes on; of one among many, that of all
     log = journal.Journal.of(given, root) if root is not None and not hasattr(given, "root") else None
     given.force = given.force or (log is not None and log.begun(many.outputs(output, given)))
@@ -79,7 +79,10 @@ def restore(given: Namespace) -> Finished:
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = white(picture.dtype) > 1
-    follow = (lambda results, *more, **how: progress.follow(log.opened(results), *more, **how)) if log else progress.follow
+    view = getattr(given, "view", None)
+    scene = view and view.begin(Path(given.input).name, _keeper(output, like, given))
+    show = partial(progress.follow, scene=scene, preview=getattr(given, "preview", False))
+    follow = (lambda results, *more, **how: show(log.opened(results), *more, **how)) if log else show
     faces = {"follow": follow, "note": note, "warn": complain, "frame": getattr(given, "frame", False)}
     outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
     # Asked to leave, not to show: nobody waits for half a picture.
@@ -87,7 +90,12 @@ def restore(given: Namespace) -> Finished:
         say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(root)} goes on")
         return Finished(outcome, outcome.exit_code)
     log = log and log.writes(many.outputs(output, given))
-    failures = _write(outcome, output, like, given)
+    told = report.Report(outcome, given, output, like.pixels.shape[:2])
+    failures = _write(told, like)
+    if scene:
+        for path in scene.kept:
+            say(f"wrote {path}")
+        scene.ended(outcome.image, f"wrote {output.name}" if not failures else failures[0], partial(_page, told, failures))
     if log:
         log.ended("failed" if failures else outcome.ending)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
@@ -122,7 +130,8 @@ def _repeat(given):
             setattr(given, name, tuple(settings[name]) if isinstance(settings[name], list) else settings[name])
 
 
-def _options(given) -> Options:
+def options_of(given: Namespace) -> Options:
+    """Returns the options of a command line; raises `Misused` where one has a value that it does not take."""
     names = {field.name for field in dataclasses.fields(Options)} - {"truth"}
     chosen = {name: value for name, value in vars(given).items() if name in names}
     try:
@@ -216,17 +225,34 @@ def _check_outputs(output, picture, shape, given, spec):
         raise OutputError("an output would replace a file that is read; give it another name")
 
 
-def _write(outcome, output, picture, given) -> list[str]:
-    """Writes all outputs, the picture first, and returns what went wrong."""
-    told = report.Report(outcome, given, output, picture.pixels.shape[:2])
+def _keeper(output, picture, given):
+    """Returns what writes the picture so far beside where the result will be; None where that is no place of the user's."""
+    if getattr(given, "page", None) is not None or getattr(given, "goes_to_stdout", False):
+        return None
+
+    def keep(task, image, steps):
+        path = output.with_name(f"{output.stem}.step-{steps}{output.suffix}")
+        files.save(path, image, picture, **_how(task, picture, given))
+        return path
+
+    return keep
+
+
+def _how(task, picture, given):
+    """Returns how a picture is written."""
     alpha = picture.alpha
-    if alpha is not None and outcome.task.known is not None:  # damage that was erased to transparent is repaired
-        alpha = np.where(np.isnan(outcome.task.known).any(axis=-1), np.float32(1), alpha)
-    failures = []
+    if alpha is not None and task.known is not None:  # damage that was erased to transparent is repaired
+        alpha = np.where(np.isnan(task.known).any(axis=-1), np.float32(1), alpha)
+    return {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
+
+
+def _write(told, picture) -> list[str]:
+    """Writes all outputs, the picture first, and returns what went wrong."""
+    outcome, given, output, failures = told.outcome, told.given, told.output, []
     others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
     others += [(given.found, report.found), (given.report, partial(_page, failures=failures))]
     others += [(given.json, partial(report.record, failures=failures))]  # the last, because it says that a picture is done
-    how = {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
+    how = _how(outcome.task, picture, given)
     jobs = [(output, lambda: rescue.written(output, lambda path: files.save(path, outcome.image, picture, **how)))]
     jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
     for path, job in jobs:

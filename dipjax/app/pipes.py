@@ -45,6 +45,7 @@ def restore(given: Namespace, one: Callable[[Namespace], Any]) -> int:
         if given.input == NAME:
             given.input = _spooled(Path(folder) / "stdin", given.max_pixels or MAX_PIXELS)
         if to_stdout:
+            given.goes_to_stdout = True
             given.output = str(Path(folder) / f"stdout{files.default_output(given.input, 'out').suffix}")
         code = one(given).exit_code
         if to_stdout and Path(given.output).exists():

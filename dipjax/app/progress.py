@@ -1,8 +1,8 @@
 """What a restoration shows while it works, and how it is stopped.
 
-`follow` has the work done in a second thread and its state shown by a third, so that it is itself never kept waiting: neither by a
+`follow` has the work done in a second thread and its state shown by further ones, so that it is itself never kept waiting: neither by a
 compilation, nor by a terminal that was halted, nor by a pipe that nobody reads. A display is a context manager that gives
-`show(result or None, seconds)`; to add one, add a function.
+`show(result or None, seconds)` and has a thread of its own; to add one, add a function.
 """
 
 import contextlib
@@ -11,14 +11,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dipjax.app import signals, streams
+from dipjax.app import blocks, signals, streams
 from dipjax.core.state import Result
 from dipjax.tasks.restore import Followed
 
+if TYPE_CHECKING:
+    from dipjax.app.live import Scene
+
 _GLANCE = 0.1  # seconds between two looks at what the others did
+_PICTURE = 1.0  # seconds from one drawing of the same picture to the next
 _LAST_LOOK = 2.0  # seconds that a display has to end
 _DUMB = {"dumb", "unknown"}  # terminals without a movable cursor
 
@@ -39,6 +44,9 @@ def follow(
     budget: float | None = None,
     callback: None = None,
     score: Callable[[np.ndarray], float] | None = None,
+    task: Any = None,
+    scene: "Scene | None" = None,
+    preview: bool = False,
 ) -> Followed:
     """Takes results while they come and shows on stderr what happens: the `follow` of the command line for `tasks.restore`.
 
@@ -48,6 +56,9 @@ def follow(
         budget: seconds after which to stop, compilation included; at least one step is taken.
         callback: of no use here; it is for Python.
         score: gives the PSNR of an estimate (H, W, C), to be shown.
+        task: the `Task`, for displays that show the picture.
+        scene: where the pages of `--live` look.
+        preview: whether the picture is drawn under the bar, in a terminal that can.
 
     Returns:
         The last result and why there are no more. What the work raises is raised here.
@@ -56,7 +67,10 @@ def follow(
     signals.protect()
     board, start, ending, exit_code = _Board(), time.perf_counter(), "done", 0
     _start(_work, results, board)
-    display = _start(_show, board, start, num_steps, budget, score)
+    look = (lambda result: blocks.picture(task, result)) if preview else None
+    displays = [lambda: _terminal(num_steps, budget, score, look)]
+    displays += [lambda: scene.display(task, num_steps, lambda *now: _line(*now, num_steps, budget), _describer(score))] if scene else []
+    threads = [_start(_show, board, start, display) for display in displays]
     try:
         while not board.ended.wait(_GLANCE):
             if signals.requested():
@@ -67,7 +81,8 @@ def follow(
                 break
     finally:
         board.closed.set()
-        display.join(_LAST_LOOK)
+        for thread in threads:
+            thread.join(_LAST_LOOK)
     if board.error and ending == "done":
         if not _has_steps(board.latest):
             raise board.error
@@ -99,47 +114,87 @@ def _has_steps(result):
     return result is not None and result.num_steps > 0
 
 
-def _show(board, start, num_steps, budget, score):
-    with contextlib.suppress(Exception):  # whatever becomes of the display, the work goes on
-        with _display(num_steps, budget, _describer(score)) as show:
-            closed = False
-            while not closed:
-                show(board.latest, time.perf_counter() - start)
-                closed = board.closed.wait(_GLANCE)
+def _show(board, start, display):
+    # Whatever becomes of the display, the work goes on.
+    with contextlib.suppress(Exception), display() as show:
+        closed = False
+        while not closed:
             show(board.latest, time.perf_counter() - start)
-        if signals.requested() and _has_steps(board.latest):
-            streams.tell("dipjax: interrupted; what there is will be written, Ctrl-C again leaves at once")
-
-
-def _display(num_steps, budget, describe):
-    """Chooses a bar for a terminal and lines for a file or a pipe."""
-    movable = sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in _DUMB
-    return (_bar if movable else _lines)(num_steps, budget, describe)
+            closed = board.closed.wait(_GLANCE)
+        show(board.latest, time.perf_counter() - start)
 
 
 @contextlib.contextmanager
-def _bar(num_steps, budget, describe):
-    from rich.console import Console
+def _terminal(num_steps, budget, score, look):
+    latest = None
+    with _display(num_steps, budget, _describer(score), look) as shows:
+
+        def show(result, elapsed):
+            nonlocal latest
+            latest = result
+            shows(result, elapsed)
+
+        yield show
+    if signals.requested() and _has_steps(latest):
+        streams.tell("dipjax: interrupted; what there is will be written, Ctrl-C again leaves at once")
+
+
+def _display(num_steps, budget, describe, look):
+    """Chooses a bar for a terminal, with the picture below it if that is asked for, and lines for a file or a pipe."""
+    if not sys.stderr.isatty() or os.environ.get("TERM", "").lower() in _DUMB:
+        return _lines(num_steps, budget, describe)
+    return _bar(num_steps, budget, describe, look)
+
+
+@contextlib.contextmanager
+def _bar(num_steps, budget, describe, look):
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     console = Console(file=sys.stderr)
     spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
     columns = (spinner, TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    bar = Progress(*columns, console=console)
+    row, drawing = bar.add_task("compiling", total=None, words=""), _Drawing(console, look)
     # It draws when told to and leaves the streams alone: no further thread, and nothing to be undone if this one hangs.
     options = {"transient": True, "auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
-    with Progress(*columns, console=console, **options) as bar:
-        row = bar.add_task("compiling", total=None, words="")
+    with Live(get_renderable=lambda: Group(bar.get_renderable(), *drawing.drawn), console=console, **options) as live:
 
         def show(result, elapsed):
+            if drawing.is_settled(result, elapsed):
+                return
             if result is None:
                 bar.update(row, words=duration(elapsed))
             else:
                 words = f"{describe(result)}, {_time_left(result, num_steps, budget, elapsed)}"
                 step = f"step {result.num_steps}/{num_steps}"
                 bar.update(row, description=step, total=num_steps, completed=result.num_steps, words=words)
-            bar.refresh()
+            live.refresh()
 
         yield show
+
+
+class _Drawing:
+    """The picture below a bar; without `look`, or in a terminal that cannot show it, nothing."""
+
+    def __init__(self, console, look):
+        self._console, self._look = console, look if look and blocks.are_shown_by(console) else None
+        self._result, self._next, self.drawn = None, 0.0, ()
+
+    def is_settled(self, result, elapsed):
+        """Draws a result that is new; says whether nothing is to be done: a picture is many letters, and is not sent ten times a second."""
+        if self._look is None or not _has_steps(result):
+            return False
+        if result is self._result:
+            if elapsed < self._next:
+                return True
+        else:
+            self._result = result
+            with contextlib.suppress(Exception):  # it costs only itself
+                self.drawn = (blocks.drawn(self._look(result), *self._console.size),)
+        self._next = elapsed + _PICTURE
+        return False
 
 
 @contextlib.contextmanager
@@ -157,13 +212,16 @@ def _lines(num_steps, budget, describe, every: float = 5.0):
             due = False
         if _has_steps(result) and result is not told and (due or result.num_steps == num_steps):
             told = result
-            left = _time_left(result, num_steps, budget, elapsed)
-            lines += [f"step {result.num_steps}/{num_steps}, {describe(result)}, {left}"]
+            lines += [_line(result, elapsed, describe, num_steps, budget)]
         for line in lines:
             next_line = elapsed + every
             streams.tell(line)
 
     yield show
+
+
+def _line(result, elapsed, describe, num_steps, budget):
+    return f"step {result.num_steps}/{num_steps}, {describe(result)}, {_time_left(result, num_steps, budget, elapsed)}"
 
 
 def _describer(score):
@@ -177,6 +235,11 @@ def _describer(score):
         return words
 
     return describe
+
+
+def told(result: Result) -> str:
+    """Returns how far a result is, in a line."""
+    return f"step {result.num_steps}, {_words(result, None)}"
 
 
 def _words(result, score):

@@ -38,6 +38,12 @@ def requested() -> int | None:
     return _State.requested
 
 
+def request() -> None:
+    """Asks the program to end, as Ctrl-C does; asked again, it changes nothing."""
+    if _State.requested is None:
+        _State.requested, _State.since = signal.SIGINT, time.monotonic()
+
+
 def exit_code() -> int:
     """Returns 128 and the number of that signal, as a shell does, or 0."""
     return 128 + _State.requested if _State.requested else 0

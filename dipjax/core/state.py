@@ -94,6 +94,11 @@ class Result:
         """The standard deviation over the seeds that count (unbiased), per pixel and channel; NaN, undefined, for fewer than two."""
         return deviation(self.images, self.counted) if self.over_seeds else np.full_like(self.images.real, np.nan)
 
+    def _repr_html_(self) -> str:
+        from dipjax.files import card
+
+        return card.of_result(self)
+
 
 def deviation(images: np.ndarray, alive: np.ndarray) -> np.ndarray:
     """Returns the unbiased standard deviation of `images (..., K, H, W, C)` over the living of `K` seeds; NaN for fewer than two."""

@@ -19,6 +19,7 @@ from dipjax.core import drive, layouts
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, deviation, psnr
+from dipjax.files import card
 from dipjax.fitting import inputs, losses, optimizers
 from dipjax.generators import registry
 from dipjax.large import tiling
@@ -156,6 +157,18 @@ class Outcome:
         scores = {"input": score(self.task, self.before), "ensemble": score(self.task, self.image)}
         return scores | {"seeds": [score(self.task, image) for image in self.images]}
 
+    def _repr_html_(self) -> str:
+        facts = {"task": self.task.name, "recipe": self.setting_name, "steps": f"{self.result.num_steps}, ending: {self.ending}"}
+        facts |= {"seeds": f"{int(self.result.counted.sum())} of {len(self.alive)} count"}
+        if self.uncertainty is not None:
+            error = np.sqrt(np.nanmean(np.square(self.uncertainty, dtype=np.float64)))
+            facts |= {"estimated error": f"{error:.3g}", "noise of the input": f"{self.noise:.3g}"}
+        if scores := self.scores:
+            facts |= {"PSNR": f"{scores['input']['psnr']:.2f} dB before, {scores['ensemble']['psnr']:.2f} dB after"}
+        facts |= {"seconds": f"{self.result.seconds:.1f}, and {self.result.compile_seconds:.1f} for compilation"}
+        scaled = self.task.span.scaled
+        return card.made({"input": scaled(self.before), "result": scaled(self.image)}, facts)
+
 
 AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda images: images.mean(axis=0),
@@ -182,7 +195,7 @@ def score(task: Task, image: np.ndarray) -> dict[str, float]:
     return {"psnr": float(psnr(image, truth)), "ssim": metrics.ssim(image, truth)}
 
 
-Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, score) -> how it ended
+Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, score, task) -> how it ended
 
 
 def restore(
@@ -228,7 +241,8 @@ def restore(
     fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
     quality = None if task.truth is None else partial(_quality, task)
     total = num_steps * (len(grid.parts) if grid else 1)
-    followed = (follow or directly)(results, total, budget=options.budget, callback=options.callback, score=quality)
+    told = {"budget": options.budget, "callback": options.callback, "score": quality, "task": task}
+    followed = (follow or directly)(results, total, **told)
     is_kept = folder is not None and folder.flush()
     if followed.result is None:
         raise KeyboardInterrupt(followed.exit_code)
@@ -247,9 +261,9 @@ def _quality(task, estimate):
     return float(psnr(task.span.scaled(finished(task, estimate)), task.span.scaled(task.truth)))
 
 
-def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback=None, score=None) -> Followed:
+def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback=None, score=None, task=None) -> Followed:
     """Takes the results in this thread; Ctrl-C ends it with the result so far, and a warning."""
-    del score
+    del score, task
     latest, start = None, time.perf_counter()
     try:
         for result in results:

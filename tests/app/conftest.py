@@ -1,6 +1,8 @@
 """What the tests of the command line share: a folder with the usual files, tiny recipes, and a way to run a command line."""
 
 import importlib
+import importlib.util
+import shutil
 from functools import cache
 
 import numpy as np
@@ -17,6 +19,7 @@ RGB16 = RNG.integers(0, 65536, (24, 20, 3), dtype=np.uint16)
 ALPHA = RNG.integers(0, 256, (24, 20, 1), dtype=np.uint8)
 HOLE = np.zeros((24, 20), np.uint8)
 HOLE[4:9, 5:12] = 255
+PATIENCE = 300_000  # milliseconds, of a browser on a machine that has other things to do
 
 
 flow = importlib.import_module("dipjax.tasks.restore")
@@ -61,3 +64,16 @@ def run(capsys):
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not (chromium and importlib.util.find_spec("playwright")):
+        pytest.skip("needs Chromium and the package playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=PATIENCE)
+        yield opened
+        opened.close()

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 import re
@@ -31,11 +30,10 @@ from dipjax.tasks.door import Task
 from dipjax.tasks.options import Options
 from dipjax.tasks.restore import Outcome
 from dipjax.uncertainty import Uncertainty
-from tests.app.conftest import HOLE, RGB, tiny
+from tests.app.conftest import HOLE, PATIENCE, RGB, tiny
 
 STEPS = ("--steps", 2, "--seeds", 1)
 HOSTILE = '"><img src=x onerror=alert(1)>.png'
-_PATIENCE = 300_000  # milliseconds, of a browser on a machine that has other things to do
 VOID = {"meta", "link", "img", "input", "br"}
 
 
@@ -258,19 +256,6 @@ def test_the_residual_is_judged_in_words(correlation, words):
 # In a browser.
 
 
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not (chromium and importlib.util.find_spec("playwright")):
-        pytest.skip("needs Chromium and the package playwright")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=_PATIENCE)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def visit(browser, tmp_path):
     """Opens a page of so many pixels' width; in the end nothing was asked of a network, complained of, or popped up."""
@@ -280,7 +265,7 @@ def visit(browser, tmp_path):
         path = tmp_path / "page.html"
         path.write_bytes(data)
         contexts.append(browser.new_context(viewport={"width": width, "height": 700}))
-        contexts[-1].set_default_timeout(_PATIENCE)
+        contexts[-1].set_default_timeout(PATIENCE)
         view = contexts[-1].new_page()
         for event in ("console", "pageerror", "dialog"):
             view.on(event, lambda what, event=event: said.append((event, str(what))))

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rich.live  # noqa: F401, now, because the work of these tests takes less time than that
+import rich.progress  # noqa: F401
 
-from dipjax.app import progress, signals
+from dipjax.app import blocks, progress, signals
 from tests.app.processes import DENOISE, FAKE, Terminal, environment, python, write_photo
 
 
@@ -173,7 +175,7 @@ def test_a_bar_in_a_terminal_shows_step_loss_psnr_speed_and_time_left(monkeypatc
 
 
 def test_a_bar_in_a_terminal_whose_encoding_has_no_drawings_is_made_of_letters():
-    code = FAKE + "sys.stderr._stream.isatty = lambda: True\nprogress.follow(results(0, 0.1, 0.1, 0.1), 9)"
+    code = FAKE + "import rich.live, rich.progress\nsys.stderr._stream.isatty = lambda: True\nprogress.follow(results(0, 0.1, 0.1, 0.1), 9)"
     with python(code, env=environment(PYTHONIOENCODING="ascii", TERM="xterm")) as child:
         _, err = child.communicate()
     assert child.returncode == 0
@@ -199,3 +201,70 @@ def test_a_terminal_shows_the_bar_and_its_cursor_comes_back(tmp_path, monkeypatc
 )
 def test_times_are_for_people(seconds, words):
     assert progress.duration(seconds) == words
+
+
+# The picture below the bar.
+
+
+def stripes(height=4, width=6):
+    image = np.zeros((height, width, 3), np.float32)
+    image[::2] = (1, 0.5, 0)
+    image[1::2] = (0, 0, 1)
+    return image
+
+
+def test_a_letter_is_two_pixels_one_above_the_other():
+    text = blocks.drawn(stripes(), 80, 30)
+    assert text.plain == "\n".join(["\N{UPPER HALF BLOCK}" * 6] * 2)
+    assert {(span.style.color.triplet, span.style.bgcolor.triplet) for span in text.spans} == {((255, 128, 0), (0, 0, 255))}
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "letters"),
+    [
+        ((512, 512, 3), (120, 40), (24, 48)),
+        ((100, 1000, 1), (120, 40), (3, 64)),
+        ((1000, 10, 2), (80, 10), (6, 1)),
+        ((1, 1, 3), (2, 2), (1, 1)),
+    ],
+)
+def test_a_picture_keeps_its_form_and_fits_the_window(shape, window, letters):
+    lines = blocks.drawn(np.full(shape, np.nan), *window).plain.split("\n")
+    assert (len(lines), {len(line) for line in lines}) == (letters[0], {letters[1]})
+
+
+@pytest.mark.parametrize(("variables", "is_drawn"), [
+    ({"COLORTERM": "truecolor"}, True), ({}, True), ({"NO_COLOR": "1", "COLORTERM": "truecolor"}, False), ({"TERM": "dumb"}, False),
+    ({"TERM": "xterm"}, False),
+])  # fmt: skip
+def test_the_picture_is_drawn_where_the_terminal_can(monkeypatch, capsys, variables, is_drawn):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    # Colours of its own, because rich remembers how it has written one.
+    monkeypatch.setattr(blocks, "picture", lambda task, result: stripes() * (1 if "COLORTERM" in variables else 0.8))
+    for name in ("NO_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"} | variables).items():
+        monkeypatch.setenv(name, value)
+    progress.follow(results(0, 1, 5, 9), 9, preview=True)
+    err = capsys.readouterr().err
+    assert ("\N{UPPER HALF BLOCK}" in err) == is_drawn
+    assert bool(re.search(r"38;2;255;128;0;48;2;0;0;255m", err)) == (is_drawn and "COLORTERM" in variables)
+    assert bool(re.search(r"38;5;\d+;48;5;\d+m", err)) == (is_drawn and "COLORTERM" not in variables)
+    assert "step" in err
+
+
+def test_no_picture_is_drawn_in_a_file_or_unasked(monkeypatch, capsys):
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setattr(blocks, "picture", pytest.fail)
+    progress.follow(results(0, 1, 9), 9, preview=True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress.follow(results(0, 1, 9), 9)
+    assert "\N{UPPER HALF BLOCK}" not in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_made_costs_neither_the_work_nor_the_bar(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(blocks, "picture", lambda task, result: result.no_such_thing)
+    assert progress.follow(results(0, 1, 9), 9, preview=True).ending == "done"
+    assert "step 9/9" in capsys.readouterr().err

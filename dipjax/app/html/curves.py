@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dipjax.app.html.markup import Html, element
+from dipjax.files.markup import Html, element
 
 NUM_COLOURS = 7  # of lines in the style sheet, those of Okabe and Ito without yellow, which no white page shows
 _MOST_POINTS = 300

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from dipjax import files
-from dipjax.app.html.markup import document, element, is_of
+from dipjax.app.html.markup import document, is_of
 from dipjax.app.progress import duration
 from dipjax.app.report import REPORT_SUFFIXES, command_line
 from dipjax.files import ImageError, OutputError
+from dipjax.files.markup import element
 from dipjax.files.web import shown
 
 KIND = "dipjax index"
@@ -72,7 +73,7 @@ def write(path: str, given: Namespace, rows: Sequence[Row]) -> None:
         element("pre", command_line(given.arguments), class_="command", tabindex=0),
         element("table", element("thead", element("tr", heads)), element("tbody", [_row(row) for row in rows]), class_="many"),
     ]
-    data = document(f"{title} - dipjax", body, script="index.js", kind=KIND)
+    data = document(f"{title} - dipjax", body, scripts=("index.js",), kind=KIND)
     files.write(path, data, force=given.force or _is_index(path))
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from matplotlib import colormaps
 
-from dipjax.app.html.markup import Html, element
 from dipjax.app.report import rms
+from dipjax.files.markup import Html, element
 from dipjax.files.web import mapped
 
 _MOST_BYTES = 400_000

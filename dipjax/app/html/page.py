@@ -7,9 +7,11 @@ from datetime import datetime
 import numpy as np
 
 from dipjax.app.html import curves, maps
-from dipjax.app.html.markup import document, element, table
+from dipjax.app.html.markup import document
+from dipjax.app.html.viewer import viewer
 from dipjax.app.progress import duration
 from dipjax.app.report import Report, content, made_of, summary
+from dipjax.files.markup import element, table
 from dipjax.files.web import Shown, shown
 
 KIND = "dipjax page"
@@ -40,7 +42,7 @@ def page(report: Report, failures: list[str]) -> bytes:
         _more("All options", {key: value for key, value in told["options"].items() if value is not None}),
         _more("The whole recipe", told["recipe"]),
     ]
-    return document(f"{title} - dipjax", body, script="page.js", kind=KIND)
+    return document(f"{title} - dipjax", body, scripts=("page.js",), kind=KIND)
 
 
 def _viewer(report):
@@ -48,27 +50,10 @@ def _viewer(report):
     outcome = report.outcome
     scaled = outcome.task.span.scaled
     before, after = (shown(scaled(image), most_bytes=_LARGE) for image in (outcome.before, outcome.image))
-    height, width = outcome.image.shape[:2]
-    enlarged = ", enlarged" if report.size != (height, width) else ""
-    label = made_of(outcome)
-    stage = element(
-        "div",
-        element("img", id="before", src=before.uri, alt=f"input{enlarged}", width=width, height=height, draggable="false"),
-        element("img", id="after", class_="after", src=after.uri, alt=label, width=width, height=height, draggable="false"),
-        element("div", class_="handle", id="handle"),
-        class_="stage", id="stage", data_width=width, data_height=height,
-    )  # fmt: skip
-    divide = element("input", type="range", id="divide", min=0, max=100, step=0.5, value=50)
-    buttons = [("smaller", "-", "zoom out"), ("larger", "+", "zoom in"), ("fit", "fit", None), ("exact", "1:1", "one to one")]
-    controls = [
-        element("label", "divide", divide),
-        [element("button", word, id=name, type="button", aria_label=long) for name, word, long in buttons],
-        element("output", id="zoom"),
-    ]
+    size, label = outcome.image.shape[:2], made_of(outcome)
+    names = f"input{', enlarged' if report.size != size else ''}", label
     return [
-        element("div", stage, class_="viewer", id="viewer", tabindex=0, role="group", aria_label="before and after; + and - zoom"),
-        element("div", element("span", f"input{enlarged}"), element("span", label, id="right"), class_="sides soft"),
-        element("div", controls, class_="controls"),
+        viewer(before.uri, after.uri, names, size),
         element("p", "Input: ", how_shown(before), ". Result: ", how_shown(after), ".", class_="soft"),
         element("p", "Press a picture to see it on the right.", class_="soft"),
         element("div", list(_gallery(report, label)), class_="gallery"),
