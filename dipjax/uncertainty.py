@@ -73,9 +73,10 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     if scored is None or len(counted) < 2:
         return None
     of_counted = partial(jax.tree.map, lambda leaf: np.asarray(leaf)[counted])
-    estimates, scored, hidden = map(of_counted, (watch.best.estimate, scored, watch.memory.hidden))
+    parts = (watch.best.estimate, scored, watch.memory.hidden, watch.memory.measured)
+    estimates, scored, hidden, measured = map(of_counted, parts)
     predicted = [problem.operator(*(part[k] for part in estimates)) for k in range(len(counted))]
-    most = _of_neighbours(problem.measurement, scored, hidden)
+    most = _of_neighbours(problem.measurement, scored, hidden, measured)
     inside = getattr(problem.operator, "inside", True)  # of a frame, see `operators.frame`
     entries = _entries(predicted, scored, problem.measurement, inside)
     error_of, noise = _calibrate(_least_noise(problem.measurement), most, len(counted), *entries)
@@ -119,12 +120,12 @@ def _least_noise(measurement):
     return float(_SURELY * variance) if near <= CORRELATED and np.isfinite(variance) else 0.0
 
 
-def _of_neighbours(measurement, scored, hidden):
+def _of_neighbours(measurement, scored, hidden, measured):
     """Returns the mean square of what the mean of the neighbours leaves at the held-out entries: their noise, and a little more."""
     squares = []
-    for measured, *marks in zip(*map(jax.tree.leaves, (measurement, scored, hidden)), strict=True):
-        for mark, hide in zip(*marks, strict=True):
-            left = np.abs(np.asarray(filled(measured, hide)) - measured) ** 2
+    for values, *marks in zip(*map(jax.tree.leaves, (measurement, scored, hidden, measured)), strict=True):
+        for mark, hide, there in zip(*marks, strict=True):
+            left = np.abs(np.asarray(filled(values, hide, there)) - values) ** 2
             squares.append(left[np.broadcast_to(mark, left.shape)])
     return float(np.concatenate(squares).mean(dtype=np.float64))
 

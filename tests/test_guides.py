@@ -86,11 +86,21 @@ def test_what_is_hidden_is_filled_in_from_around(side):
     hidden = np.zeros((SIDE, SIDE, 1), bool)
     hidden[20 : 20 + side, 30 : 30 + side] = hidden[0, 0] = True
     spoilt = np.float32(np.where(hidden, 100, SMOOTH))
-    found = np.asarray(filled(spoilt, hidden))
+    found = np.asarray(filled(spoilt, hidden, np.ones_like(hidden)))
     np.testing.assert_array_equal(found[~hidden[..., 0]], SMOOTH[~hidden[..., 0]])
     assert np.abs(found - SMOOTH).max() < 0.5
-    signal = np.asarray(filled(np.complex64(SMOOTH[:, 0, 0] * 1j), hidden[:, 30, 0]))
+    signal = np.asarray(filled(np.complex64(SMOOTH[:, 0, 0] * 1j), hidden[:, 30, 0], np.ones(SIDE, bool)))
     np.testing.assert_allclose(signal, 1j * SMOOTH[:, 0, 0], atol=0.5)
+
+
+def test_what_is_held_out_beside_a_hole_is_no_darkness_to_a_run():
+    known = RANDOM.random((SIDE, SIDE)) > 0.5
+    task = problem.inpainting(noisy("weak"), known)
+    rule = HeldOut()
+    memory = rule.init(light_keys(1)[0], task, (np.zeros(task.shape, np.float32),))
+    hidden = np.asarray(memory.hidden)[..., 0]
+    assert hidden.sum() > 50 and known[hidden].all()
+    assert np.abs(np.asarray(rule.seen(memory, task).measurement) - SMOOTH)[hidden].mean() < 0.1
 
 
 @pytest.mark.parametrize("correlated", [False, True])

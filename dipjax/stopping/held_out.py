@@ -71,9 +71,10 @@ class HeldOut:
         depends = jax.tree.leaves(jax.tree.map(jnp.not_equal, *(problem.operator(*image) for image in images)))
         scored, hidden, noise = zip(*(self._draw(*parts) for parts in zip(keys[1:], leaves, depends, strict=True)), strict=True)
         noise = sum(one * (there & ~mark).sum() for one, there, mark in zip(noise, depends, hidden, strict=True)).astype(problem.dtype)
-        scored, hidden = (jax.tree.unflatten(structure, list(part)) for part in (scored, hidden))
+        measured = [there.any(-1, keepdims=True) if there.ndim > 1 else there for there in depends]
+        trees = (jax.tree.unflatten(structure, list(part)) for part in (scored, hidden, measured))
         best = nothing(problem, estimate)
-        return _HeldOut(scored, hidden, noise, jnp.zeros((), problem.dtype), best, best.score, best.step, best.score, jnp.int32(0))
+        return _HeldOut(*trees, noise, jnp.zeros((), problem.dtype), best, best.score, best.step, best.score, jnp.int32(0))
 
     def _draw(self, key, measurement, measured):
         """Returns what is scored, and what is held out, of one array, for all of its channels at once; and its noise, if that is white."""
@@ -99,7 +100,7 @@ class HeldOut:
 
     def seen(self, memory: "_HeldOut", problem: Problem) -> Problem:
         """Returns the problem as the run may see it: what is held out is filled in from around."""
-        return problem.replace(measurement=jax.tree.map(filled, problem.measurement, memory.hidden))
+        return problem.replace(measurement=jax.tree.map(filled, problem.measurement, memory.hidden, memory.measured))
 
     def _misfit(self, memory, look):
         """Says whether more is left of what is seen than its noise."""
@@ -130,12 +131,13 @@ class HeldOut:
         move = lambda old, new: (old + weight * (new - old)).astype(old.dtype)  # noqa: E731
         best = Best(lowest, step, jax.tree.map(move, memory.best.estimate, look.estimate))
         first = jnp.where(first, score, memory.first)
-        return Verdict(_HeldOut(*memory[:3], score, best, level, since, first, number), best, score, stop)
+        return Verdict(_HeldOut(*memory[:4], score, best, level, since, first, number), best, score, stop)
 
 
 class _HeldOut(NamedTuple):
     scored: Any  # trees of (h, w, 1), bool
     hidden: Any
+    measured: Any  # where there is something to learn from
     noise: Array  # (), the sum of squares that white noise has where it is seen; infinite where it is not known
     score: Array  # (), smoothed
     best: Best
@@ -156,12 +158,15 @@ def _chosen(key, measured, share):
     return (draw <= jnp.sort(draw.ravel())[number - 1]) & measured
 
 
-def filled(measurement: Array, hidden: Array) -> Array:
-    """Returns an array with the mean of what is near in the place of what is hidden: within one entry, else within eight."""
+def filled(measurement: Array, hidden: Array, measured: Array) -> Array:
+    """Returns an array with the mean of what was measured near in the place of what is hidden: within one entry, else within eight."""
+    known = measured & ~hidden
     for reach in (1, 8):
         size = (2 * reach + 1,) * max(measurement.ndim - 1, 1)
         window = (size if measurement.ndim == 1 else (*size, 1), (1,) * measurement.ndim, "SAME")
-        number = lax.reduce_window((~hidden).astype(measurement.dtype), 0.0, lax.add, *window)
-        mean = lax.reduce_window(jnp.where(hidden, 0, measurement), 0.0, lax.add, *window) / jnp.maximum(jnp.real(number), 1)
-        measurement, hidden = jnp.where(hidden, mean.astype(measurement.dtype), measurement), hidden & (number == 0)
-    return measurement
+        number = lax.reduce_window(known.astype(measurement.dtype), 0.0, lax.add, *window)
+        mean = lax.reduce_window(jnp.where(known, measurement, 0), 0.0, lax.add, *window) / jnp.maximum(jnp.real(number), 1)
+        found = hidden & (number > 0)
+        measurement = jnp.where(found, mean.astype(measurement.dtype), measurement)
+        known, hidden = known | found, hidden & ~found
+    return jnp.where(hidden, 0, measurement)
