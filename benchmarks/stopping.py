@@ -257,9 +257,9 @@ def errors(options, noise):
 
 def _error(own, task, clean):
     """`clean` is what was measured without noise."""
-    watch = SimpleNamespace(
-        memory=SimpleNamespace(scored=own["scored"], hidden=own["hidden"]), best=SimpleNamespace(estimate=(own["images"],))
-    )
+    hidden = own["hidden"]
+    memory = SimpleNamespace(scored=own["scored"], hidden=hidden, measured=np.ones_like(hidden))
+    watch = SimpleNamespace(memory=memory, best=SimpleNamespace(estimate=(own["images"],)))
     ended = {"stopped": own["alive"], "left_out": own["left_out"], "make_state": lambda: SimpleNamespace(watch=watch)}
     one = Result(own["images"], own["alive"], None, 0, 0.0, 0.0, True, **ended)
     found = uncertainty.calibrated(one, task)
