@@ -1,5 +1,6 @@
 """The scripts of benchmarks/ run from their options to their table, on tiny pictures and networks. What they measure is not looked at."""
 
+import functools
 import importlib.util
 import json
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, demosaicing, medical, on_gpu, paper, photographs, quality, settings, speed, stopping
+from benchmarks import common, demosaicing, medical, noises, on_gpu, paper, photographs, quality, settings, speed, stopping
 from dipjax.operators import camera
 from dipjax.recipes import Setting, fast
 from dipjax.recipes.by_name import WORDS
@@ -247,6 +248,19 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
     assert error["within90_clean"] != error["within90"]
     out = capsys.readouterr().out
     assert "| discrepancy | gauss25 | " in out and "| gauss25 | " in out.replace("discrepancy | gauss25", "")
+
+
+def test_noises_compare_what_auto_takes_with_the_best_name(monkeypatch, tmp_path, capsys):
+    (tmp_path / "few").mkdir()
+    common.save(tmp_path / "few/a.png", np.linspace(0.1, 0.9, 40 * 40 * 3).reshape(40, 40, 3))
+    words = ["--data", tmp_path, "--pictures", "few", "--noise", "salt10", "--names", "auto", "gaussian", "--json", tmp_path / "rows.json"]
+    monkeypatch.setattr(noises.dipjax, "denoise", functools.partial(noises.dipjax.denoise, num_iter=2))
+    run(noises, monkeypatch, *words)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    auto, named = (rows[f"salt10, {name}, a"] for name in ("auto", "gaussian"))
+    assert auto["loss"] == "L1()" != named["loss"] and auto["noisy"] == named["noisy"] < auto["psnr"] + 10
+    line = capsys.readouterr().out.splitlines()[2]
+    assert line.endswith(f"| {auto['psnr']:.2f} | {named['psnr']:.2f} | {auto['psnr'] - named['psnr']:.2f} |")
 
 
 @pytest.mark.slow
