@@ -53,13 +53,14 @@ def are_many(given: Namespace) -> bool:
     return len(given.input) > 1 or folder or any(Path(name).is_dir() or _is_pattern(name) for name in given.input)
 
 
-def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[Namespace], str]) -> int:
+def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[Namespace], str], *, is_all: bool = True) -> int:
     """Restores all pictures and returns the exit code.
 
     Args:
       given: the command line.
       one: restores one picture; raises what is wrong with it.
       done: gives the word for the name of an output beside its input.
+      is_all: whether the command is done with them; else more comes, and its journal is left open.
 
     Raises:
       ImageError: there is nothing to restore.
@@ -79,10 +80,11 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
     else:
         counts = run(jobs, given, one, tell)
     is_told = _is_told(given, jobs, errors)
-    if log and not counts.left:
-        log.ended("done" if is_told and not counts.failed else "failed")
+    failed = counts.failed or not is_told
+    if log and not counts.left and (is_all or failed):
+        log.ended("failed" if failed else "done")
     say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {counts}")
-    return signals.exit_code() or (FAILED if counts.failed or not is_told else 0)
+    return signals.exit_code() or (FAILED if failed else 0)
 
 
 def _is_told(given, jobs, errors):
