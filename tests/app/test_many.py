@@ -226,6 +226,7 @@ def test_a_hundred_sizes_become_a_handful():
     assert [frame.size(number) for number in (128, 129, 256, 300, 512, 1024)] == [128, 160, 256, 320, 512, 1024]
 
 
+@pytest.mark.slow
 def test_pictures_of_many_sizes_share_a_few_programs(folder, run):
     from dipjax.core import drive, loop
 

@@ -348,6 +348,7 @@ def test_the_uncertainty_has_the_units_and_the_shape_of_the_result():
         assert outcome.uncertainty is None and outcome.noise is None and outcome.gained is None
 
 
+@pytest.mark.slow
 def test_what_was_known_has_no_error():
     mask = np.zeros((40, 36), bool)
     mask[5:15, 5:15] = True
