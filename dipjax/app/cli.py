@@ -119,6 +119,10 @@ def _add_task(commands, spec):
         "--ray", nargs="?", const="local", type=typed(text), metavar="ADDRESS",
         help="hand several pictures to the workers of a Ray cluster; without ADDRESS to one that is made here",
     )  # fmt: skip
+    parser.add_argument(
+        "--together", type=typed(asked.whole(1, 1000)), metavar="N",
+        help="of several pictures, compute so many of one size side by side (default: as many as fill the machine, one on a CPU)",
+    )  # fmt: skip
     add_switches(parser, "--pages", "--recursive", "--force", "--strip-metadata")
     add_options(parser)
     extra = parser.add_argument_group("what else to read and write")
@@ -286,7 +290,7 @@ def _restore(options):
         if pipes.are_used(options):
             return pipes.restore(options, command.restore)
         if many.are_many(options) or options.ray:
-            return many.restore(options, command.restore, command.word)
+            return many.restore(options, command.work, command.word)
         (options.input,) = options.input
         return command.restore(options).exit_code
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ FAILED = 1
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
     *cli.OUTPUTS, "arguments", "run", "parser", "output", "force", "debug", "checkpoint", "checkpoint_every", "compilation_cache", "ray",
-    "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
+    "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching", "together", "max_pixels",
 }  # fmt: skip
 
 
@@ -53,12 +53,47 @@ def are_many(given: Namespace) -> bool:
     return len(given.input) > 1 or folder or any(Path(name).is_dir() or _is_pattern(name) for name in given.input)
 
 
-def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[Namespace], str], *, is_all: bool = True) -> int:
+Work = Callable[[Namespace], Generator[Any, Any, Any]]
+"""The command of one picture: up to a `command.Run`, which it yields, and on with its outcome to a `command.Finished`.
+
+It raises what is wrong with the picture. What computes nothing that others could share yields nothing, see `whole`.
+"""
+
+
+def whole(function: Callable[[Namespace], Any]) -> Work:
+    """Makes work of a function that does all of it."""
+
+    def work(given):
+        yield from ()
+        return function(given)
+
+    return work
+
+
+def finished(work: Generator[Any, Any, Any]) -> Any:
+    """Does a piece of work by itself and returns what it comes to."""
+    try:
+        outcome = next(work).alone()
+    except StopIteration as end:
+        return end.value
+    return _sent(work, outcome)
+
+
+def _sent(work, outcome):
+    """Lets a piece of work go on with its outcome, or with what was wrong, and returns what it comes to."""
+    try:
+        work.throw(outcome) if isinstance(outcome, Exception) else work.send(outcome)
+    except StopIteration as end:
+        return end.value
+    raise RuntimeError("work goes on after its outcome")
+
+
+def restore(given: Namespace, work: Work, done: Callable[[Namespace], str], *, is_all: bool = True) -> int:
     """Restores all pictures and returns the exit code.
 
     Args:
       given: the command line.
-      one: restores one picture; raises what is wrong with it.
+      work: restores one picture.
       done: gives the word for the name of an output beside its input.
       is_all: whether the command is done with them; else more comes, and its journal is left open.
 
@@ -78,7 +113,7 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
 
         counts = cluster.run(jobs, given, tell)
     else:
-        counts = run(jobs, given, one, tell)
+        counts = run(jobs, given, work, tell)
     is_told = _is_told(given, jobs, errors)
     failed = counts.failed or not is_told
     if log and not counts.left and (is_all or failed):
@@ -142,33 +177,77 @@ class Counts(NamedTuple):
         return ", ".join(f"{count} {name}" for name, count in words.items() if count or name == "restored")
 
 
-def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell: Callable[[Job, str], Any]) -> Counts:
-    """Restores what is not done yet, until a signal asks to end; `tell` is told each error and of which picture it is."""
-    restored = done = failed = 0
-    for number, job in enumerate(jobs, 1):
-        if signals.requested():
-            break
-        ours = _of(given, job)
-        ours.fingerprint, before = fingerprint(ours), read(job.record)
-        is_done = before.get("fingerprint") == ours.fingerprint and before.get("ending") in COMPLETE and job.output.exists()
-        if is_done and not given.force:
-            done += 1
-            continue
-        say(f"{number} of {len(jobs)}: {printable(str(job.path))}{'' if job.page is None else f', page {job.page + 1}'}")
+class _Begun(NamedTuple):
+    """A picture that is to be computed."""
+
+    job: Job
+    work: Generator[Any, Any, Any]
+    run: Any  # `command.Run`
+
+
+def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str], Any]) -> Counts:
+    """Restores what is not done yet, until a signal asks to end; `tell` is told each error and of which picture it is.
+
+    Pictures that are alike are computed side by side, as many as fill the machine, or as `--together` says.
+    """
+    codes, done, groups = [], 0, []  # the exit codes of those that have come to their end; what is to be computed, in groups of like ones
+
+    def end(job, function, *arguments):
+        """Counts what a function comes to; None if that is not known yet."""
         try:
-            _claim(job, ours, is_ours=given.force or bool(_OURS & set(before)))
-            ours.force = True
-            code = one(ours).exit_code
-        except KeyboardInterrupt:  # before its first step
-            break
+            found = function(*arguments)
         except Exception as error:  # whatever it is, the others go on
-            failed += 1
+            codes.append(FAILED)
             tell(job, _fail(job, error, given))
-            continue
-        if code > FAILED and signals.requested():
-            break
-        restored, failed = restored + (code == 0), failed + (code != 0)
-    return Counts(restored, done, failed, len(jobs) - restored - done - failed)
+            return
+        is_left = found is None or (found.exit_code > FAILED and signals.requested())
+        codes.extend([] if is_left else [found.exit_code])
+
+    def begin(job, ours, before):
+        _claim(job, ours, is_ours=given.force or bool(_OURS & set(before)))
+        ours.force = True
+        begun = work(ours)
+        try:
+            run = next(begun)
+        except StopIteration as ending:
+            return ending.value
+        group = next((group for group in groups if group[0].run.is_like(run)), [])
+        group.append(_Begun(job, begun, run))
+        if len(group) == 1:
+            groups.append(group)
+        if len(group) >= run.most():
+            compute(group)
+        return None
+
+    def compute(group):
+        groups.remove(group)
+        for begun, outcome in zip(group, _computed([begun.run for begun in group]), strict=True):
+            end(begun.job, _sent, begun.work, outcome)
+
+    with contextlib.suppress(KeyboardInterrupt):  # before its first step
+        for number, job in enumerate(jobs, 1):
+            if signals.requested():
+                break
+            ours = _of(given, job)
+            ours.fingerprint, before = fingerprint(ours), read(job.record)
+            is_done = before.get("fingerprint") == ours.fingerprint and before.get("ending") in COMPLETE and job.output.exists()
+            if is_done and not given.force:
+                done += 1
+                continue
+            say(f"{number} of {len(jobs)}: {printable(str(job.path))}{'' if job.page is None else f', page {job.page + 1}'}")
+            end(job, begin, job, ours, before)
+        while groups and not signals.requested():
+            compute(groups[0])
+    failed = sum(code != 0 for code in codes)
+    return Counts(len(codes) - failed, done, failed, len(jobs) - len(codes) - done)
+
+
+def _computed(runs):
+    """Returns the outcome of each run, or what was wrong; what fails side by side is tried alone."""
+    try:
+        return [runs[0].alone()] if len(runs) == 1 else runs[0].together(runs[1:])
+    except Exception as error:
+        return [error] if len(runs) == 1 else [outcome for run in runs for outcome in _computed([run])]
 
 
 def check_place(name: str, wish: str | None, of: str) -> None:

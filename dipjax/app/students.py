@@ -40,7 +40,7 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     log = journal.Journal.of(teachers, options.checkpoint, only=True) if options.checkpoint else None
     given.force = given.force or (log is not None and log.begun([output]))
     files.check_free(output, force=given.force)
-    if code := many.restore(teachers, command.restore, command.word, is_all=False):
+    if code := many.restore(teachers, command.work, command.word, is_all=False):
         if not signals.exit_code():
             complain("the network was not made, because not every picture could be restored; the same command goes on")
         return code
@@ -133,7 +133,7 @@ def apply(given: Namespace) -> int:
     if pipes.are_used(given):
         return pipes.restore(given, one)
     if many.are_many(given):
-        return many.restore(given, one, lambda given: _DONE)
+        return many.restore(given, many.whole(one), lambda given: _DONE)
     (given.input,) = given.input
     return one(given).exit_code
 
@@ -143,7 +143,7 @@ def _apply(given, made):
     if page is None:
         pages = stack.chosen(given, files.num_pages(given.input))
         if len(pages) > 1:
-            return Finished(None, stack.restore(given, pages, lambda given: _apply(given, made), _DONE))
+            return Finished(None, stack.restore(given, pages, many.whole(lambda given: _apply(given, made)), _DONE))
         page = pages[0]
     picture = files.load(given.input, max_pixels=most, page=page)
     for sentence in picture.notes:

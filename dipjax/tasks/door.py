@@ -117,7 +117,15 @@ def task(
     return register
 
 
-def solve(
+def solve(*asked: Any, follow: Callable | None = None, **how: Any) -> Any:
+    """Does one task and returns the `Outcome`: what is `planned` of the same arguments, followed by `follow`, see `restore`."""
+    plan = planned(*asked, **how)
+    from dipjax.tasks.restore import alone
+
+    return alone(plan, follow)
+
+
+def planned(
     spec: Spec,
     pixels: np.ndarray,
     arguments: dict[str, Any],
@@ -125,12 +133,11 @@ def solve(
     *,
     truth: np.ndarray | None = None,
     is_whole: bool = True,
-    follow: Callable | None = None,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
     frame: bool = False,
 ) -> Any:
-    """Does one task; both faces call it.
+    """Plans one task; both faces call it.
 
     Args:
       spec: which.
@@ -139,15 +146,14 @@ def solve(
       options: how.
       truth: `(H', W', C)` in the same units.
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
-      follow: as for `restore`.
-      note: as for `restore`.
-      warn: as for `restore`.
+      note: as for `plan` in `restore`.
+      warn: as for `plan` in `restore`.
       frame: whether the picture gets a frame, up to one of few sizes, so that many pictures share a compiled program.
 
     Returns:
-      The `Outcome`.
+      The `Plan`.
     """
-    from dipjax.tasks.restore import restore
+    from dipjax.tasks.restore import plan
 
     holes = spec.unknown(pixels, **arguments) if spec.unknown else None
     whole = pixels = spec.toned(pixels, holes, **arguments) if spec.toned else pixels
@@ -176,7 +182,7 @@ def solve(
         note(made.found)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
-    return restore(made, options, follow=follow, note=note, warn=warn)
+    return plan(made, options, note=note, warn=warn)
 
 
 _FRAMED = ("auto", "none", "held-out")  # stopping rules that do not see what frames a picture

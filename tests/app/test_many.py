@@ -1,16 +1,19 @@
 """Many pictures with one command: what is restored, what is left out, where it goes, and what is said of it."""
 
+import importlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dipjax.app import many
 from dipjax.operators import frame
-from tests.app.conftest import HOLE
+from tests.app.conftest import HOLE, flow
 
 STEPS = ("--steps", 2, "--seeds", 1)
 
@@ -292,3 +295,91 @@ def test_nothing_is_fitted_nor_held_out_in_a_frame():
     assert ((gradient != 0) == inside).all()
     memory = HeldOut(0.3).init(jax.random.key(0), task, (jnp.zeros(task.shape),))
     assert (memory.scored & ~inside).sum() == 0 < memory.scored.sum()
+
+
+def side_by_side(monkeypatch):
+    """Notes how many pictures are computed at once."""
+    command, sizes = importlib.import_module("dipjax.app.command"), []
+    own = command.restored
+
+    def restored(plans, follow):
+        outcomes = own(plans, follow)
+        sizes.append(len(plans))
+        return outcomes
+
+    monkeypatch.setattr(command, "restored", restored)
+    return sizes
+
+
+def test_pictures_of_one_size_are_computed_side_by_side_and_come_out_as_alone(folder, run, monkeypatch):
+    sizes = side_by_side(monkeypatch)
+    for name, sides in {"a": (20, 24), "b": (40, 44), "c": (20, 24), "d": (20, 24), "e": (40, 44)}.items():
+        write(f"in/{name}.png", *sides)
+    words = ("--steps", 4, "--seeds", 2, "--stop", "held-out")
+    maps = lambda folder: ("--uncertainty", f"{folder}/{{}}.std.tif", "--curve", f"{folder}/{{}}.csv")  # noqa: E731
+    code, out, err = run("denoise", "in", "-o", "one", *words, *maps("one"))
+    assert code == 0, err
+    code, out, err = run("denoise", "in", "-o", "two", "--together", 2, *words, *maps("two"))
+    assert code == 0 and "5 pictures: 5 restored" in out, err
+    assert sizes == [2, 2]  # a and c, b and e; d comes last and alone
+    for path in Path("one").iterdir():
+        if path.suffix != ".json":
+            assert path.read_bytes() == (Path("two") / path.name).read_bytes(), path.name
+    one, two = (record(f"{name}/c.png.json") for name in ("one", "two"))
+    assert one["steps"] == two["steps"] and one["seeds"] == two["seeds"] and one["fingerprint"] == two["fingerprint"]
+    assert run("denoise", "in", "-o", "two", *words, *maps("two"))[1].count("5 done before") == 1
+
+
+def test_pages_are_computed_side_by_side(folder, run, monkeypatch):
+    sizes = side_by_side(monkeypatch)
+    pages = np.random.default_rng(0).integers(0, 256, (3, 20, 24), np.uint8)
+    tifffile.imwrite("stack.tif", pages, photometric="minisblack")
+    assert run("denoise", "stack.tif", "-o", "one.tif", *STEPS)[0] == 0
+    assert run("denoise", "stack.tif", "-o", "all.tif", "--together", 3, *STEPS)[0] == 0
+    assert sizes == [3]
+    np.testing.assert_array_equal(tifffile.imread("all.tif"), tifffile.imread("one.tif"))
+
+
+@pytest.mark.parametrize("words", [("--checkpoint", "kept"), ("--budget", 60), ("--tile", 24)])
+def test_what_belongs_to_one_picture_is_computed_alone(folder, run, monkeypatch, words):
+    sizes = side_by_side(monkeypatch)
+    for name in "ab":
+        write(f"in/{name}.png", 48, 40)
+    code, _, err = run("denoise", "in", "-o", "out", "--together", 2, *STEPS, *words)
+    assert code == 0, err
+    assert sizes == []
+
+
+def test_what_fails_side_by_side_is_tried_alone_and_costs_no_other(folder, run, monkeypatch):
+    sizes, tried, own = side_by_side(monkeypatch), [], flow.drive.iterate
+    for name in "abc":
+        write(f"in/{name}.png", 20, 24)
+
+    def iterate(recipe, start, problem, **how):
+        if how.get("problem_axis") == 0:
+            raise RuntimeError("out of memory")  # as the compiler does
+        tried.append(1)
+        if len(tried) == 2:
+            raise RuntimeError("this one")
+        return own(recipe, start, problem, **how)
+
+    monkeypatch.setattr(flow.drive, "iterate", iterate)
+    code, out, err = run("denoise", "in", "-o", "out", "--together", 3, *STEPS)
+    assert code == 1 and "3 pictures: 2 restored, 1 failed" in out and "this one" in err
+    assert sizes == [] and sorted(path.name for path in Path("out").glob("*.png")) == ["a.png", "c.png"]
+
+
+def test_a_picture_whose_seeds_all_diverge_costs_no_other(folder, run, monkeypatch):
+    for name in "ab":
+        write(f"in/{name}.png", 20, 24)
+    own = flow._parts
+
+    def parts(result, number):
+        first, second = own(result, number)
+        return [replace(first, alive=first.alive & False), second]
+
+    monkeypatch.setattr(flow, "_parts", parts)
+    code, out, err = run("denoise", "in", "-o", "out", "--together", 2, *STEPS)
+    assert code == 1, (out, err)
+    assert "2 pictures: 1 restored, 1 failed" in out and "all 1 seeds diverged" in err
+    assert "diverged" in record("out/a.png.json")["error"] and Path("out/b.png").exists() and not Path("out/a.png").exists()
