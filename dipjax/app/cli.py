@@ -223,7 +223,11 @@ def _add_psf(parser, name, argument):
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
 
 
-_READERS: dict[str, Callable] = {"picture": _add_picture, "mask": _add_mask, "psf": _add_psf}
+def _add_complex(parser, name, argument):
+    _add_picture(parser, name, argument._replace(metavar="FILE.npy"), required=False)
+
+
+_READERS: dict[str, Callable] = {"picture": _add_picture, "mask": _add_mask, "psf": _add_psf, "complex": _add_complex}
 
 
 def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

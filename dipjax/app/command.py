@@ -220,7 +220,11 @@ def _read_psf(path, given, picture, most):
     return psfs.gaussian(given.gaussian) if given.gaussian else psfs.motion(*given.motion)
 
 
-_READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf}
+def _read_complex(path, given, picture, most):
+    return None if path is None else _read_picture(path, given, picture, most)
+
+
+_READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf, "complex": _read_complex}
 
 
 def _load_reference(given, shape, most):

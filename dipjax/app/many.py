@@ -22,7 +22,7 @@ from dipjax.app.streams import complain, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
 
-_READ = ("mask", "reference", "flash_image", "psf")  # files that may be one for all pictures, or a folder with one for each
+_READ = ("mask", "reference", "flash_image", "psf", "coils")  # files that may be one for all pictures, or a folder with one for each
 OTHERS = tuple(name for name in cli.OUTPUTS if name not in ("json", "report"))  # one for each picture, where the user says
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
 COMPLETE = (*journal.COMPLETE, "budget")  # endings

@@ -98,7 +98,7 @@ class Outcome:
         """
         if self._found is None:
             return None
-        std = self.task.finish(self._found.std) * (self.task.span.high - self.task.span.low)
+        std = (self.task.finish_std or self.task.finish)(self._found.std) * (self.task.span.high - self.task.span.low)
         pasted = self.task.known is not None and self.task.keeps_known
         return np.asarray(np.where(np.isnan(self.task.known), std, 0) if pasted else std, self.task.dtype)
 
