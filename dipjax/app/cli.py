@@ -287,7 +287,7 @@ class _Motion(argparse.Action):
 
 def _restore(options):
     if not options.ray:  # the machines of which start it themselves
-        startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
+        startup.start_jax(getattr(options, "seeds", asked.Options.seeds) * (options.together or 1))
     from dipjax.app import command, live, many, pipes
 
     with live.opened(options):

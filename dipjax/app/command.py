@@ -70,7 +70,7 @@ class Run:
 
     def is_like(self, other: "Run") -> bool:
         """Says whether both can be computed side by side."""
-        return self.plan.alike == other.plan.alike
+        return self.plan.alike is not None and self.plan.alike == other.plan.alike
 
 
 def restore(given: Namespace) -> Finished:

@@ -1,4 +1,4 @@
-"""Many pictures with one command: files, folders and patterns, one after the other in one process.
+"""Many pictures with one command: files, folders and patterns, in one process; those that are alike side by side, where that is faster.
 
 The record of a picture, complete last, says that it is done: a command that is given again leaves out what has been restored from the
 same file with the same settings, and does the rest. A picture that cannot be restored gets a record with its error, and the others go on.
@@ -6,6 +6,7 @@ same file with the same settings, and does the rest. A picture that cannot be re
 
 import contextlib
 import copy
+import gc
 import glob
 import hashlib
 import json
@@ -18,13 +19,14 @@ from typing import Any, NamedTuple
 
 from dipjax import files
 from dipjax.app import cli, journal, signals
-from dipjax.app.streams import complain, say
+from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
 
 _READ = ("mask", "reference", "flash_image", "psf", "coils")  # files that may be one for all pictures, or a folder with one for each
 OTHERS = tuple(name for name in cli.OUTPUTS if name not in ("json", "report"))  # one for each picture, where the user says
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
+_MOST_WAITING = 2  # times the largest group: so many pictures may wait until others are like them
 COMPLETE = (*journal.COMPLETE, "budget")  # endings
 _PLACE = "{}"  # in the name of such an output, stands for the name of the picture
 FAILED = 1
@@ -177,6 +179,13 @@ class Counts(NamedTuple):
         return ", ".join(f"{count} {name}" for name, count in words.items() if count or name == "restored")
 
 
+class _Group(NamedTuple):
+    """Pictures that wait to be computed side by side."""
+
+    most: int
+    begun: "list[_Begun]"
+
+
 class _Begun(NamedTuple):
     """A picture that is to be computed."""
 
@@ -190,7 +199,7 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
 
     Pictures that are alike are computed side by side, as many as fill the machine, or as `--together` says.
     """
-    codes, done, groups = [], 0, []  # the exit codes of those that have come to their end; what is to be computed, in groups of like ones
+    codes, done, groups = [], 0, []  # the exit codes of those that have come to their end; what is to be computed, the oldest first
 
     def end(job, function, *arguments):
         """Counts what a function comes to; None if that is not known yet."""
@@ -211,17 +220,24 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
             run = next(begun)
         except StopIteration as ending:
             return ending.value
-        group = next((group for group in groups if group[0].run.is_like(run)), [])
-        group.append(_Begun(job, begun, run))
-        if len(group) == 1:
+        group = next((group for group in groups if group.begun[0].run.is_like(run)), None)
+        if group is None:
+            group = _Group(run.most(), [])
             groups.append(group)
-        if len(group) >= run.most():
+        group.begun.append(_Begun(job, begun, run))
+        if len(group.begun) >= group.most:
             compute(group)
+        elif sum(len(group.begun) for group in groups) > _MOST_WAITING * max(group.most for group in groups):
+            compute(groups[0])
+        if groups:
+            signals.protect()  # what waits is left in good order
         return None
 
     def compute(group):
         groups.remove(group)
-        for begun, outcome in zip(group, _computed([begun.run for begun in group]), strict=True):
+        if len(group.begun) > 1:
+            say(f"side by side: {', '.join(printable(begun.job.path.name) for begun in group.begun)}")
+        for begun, outcome in zip(group.begun, _computed([begun.run for begun in group.begun]), strict=True):
             end(begun.job, _sent, begun.work, outcome)
 
     with contextlib.suppress(KeyboardInterrupt):  # before its first step
@@ -243,11 +259,21 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
 
 
 def _computed(runs):
-    """Returns the outcome of each run, or what was wrong; what fails side by side is tried alone."""
+    """Yields the outcome of each run, or what was wrong; what fails side by side is tried alone."""
+    outcomes = None
     try:
-        return [runs[0].alone()] if len(runs) == 1 else runs[0].together(runs[1:])
+        outcomes = [runs[0].alone()] if len(runs) == 1 else runs[0].together(runs[1:])
     except Exception as error:
-        return [error] if len(runs) == 1 else [outcome for run in runs for outcome in _computed([run])]
+        if len(runs) == 1:
+            outcomes = [error]
+        else:
+            note(f"side by side they fail, {type(error).__name__}: {' '.join(str(error).split())[:200]}; now one by one")
+    if outcomes is not None:
+        yield from outcomes
+        return
+    gc.collect()  # the memory of what failed
+    for run in runs:
+        yield from _computed([run])
 
 
 def check_place(name: str, wish: str | None, of: str) -> None:

@@ -116,7 +116,7 @@ def plan(
 
 
 def fits(recipe: Recipe, problem: Problem, num_runs: int, *, batching: Layout | None = None) -> bool:
-    """Says whether so many runs of a problem surely fit the memory there is."""
+    """Says whether so many runs of a problem surely fit the memory there is, as far as that is known."""
     free = memory.available()
     whole = memory.needed(recipe, problem, num_seeds=num_runs, layout=batching) if free else 0
     return whole <= _SHARE * (free or 0)

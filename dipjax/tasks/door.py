@@ -123,12 +123,12 @@ def task(
     return register
 
 
-def solve(*asked: Any, follow: Callable | None = None, **how: Any) -> Any:
-    """Does one task and returns the `Outcome`: what is `planned` of the same arguments, followed by `follow`, see `restore`."""
+def solve(*asked: Any, **how: Any) -> Any:
+    """Does what is `planned` of the same arguments, and returns the `Outcome`."""
     plan = planned(*asked, **how)
     from dipjax.tasks.restore import alone
 
-    return alone(plan, follow)
+    return alone(plan)
 
 
 def planned(

@@ -212,7 +212,7 @@ class Plan:
     grid: tiling.Grid | None
     folder: checkpoint.Folder | None
 
-    @property
+    @cached_property
     def alike(self) -> tuple | None:
         """What pictures share that can be restored side by side; None of one that cannot: of tiles, checkpoints, a time limit."""
         if self.grid or self.folder or self.options.budget is not None or self.options.callback:
@@ -226,10 +226,10 @@ class Plan:
         if self.alike is None:
             return 1
         recipe, problem, seeds = self.setting.recipe, self.task.problem, self.options.seeds
-        number = layouts.filling(seeds, problem.shape[:-1]) if wish is None else wish
+        number = layouts.filling(self.layout, seeds, problem.shape[:-1]) if wish is None else wish
         while number > 1 and not tiling.fits(recipe, problem, number * seeds, batching=self.layout):
-            number -= 1
-        return number
+            number -= -(-number // 4)
+        return max(1, number)
 
 
 def plan(
@@ -312,10 +312,12 @@ def restored(plans: list[Plan], follow: Follow | None = None) -> list[Outcome | 
 def _outcome(plan, result, layout, followed, is_kept):
     if not result.alive.any():
         return Diverged(f"all {plan.options.seeds} seeds diverged; try another rng, a smaller learning rate, or another recipe")
-    is_stopped = followed.ending == "done" and result.stopped is not None and result.stopped.all()
-    ending = "stopped" if is_stopped else followed.ending
+    ending, exit_code = followed.ending, followed.exit_code
+    if plan.grid is None and result.stopped is not None and (result.stopped | ~result.alive).all():
+        ending, exit_code = "done", 0  # whatever became of others beside it
+    ending = "stopped" if ending == "done" and result.stopped is not None and result.stopped.all() else ending
     how = (plan.task, plan.options, plan.setting, plan.setting_name, plan.num_steps, layout, plan.grid)
-    return Outcome(*how, result, ending, followed.exit_code, is_kept)
+    return Outcome(*how, result, ending, exit_code, is_kept)
 
 
 _EACH = ("images", "alive", "metrics", "stopped", "steps", "best_steps", "left_out")  # of a result: what there is of every run
@@ -324,7 +326,8 @@ _EACH = ("images", "alive", "metrics", "stopped", "steps", "best_steps", "left_o
 def _each(change, result):
     """Returns a result with another form of what there is of every run."""
     changed = {name: jax.tree.map(change, getattr(result, name)) for name in _EACH}
-    return dataclasses.replace(result, **changed, make_state=lambda: jax.tree.map(change, result.make_state()))
+    # The state of all runs is fetched once, whoever asks for a part of it.
+    return dataclasses.replace(result, **changed, make_state=lambda: jax.tree.map(change, result.state))
 
 
 def _in_a_row(result):

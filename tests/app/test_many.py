@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dipjax.app import many
+from dipjax import app
+from dipjax.app import many, signals
 from dipjax.operators import frame
 from tests.app.conftest import HOLE, flow
 
@@ -383,3 +385,42 @@ def test_a_picture_whose_seeds_all_diverge_costs_no_other(folder, run, monkeypat
     assert code == 1, (out, err)
     assert "2 pictures: 1 restored, 1 failed" in out and "all 1 seeds diverged" in err
     assert "diverged" in record("out/a.png.json")["error"] and Path("out/b.png").exists() and not Path("out/a.png").exists()
+
+
+def test_of_a_group_that_was_interrupted_what_had_stopped_by_itself_is_done(folder, capsys, monkeypatch):
+    for name in "ab":
+        write(f"in/{name}.png", 20, 24)
+    command = importlib.import_module("dipjax.app.command")
+
+    def interrupted(results, num_steps, **more):
+        for latest in results:  # noqa: B007
+            pass
+        latest = replace(latest, stopped=np.array([True, True, True, False]))
+        monkeypatch.setattr(signals._State, "requested", signal.SIGINT)
+        return flow.Followed(latest, "interrupted", 130)
+
+    monkeypatch.setattr(command.progress, "follow", interrupted)
+    words = ("denoise", "in", "-o", "out", "--together", "2", "--seeds", "2", "--steps", "3", "--stop", "held-out")
+    assert app.main(list(words)) == 130
+    assert "2 pictures: 1 restored, 1 left" in capsys.readouterr().out
+    assert [record(f"out/{name}.png.json")["ending"] for name in "ab"] == ["stopped", "interrupted"]
+    assert Path("out/b.png").exists()
+
+
+def test_a_group_has_the_truth_of_each_picture_and_leaves_stacks_to_themselves(folder, run, monkeypatch):
+    sizes = side_by_side(monkeypatch)
+    for name in "ac":
+        write(f"in/{name}.png", 20, 24)
+        write(f"true/{name}.png", 24, 20)
+        with Image.open(f"true/{name}.png") as picture:
+            picture.rotate(90, expand=True).save(f"true/{name}.png")
+    tifffile.imwrite("in/b.tif", np.random.default_rng(0).integers(0, 256, (2, 20, 24), np.uint8), photometric="minisblack")
+    for words in ((), ("--together", 2)):
+        code, _, err = run("denoise", "in", "-o", f"out{len(words)}", *STEPS, *words, "--reference", "true", "--pages", "1")
+        assert code == 0 or "b.tif" in err
+    assert sizes == [2]
+    for name in "ac":
+        assert record(f"out0/{name}.png.json")["metrics"] == record(f"out2/{name}.png.json")["metrics"]
+    sizes.clear()
+    assert run("denoise", "in", "-o", "all", "--together", 2, *STEPS)[0] == 0
+    assert sizes == [2, 2] and tifffile.imread("all/b.tif").shape == (2, 20, 24)
