@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dipjax.files.masks import grown
+from dipjax.files.picture import joined
 from dipjax.tasks import damage, ranges
 from dipjax.tasks.door import Task, task
 from dipjax.tasks.options import Argument, at_least_one, positive, whole
@@ -338,10 +339,9 @@ def mri(
     """
     from dipjax.operators import instruments
 
-    of_parts = lambda array: np.moveaxis(array[..., : array.shape[-1] // 2] + 1j * array[..., array.shape[-1] // 2 :], -1, 0)  # noqa: E731
     if pixels.shape[-1] % 2:
         raise ValueError(f"kspace: found {pixels.shape[-1]} channels of real numbers, expected complex ones, or as many imaginary parts.")
-    kspace, maps = of_parts(pixels), None if coils is None else of_parts(coils)
+    kspace, maps = joined(pixels), None if coils is None else joined(coils)
     data = instruments.mri(kspace[0] if coils is None and len(kspace) == 1 else kspace, coils=maps, is_complex=True)
     before = np.hypot(*np.moveaxis(instruments.least_squares(data, 1 if coils is None else 10), -1, 0))[..., None]
     most = _BRIGHTER * float(before.max())
