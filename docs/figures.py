@@ -14,14 +14,14 @@ from skimage import data
 from dipjax import metrics, problem, recipes, restore, seeds
 
 FOLDER = Path(__file__).parent / "pages" / "figures"
-MOMENTS = (10, 40, 160, 900)  # steps at which the picture is looked at
+MOMENTS = (10, 40, 160, 700)  # steps at which the picture is looked at
 SIGMA, SEEDS = 0.1, 3
 
 
 def main() -> None:
     """Writes the pictures."""
     FOLDER.mkdir(exist_ok=True)
-    truth = data.camera()[40:104, 190:254].astype(np.float32)[..., None] / 255
+    truth = data.camera()[60:188:2, 180:308:2].astype(np.float32)[..., None] / 255
     rng = np.random.default_rng(0)
     noisy = truth + rng.normal(0, SIGMA, truth.shape).astype(np.float32)
     recipe = recipes.fast.denoising(1).recipe

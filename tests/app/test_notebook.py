@@ -70,3 +70,32 @@ def test_in_a_notebook_one_output_is_drawn_anew(monkeypatch):
 def test_how_often_is_a_number(every):
     with pytest.raises(ValueError, match="every: found"):
         dipjax.show(every=every)
+
+
+_CELLS = (
+    """
+import numpy as np, dipjax
+from dipjax import Metrics, Result
+
+def result(steps):
+    images, loss = np.full((6, 5, 3), 0.5, np.float32), np.full(steps, 0.25, np.float32)
+    return Result(images, np.ones((), bool), Metrics(loss, None, None), steps, 1.0, 2.0, False, lambda: None)
+""",
+    """
+callback = dipjax.show(every=1e-9)
+for steps in (0, 1, 22):
+    callback(result(steps))
+""",
+    "result(333)",
+)
+
+
+@pytest.mark.slow
+def test_a_real_notebook_has_one_output_that_is_drawn_anew():
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in _CELLS])
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    (drawn,), (last,) = notebook.cells[1].outputs, notebook.cells[2].outputs
+    assert (drawn.output_type, last.output_type) == ("display_data", "execute_result")
+    assert ">22<" in drawn.data["text/html"] and ">333<" in last.data["text/html"]
+    assert "data:image/png;base64," in last.data["text/html"]
