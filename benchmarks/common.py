@@ -7,6 +7,7 @@ committed, the tables of `--markdown` are. Nothing of dipjax is imported before 
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
@@ -23,7 +25,8 @@ import numpy as np
 from PIL import Image
 
 HOUSE, BUTTERFLY = "cset9/image_House256rgb.png", "set5/butterfly_GT.bmp"
-_PLACEHOLDERS = {"--data": "DIR", "--pictures": "DIR", "--against": "DIR", "--json": "FILE", "--markdown": "FILE", "--figure": "FILE"}
+_FOLDERS, _FILES = ("data", "work", "pictures", "against"), ("json", "markdown", "figure")
+_PLACEHOLDERS = {f"--{name}": "DIR" for name in _FOLDERS} | {f"--{name}": "FILE" for name in _FILES}
 
 
 # Pictures
@@ -39,6 +42,41 @@ def middle(picture: np.ndarray, side: int | None) -> np.ndarray:
     """Returns the middle `(side, side, C)` of a picture, or all of it where it is smaller or `side` is None."""
     top, left = (max(0, length - side) // 2 if side else 0 for length in picture.shape[:2])
     return picture[top:, left:][:side, :side]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Returns the files of pictures in a folder, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".bmp"))
+
+
+def noisy_of(path: Path, mode: str, crop: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the middle of a picture, with white at 1, and the same with normal noise of sigma/255, not clipped, which depends on its name
+    alone; both `(H, W, C)`."""
+    truth = load(path, mode, crop).astype(np.float32) / 255
+    random = np.random.default_rng(zlib.crc32(path.stem.encode()))
+    return truth, np.float32(truth + random.normal(0, sigma / 255, truth.shape))
+
+
+def has_bm3d() -> bool:
+    """Says whether the package `bm3d` is installed."""
+    return importlib.util.find_spec("bm3d") is not None
+
+
+def bm3d(noisy: np.ndarray, sigma: float) -> np.ndarray:
+    """Returns what BM3D makes of a gray picture `(H, W, 1)` with noise of sigma/255."""
+    import bm3d as package
+
+    return package.bm3d(noisy[..., 0], sigma / 255)[..., None]
+
+
+def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns arrays from an .npz file, which is made where there is none, complete or not at all."""
+    if not path.exists():
+        part = path.with_name(f"{path.stem}.part.npz")
+        np.savez(part, **make())
+        part.replace(path)
+    with np.load(path, allow_pickle=False) as found:
+        return dict(found)
 
 
 def make_problem(task: str, picture: np.ndarray, random: np.random.Generator, *, sigma=25, factor=4) -> Any:
@@ -60,8 +98,9 @@ def make_problem(task: str, picture: np.ndarray, random: np.random.Generator, *,
         noisy = np.clip(blurred + random.normal(0, 1 / 255, truth.shape), 0, 1).astype(np.float32)
         return problem.deblurring(noisy, psf, truth=truth)
     height, width = (side // factor for side in truth.shape[:2])
-    small = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
-    return problem.super_resolution(small, factor, truth=truth)
+    canvas = Image.fromarray(picture if picture.shape[-1] == 3 else picture[..., 0])
+    small = np.asarray(canvas.resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
+    return problem.super_resolution(small.reshape(height, width, -1), factor, truth=truth)
 
 
 def save(path: Path, image: np.ndarray) -> None:

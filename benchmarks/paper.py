@@ -35,6 +35,7 @@ from PIL import Image
 from benchmarks import common
 from dipjax.core import drive, loop
 from dipjax.core.problem import Problem
+from dipjax.core.state import psnr
 from dipjax.generators import UNet, blocks
 from dipjax.operators import problem
 from dipjax.recipes import fast, for_generator, paper
@@ -194,11 +195,6 @@ class Task(NamedTuple):
     problem: Problem
     input: np.ndarray  # (H, W, C), what to compare with
     scores: Callable[[np.ndarray], dict[str, float]]  # of an estimate (H, W, C), by the name of the metric
-
-
-def psnr(image, truth):
-    """Returns the PSNR in double precision; the pictures have the range 1."""
-    return float(-10 * np.log10(np.mean((np.asarray(image, np.float64) - truth) ** 2)))
 
 
 def luma(image):

@@ -511,16 +511,24 @@ def main(argv=None):
     parser.add_argument("--share", type=float, default=1.0, help="of all counts")
     parser.add_argument("--jobs", type=int, default=common.num_cores(), help="parts that are done at a time")
     options = parser.parse_args(argv)
+    # A shell that sends this to the background lets it, and all that it starts, ignore interruptions, which are what is tried here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(name, signal.SIG_DFL)
     report = common.Report(options.json, {"share": options.share})
     left = [name for name in options.part if name not in report.rows]
     with ProcessPoolExecutor(max(1, options.jobs), multiprocessing.get_context("spawn")) as pool:
         work = {pool.submit(check, name, options.share): name for name in left}
         for done in as_completed(work):
+            if done.exception():
+                print(f"{work[done]}: broken off, {done.exception()}", file=sys.stderr, flush=True)
+                continue
             row = report.get(work[done], done.result)
             print(f"{work[done]}: {row['wrong']} of {row['tried']} wrong, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
     rows = [
         [CHECKS[name].words, *(f"{report.rows[name][key]:,}" for key in ("tried", "wrong")), report.rows[name]["words"]]
         for name in options.part
+        if name in report.rows
     ]
     about = f"`{common.command('reliability', argv)}`; {common.made()}."
     common.publish([*common.table(["what was tried", "times", "went wrong", "what is right"], rows), "", about], options.markdown)

@@ -2,18 +2,19 @@
 
     python -m benchmarks.stopping --data DIR [--pictures cset9] [--rules held-out none ...] [--noise gauss25 ...] [--json FILE]
     python -m benchmarks.stopping --cost 128
+    python -m benchmarks.stopping --estimates --data DIR [--pictures set14]
 
 `DIR` holds the folders of pictures, of which each gives its middle of 128 x 128 pixels. All noise is clipped and rounded to 8 bit: normal,
 of sigma 10, 25, 50; Poisson, of 10, 30, 100 photons at white; salt and pepper on 5, 10, 20 % of the pixels, all channels at once; normal
 noise of sigma 25 after a blur of 0.7, 1, 1.5 pixels; and a simulated camera (Bayer mosaic of linear light, shot noise of 50, 200, 1000
-photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the `fast` recipe with its own
-loss and guide. A run goes on, up to `--steps`, until its rule has stopped it and its average was no better for three tenths of the steps to
-its best, which are known because the truth is, and a hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`,
-are all measured in the run without a rule, which then waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the averages at
-their best step less that of what the rule gives: of the mean of the two seeds, looked at about twice a second, and of a seed for itself.
-"stopped" is when a seed did, in the mean, and "held out" by how much the mean of the two seeds of a run without a rule is better, at its
-best step, than the mean of the two pictures that the rule gives. All pictures of one noise are one batch of one compiled program. Finished
-rows are kept.
+photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JPEG of quality 90). Two seeds, the recipe that `dipjax
+denoise` takes for the picture: its guide, and the loss that fits the noise, which it finds by itself. A run goes on, up to `--steps`, until
+its rule has stopped it and its average was no better for three tenths of the steps to its best, which are known because the truth is, and a
+hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`, are all measured in the run without a rule, which then
+waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the averages at their best step less that of what the rule gives: of the
+mean of the two seeds, looked at about twice a second, and of a seed for itself. "stopped" is when a seed did, in the mean, and "held out"
+by how much the mean of the two seeds of a run without a rule is better, at its best step, than the mean of the two pictures that the rule
+gives. All pictures of one noise and one loss are one batch of one compiled program. Finished rows are kept.
 
 The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
 the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
@@ -36,6 +37,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, stats
 
+import dipjax.tasks.tasks  # noqa: F401, fills TASKS
 from benchmarks import common
 from dipjax import uncertainty
 from dipjax.core import drive, loop
@@ -44,6 +46,10 @@ from dipjax.core.state import Result, psnr
 from dipjax.operators import problem
 from dipjax.recipes import choose
 from dipjax.stopping import REGISTRY, Best, Verdict
+from dipjax.stopping.noise import of_picture
+from dipjax.tasks.door import TASKS
+from dipjax.tasks.options import Options
+from dipjax.tasks.restore import setting_for
 
 SIDE = 128
 INTERVALS = {50: 0.6745, 90: 1.6449}  # times the standard deviation
@@ -156,7 +162,7 @@ class Following:
 
 def made(options, noise):
     """Returns the pictures' files, and their problems with that noise."""
-    files = sorted(path for path in (options.data / options.pictures).iterdir() if path.suffix in {".png", ".bmp", ".jpg"})
+    files = common.pictures_in(options.data / options.pictures)
     files = [path for path in files if path.stem in (options.only or [path.stem])]
     tasks = []
     for index, path in enumerate(files):
@@ -166,13 +172,32 @@ def made(options, noise):
     return files, tasks
 
 
+def chosen(task, rule):
+    """Returns the recipe with which `dipjax denoise` restores the picture of a task, with that rule."""
+    options = Options(recipe="fast", stop="auto" if rule == "held-out" else rule)
+    return setting_for(TASKS["denoise"].build(np.asarray(task.measurement)), options)[0].recipe
+
+
 def measure(options, noise, rule, looking_on=()):
     """Returns the rows of all pictures and seeds for a rule, or for none and those that look on: what was lost, and after which steps."""
     files, tasks = made(options, noise)
-    stopping = Following(None if rule == "none" else REGISTRY[rule](), tuple(REGISTRY[name]() for name in looking_on))
-    recipe = replace(choose("denoise", "fast")(3).recipe, stopping=stopping)
-    keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in range(len(files))])
-    truths, curve = [np.asarray(task.truth) for task in tasks], []
+    recipes = [chosen(task, rule) for task in tasks]
+    found = {name: {"seeds": [], "means": []} for name in dict.fromkeys((rule, *looking_on))}
+    kept, seconds = [None] * len(files), 0.0
+    for recipe in set(recipes):  # pictures with another kind of noise have another loss, and are another batch
+        where = [index for index, other in enumerate(recipes) if other == recipe]
+        seconds += _measured(options, recipe, where, files, tasks, rule, looking_on, found, kept)
+    if rule == "held-out":
+        options.keep.mkdir(parents=True, exist_ok=True)
+        np.savez(options.keep / f"{noise}.npz", **{name: np.stack([one[name] for one in kept]) for name in kept[0]})
+    return {"rows": found.pop(rule), "looking_on": found, "seconds": seconds}
+
+
+def _measured(options, recipe, where, files, tasks, rule, looking_on, found, kept):
+    """Measures the pictures of one recipe, as one batch, into `found` and `kept`; returns the seconds."""
+    stopping = Following(recipe.stopping, tuple(REGISTRY[name]() for name in looking_on))
+    keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in where])
+    truths, curve = [np.asarray(tasks[index].truth) for index in where], []
 
     def of_means(images):
         return [float(psnr(pair.mean(0), truth)) for pair, truth in zip(np.asarray(images), truths, strict=True)]
@@ -181,30 +206,30 @@ def measure(options, noise, rule, looking_on=()):
         if result.num_steps:
             curve.append((result.num_steps, of_means(result.state.average)))
 
-    result = drive.restore(recipe, keys, problems.stack(tasks), num_steps=options.steps, problem_axis=0, callback=look)
+    batch = problems.stack([tasks[index] for index in where])
+    recipe = replace(recipe, stopping=stopping)
+    result = drive.restore(recipe, keys, batch, num_steps=options.steps, problem_axis=0, callback=look)
     names = looking_on if rule == "none" else (rule,)
     followed = dict(zip(names, result.state.watch.memory.followed, strict=True))
-    found = {}
-    for name in dict.fromkeys((rule, *names)):
+    for name in found:
         gave = followed.get(name)
         means = None if gave is None else of_means(gave.best.estimate[0])
-        found[name] = {"seeds": [], "means": []}
-        for index, (path, truth) in enumerate(zip(files, truths, strict=True)):
+        for index, (at, truth) in enumerate(zip(where, truths, strict=True)):
             steps, values = np.array([(step, psnrs[index]) for step, psnrs in curve]).T
-            ours = {"picture": path.stem, "peak": values.max(), "best": int(steps[values.argmax()])}
+            ours = {"picture": files[at].stem, "peak": values.max(), "best": int(steps[values.argmax()])}
             ours |= {} if gave is None else {"lost": values.max() - means[index], "stopped": int(np.mean(gave.steps[index]))}
             found[name]["means"].append(ours)
             for seed in range(2):
                 own = result.metrics.psnr_average[index, seed, : result.steps[index, seed]]
                 one = None if gave is None else jax.tree.map(lambda leaf, at=(index, seed): leaf[at], gave)
-                found[name]["seeds"].append({"picture": path.stem, "seed": seed, **_row(own, one, truth)})
+                found[name]["seeds"].append({"picture": files[at].stem, "seed": seed, **_row(own, one, truth)})
     if rule == "held-out":
         held = followed[rule].memory
         left_out = np.zeros_like(result.alive) if result.left_out is None else result.left_out
         arrays = {"images": result.images, "alive": result.alive, "left_out": left_out, "scored": held.scored, "hidden": held.hidden}
-        options.keep.mkdir(parents=True, exist_ok=True)
-        np.savez(options.keep / f"{noise}.npz", **arrays)
-    return {"rows": found.pop(rule), "looking_on": found, "seconds": result.seconds}
+        for index, at in enumerate(where):
+            kept[at] = {name: np.asarray(array)[index] for name, array in arrays.items()}
+    return result.seconds
 
 
 def _row(curve, followed, truth):
@@ -232,9 +257,9 @@ def errors(options, noise):
 
 def _error(own, task, clean):
     """`clean` is what was measured without noise."""
-    watch = SimpleNamespace(
-        memory=SimpleNamespace(scored=own["scored"], hidden=own["hidden"]), best=SimpleNamespace(estimate=(own["images"],))
-    )
+    hidden = own["hidden"]
+    memory = SimpleNamespace(scored=own["scored"], hidden=hidden, measured=np.ones_like(hidden))
+    watch = SimpleNamespace(memory=memory, best=SimpleNamespace(estimate=(own["images"],)))
     ended = {"stopped": own["alive"], "left_out": own["left_out"], "make_state": lambda: SimpleNamespace(watch=watch)}
     one = Result(own["images"], own["alive"], None, 0, 0.0, 0.0, True, **ended)
     found = uncertainty.calibrated(one, task)
@@ -269,10 +294,23 @@ def step_times(side, rounds):
     return {name: float(np.median(np.divide(seconds, times["none"]))) for name, seconds in times.items()}
 
 
+def estimates(options):
+    """Returns a row for each noise: of all pictures the least, the median and the most of its estimated variance in units of the true one,
+    of how it grows with brightness, and of its correlation between neighbours."""
+    for noise in options.noise:
+        _, tasks = made(options, noise)
+        true = [np.mean((task.measurement - clean(np.asarray(task.truth), noise)) ** 2) for task in tasks]
+        variance, *rest = np.array([(*white, near) for (near, _), white in (of_picture(task.measurement) for task in tasks)]).T
+        known = np.isfinite(variance)
+        columns = [(variance / true)[known], *(column[known] for column in rest)]
+        yield [noise, int(known.sum()), *(f"{min(c):.2f}, {np.median(c):.2f}, {max(c):.2f}" if len(c) else "" for c in columns)]
+
+
 def parse(argv):
     parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path, metavar="DIR")
     parser.add_argument("--cost", type=int, metavar="SIDE", help="only how long a step takes with each rule, on a picture of this side")
+    parser.add_argument("--estimates", action="store_true", help="only what the pictures themselves say of their noise")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--pictures", default="cset9", metavar="FOLDER")
     parser.add_argument("--only", nargs="+", metavar="PICTURE")
@@ -299,6 +337,11 @@ def main(argv=None):
     if options.cost:
         rows = [[name, f"{ratio:.3f}"] for name, ratio in step_times(options.cost, options.rounds).items()]
         common.publish([*common.table(["rule", "time of a step"], rows), "", about], options.markdown)
+        return
+    if options.estimates:
+        titles = ["noise", "pictures", "variance, estimated / true: least, median, most", "exponent of brightness", "correlation"]
+        text = [*common.table(titles, list(estimates(options))), "", "Of the pictures of which enough is not clipped.", "", about]
+        common.publish(text, options.markdown)
         return
     report = common.Report(options.json, {"pictures": options.pictures, "only": options.only, "steps": options.steps})
     lines, sure, every, free = [], [], {}, {}

@@ -1,6 +1,9 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
 from . import checkpoint, files, generators, interop, metrics, operators, recipes, stopping, uncertainty
+from .after.distill import apply, distill
+from .after.refine import Refined, refine
+from .after.student import Student
 from .app.notebook import show
 from .core import layouts
 from .core.drive import iterate, restore, seeds
@@ -15,7 +18,7 @@ from .recipes import paper
 from .tasks.door import Task
 from .tasks.options import Options
 from .tasks.restore import Outcome
-from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, super_resolve
+from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, restore_photo, super_resolve
 
 __version__: str
 
@@ -25,15 +28,19 @@ __all__ = [
     "Outcome",
     "Problem",
     "Recipe",
+    "Refined",
     "Result",
     "State",
+    "Student",
     "Task",
+    "apply",
     "checkpoint",
     "ct",
     "deblur",
     "dejpeg",
     "demosaic",
     "denoise",
+    "distill",
     "files",
     "flash",
     "generators",
@@ -57,8 +64,10 @@ __all__ = [
     "psfs",
     "radon",
     "recipes",
+    "refine",
     "resampling",
     "restore",
+    "restore_photo",
     "run",
     "seeds",
     "show",

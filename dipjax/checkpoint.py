@@ -1,15 +1,13 @@
 """Runs that outlive their process: states, their curves and their recipe in files, and the folder of one restoration.
 
-A file has a line with the schema, the length of its header (8 bytes), the header in JSON, all arrays one after the other, and the SHA-256
-of everything before. Nothing in it is ever executed. It is written complete or not at all, and the one before stays beside it, as NAME.1;
-where the newer is damaged, the older counts. Before an array is allocated, digest, schema, names, shapes and types are known to be right.
+Its files are those of `container`, in which nothing is ever executed. One is written complete or not at all, and the one before stays
+beside it, as NAME.1; where the newer is damaged, the older counts.
 """
 
 import hashlib
 import json
 import os
 import re
-import struct
 import threading
 import time
 import warnings
@@ -21,16 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dipjax import files, record
+from dipjax import container, files, record
+from dipjax.container import Damaged
 from dipjax.core import check
 from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State
 
-SCHEMA = 1
-_NAME, _LINE = b"dipjax checkpoint ", b"dipjax checkpoint %d\n" % SCHEMA
-_PIECE = 2**20  # bytes that are read at once
-_DIGEST = hashlib.sha256().digest_size
+_HEADER = ("recipe", "problem", "step", "seconds", "compile_seconds")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of a function, which is another in every process
 _KEYS = ("threefry2x32", "rbg", "unsafe_rbg")
 _CURVES = ("float16", "bfloat16", "float32", "float64")
@@ -60,7 +56,6 @@ def save(path: str | os.PathLike, checkpoint: Checkpoint, problem: Problem) -> N
     path = Path(path)
     named = [(name, *_plain(leaf)) for name, leaf in _named((checkpoint.state, checkpoint.metrics))]
     header = {
-        "arrays": [{"name": name, "dtype": kind, "shape": list(array.shape)} for name, kind, array in named],
         "recipe": json.loads(checkpoint.recipe.to_json()),
         "problem": _digests(problem),
         "step": int(np.max(checkpoint.state.step)),
@@ -68,15 +63,13 @@ def save(path: str | os.PathLike, checkpoint: Checkpoint, problem: Problem) -> N
         "compile_seconds": checkpoint.compile_seconds,
         "made_with": record.made_with(),
     }
-    text = json.dumps(header).encode()
-    pieces = [_LINE, struct.pack("<Q", len(text)), text, *(np.ascontiguousarray(array).reshape(-1).view(np.uint8) for *_, array in named)]
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    if path.exists():
-        with files.writing(path):
-            os.replace(path, _older(path))
-    files.write(path, [*pieces, digest.digest()], force=True)
+
+    def put_aside():
+        if path.exists():
+            with files.writing(path):
+                os.replace(path, _older(path))
+
+    container.write(path, "checkpoint", header, named, before=put_aside)
 
 
 def load(path: str | os.PathLike, problem: Problem, *, recipe: Recipe | None = None, problem_axis: Any = None) -> Checkpoint:
@@ -97,12 +90,12 @@ def load(path: str | os.PathLike, problem: Problem, *, recipe: Recipe | None = N
     path = Path(path)
     try:
         return _load(path, problem, recipe, problem_axis)
-    except _Damaged as error:
+    except Damaged as error:
         if not _older(path).exists():
             raise ValueError(str(error)) from error
         try:
             found = _load(_older(path), problem, recipe, problem_axis)
-        except _Damaged as other:
+        except Damaged as other:
             raise ValueError(f"{error}; so is the one before it") from other
         if path.exists():  # else its process ended between two generations
             warnings.warn(f"{error}; the one before it is taken, of step {int(np.max(found.state.step))}", RuntimeWarning, stacklevel=2)
@@ -110,16 +103,12 @@ def load(path: str | os.PathLike, problem: Problem, *, recipe: Recipe | None = N
         return found
 
 
-class _Damaged(Exception):
-    """Says that a file is not what was written."""
-
-
 def _older(path):
     return path.with_name(f"{path.name}.1")
 
 
 def _load(path, problem, recipe, problem_axis):
-    header, start = _header(path)
+    header, start = container.header(path, "checkpoint", _HEADER)
     if recipe is None:
         recipe = Recipe.from_json(json.dumps(header["recipe"]))
     elif other := _difference(header["recipe"], json.loads(recipe.to_json()), "recipe"):
@@ -138,81 +127,25 @@ def _load(path, problem, recipe, problem_axis):
             raise ValueError(f"checkpoint: {path} has {found} as {name}, expected {(kind, numbers.shape)}; it is of another version.")
     if len(shapes) != len(named):
         raise ValueError(f"checkpoint: {path} has other parts than this recipe has; it is of another version.")
-    with path.open("rb") as file:
-        file.seek(start)
-        read = {name: _read(file, *found) for name, found in shapes.items()}
+    read = container.read(path, start, shapes, _wrapped)
     state, metrics = jax.tree.unflatten(jax.tree.structure(expected), [read[name] for name, _ in named])
     return Checkpoint(recipe, state, metrics, header["seconds"], header["compile_seconds"])
-
-
-def _header(path):
-    """Returns the header, and where the arrays begin, of a file that is whole."""
-    try:
-        with path.open("rb") as file:
-            size, line = os.fstat(file.fileno()).st_size, file.read(len(_LINE))
-            if line.startswith(_NAME) and line != _LINE and line.endswith(b"\n") and line[len(_NAME) : -1].isdigit():
-                raise ValueError(
-                    f"checkpoint: {path} has schema {line[len(_NAME) : -1].decode()}, expected {SCHEMA}; it was written by another version"
-                    " of dipjax, which can read it."
-                )
-            head = file.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-            start = len(_LINE) + 8 + length
-            if line != _LINE or start + _DIGEST > size:
-                raise _Damaged(f"checkpoint: {path} is damaged or no checkpoint")
-            digest = hashlib.sha256(line + head)
-            text = file.read(length)
-            digest.update(text)
-            left = size - start - _DIGEST
-            while left and (piece := file.read(min(left, _PIECE))):
-                digest.update(piece)
-                left -= len(piece)
-            if digest.digest() != file.read():
-                raise _Damaged(f"checkpoint: {path} is damaged, its digest differs")
-        header = json.loads(text)
-        total = sum(_size(entry["dtype"], entry["shape"]) for entry in header["arrays"])
-        known = {"recipe", "problem", "step", "seconds", "compile_seconds"} <= set(header)
-    except OSError as error:
-        raise _Damaged(f"checkpoint: {path} cannot be read: {error.strerror or error}") from error
-    except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise _Damaged(f"checkpoint: {path} has a header that is not understood") from error
-    except ValueError as error:
-        if str(error).startswith("checkpoint"):
-            raise
-        raise _Damaged(f"checkpoint: {path} has a header that is not understood") from error
-    if not known or total != size - start - _DIGEST:
-        raise _Damaged(f"checkpoint: {path} has a header that does not fit its arrays")
-    return header, start
 
 
 def _expected(recipe, problem, problem_axis, runs, shapes):
     """Returns the state and the curves of such runs without numbers; nothing is computed."""
     kind, _, impl = shapes.get(".key", ("", ()))[0].partition(":")
     if kind != "key" or impl not in _KEYS:
-        raise _Damaged(f"checkpoint: found keys of the kind {kind}:{impl}, expected one of {', '.join(_KEYS)}")
+        raise Damaged(f"checkpoint: found keys of the kind {kind}:{impl}, expected one of {', '.join(_KEYS)}")
     key = jax.eval_shape(lambda: jax.random.key(0, impl=impl)).dtype
     state = check.fits(recipe, problem, spread(problem, problem_axis), num_steps=1)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*runs, *leaf.shape), key if _is_key(leaf) else leaf.dtype), state)
     kind, shape = shapes.get("metrics.loss", ("", ()))
     if shape[:-1] != runs or kind not in _CURVES:
-        raise _Damaged("checkpoint: found no curves, or of another number of runs")
-    curve = jax.ShapeDtypeStruct(shape, _dtype(kind))
+        raise Damaged("checkpoint: found no curves, or of another number of runs")
+    curve = jax.ShapeDtypeStruct(shape, container.dtype(kind))
     known = (curve, curve) if problem.truth is not None else (None, None)
     return state, Metrics(curve, *known, (curve,) * len(recipe.watch), None if recipe.stopping is None else curve)
-
-
-def _size(kind, shape):
-    # Whole numbers of Python: nothing overflows, whatever the file says.
-    if not all(isinstance(side, int) and side >= 0 for side in shape):
-        raise ValueError("sides")
-    number = 1
-    for side in shape:
-        number *= side
-    return number * _dtype(kind).itemsize
-
-
-def _dtype(kind):
-    return np.dtype(np.uint32 if kind.startswith("key:") else jnp.dtype(kind))
 
 
 def _plain(leaf):
@@ -226,9 +159,7 @@ def _is_key(leaf):
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _read(file, kind, shape):
-    array = np.empty(shape, _dtype(kind))
-    file.readinto(array.reshape(-1).view(np.uint8))
+def _wrapped(array, kind):
     return jax.random.wrap_key_data(array, impl=kind.removeprefix("key:")) if kind.startswith("key:") else array
 
 

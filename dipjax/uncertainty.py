@@ -25,6 +25,7 @@ from scipy import ndimage, optimize
 from dipjax.core.problem import Problem
 from dipjax.core.state import Result, deviation
 from dipjax.stopping.held_out import filled
+from dipjax.stopping.noise import CORRELATED, of_picture
 from dipjax.stopping.samples import Sampled
 
 _REACH = 2.0  # pixels, over which the disagreement of neighbours counts, because that of a few seeds at one pixel says little
@@ -32,6 +33,8 @@ _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, besid
 _OUTLIER = 16.0  # times the expected square, above which a residual is an outlier: four standard deviations
 _KNOTS = 6  # of the noise over brightness: photons, and what was clipped at black and white
 _ROUNDS = 12
+_LEAST_SIDE = 32  # pixels, of a picture that tells of its own noise
+_SURELY = 0.85  # of the white noise that is measured, of which it may be 0.86 to 1.35 times as much (benchmarks/results/noise.md)
 _DOUBT = 2.0  # times the mean square of the noise, beyond which the error is sure to be larger: an error of all seeds may hide the noise
 
 
@@ -70,19 +73,21 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
     if scored is None or len(counted) < 2:
         return None
     of_counted = partial(jax.tree.map, lambda leaf: np.asarray(leaf)[counted])
-    estimates, scored, hidden = map(of_counted, (watch.best.estimate, scored, watch.memory.hidden))
+    parts = (watch.best.estimate, scored, watch.memory.hidden, watch.memory.measured)
+    estimates, scored, hidden, measured = map(of_counted, parts)
     predicted = [problem.operator(*(part[k] for part in estimates)) for k in range(len(counted))]
-    most = _of_neighbours(problem.measurement, scored, hidden)
+    most = _of_neighbours(problem.measurement, scored, hidden, measured)
     inside = getattr(problem.operator, "inside", True)  # of a frame, see `operators.frame`
-    error_of, noise = _calibrate(most, len(counted), *_entries(predicted, scored, problem.measurement, inside))
+    entries = _entries(predicted, scored, problem.measurement, inside)
+    error_of, noise = _calibrate(_least_noise(problem.measurement), most, len(counted), *entries)
     spread = variance(result.images[counted])
     # An error that all seeds make does not shrink in the mean, the rest does.
     return Uncertainty(np.sqrt(np.maximum(error_of(spread) - spread, 0) + spread / len(counted)), noise)
 
 
-def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, elsewhere, usual):
+def _calibrate(least, most, num_seeds, squares, brightness, spread, distance, fitted, elsewhere, usual):
     """Returns the expected squared error of one seed as a function of the variance over seeds, and the root mean square of the noise,
-    whose mean square is at most `most`.
+    whose mean square is at least `least` and at most `most`.
 
     Elsewhere than at a held-out entry a seed x has taken over a share f of the noise n, as all the others have, whose mean is m. So
 
@@ -94,7 +99,9 @@ def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, e
     differing = lambda variance: root * np.sqrt(variance) + linear * variance  # noqa: E731, the error of seeds that differ so much
     of_hidden = differing(spread).mean()
     rest = max(squares.mean() - of_hidden, 0)
-    noise = min(rest, most)
+    noise = min(max(rest, least), most)
+    rest = max(rest, noise)
+    of_hidden = max(squares.mean() - rest, 0)
     scatter, tiny = usual / num_seeds, np.finfo(float).tiny
     f = 0.5 - 0.5 * np.sqrt(max(1 - 4 * max(fitted.mean() + scatter, 0) / max(noise, tiny), 0))
     taken = f**2 * noise
@@ -104,12 +111,21 @@ def _calibrate(most, num_seeds, squares, brightness, spread, distance, fitted, e
     return error_of, float(np.sqrt(noise))
 
 
-def _of_neighbours(measurement, scored, hidden):
+def _least_noise(measurement):
+    """Returns the variance of the white noise of a picture: textures that no seed can predict are no noise, and hide it; 0 if not known."""
+    parts = jax.tree.leaves(measurement)
+    if len(parts) != 1 or parts[0].ndim != 3 or np.iscomplexobj(parts[0]) or min(parts[0].shape[:2]) < _LEAST_SIDE:
+        return 0.0
+    (near, _), (variance, _) = of_picture(parts[0])
+    return float(_SURELY * variance) if near <= CORRELATED and np.isfinite(variance) else 0.0
+
+
+def _of_neighbours(measurement, scored, hidden, measured):
     """Returns the mean square of what the mean of the neighbours leaves at the held-out entries: their noise, and a little more."""
     squares = []
-    for measured, *marks in zip(*map(jax.tree.leaves, (measurement, scored, hidden)), strict=True):
-        for mark, hide in zip(*marks, strict=True):
-            left = np.abs(np.asarray(filled(measured, hide)) - measured) ** 2
+    for values, *marks in zip(*map(jax.tree.leaves, (measurement, scored, hidden, measured)), strict=True):
+        for mark, hide, there in zip(*marks, strict=True):
+            left = np.abs(np.asarray(filled(values, hide, there)) - values) ** 2
             squares.append(left[np.broadcast_to(mark, left.shape)])
     return float(np.concatenate(squares).mean(dtype=np.float64))
 

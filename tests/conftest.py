@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def compile_with(*flags):
 # The older emitters of loops compile in a quarter of the time, and the tests compile thousands of programs that run for a millisecond.
 PEOPLE = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}  # the environment of a process that compiles as people's do
 compile_with("xla_cpu_use_fusion_emitters=false", "xla_cpu_parallel_codegen_split_count=1")
+
+
+# A shell that sends the tests to the background lets them ignore interruptions, `nohup` hangups too, and children inherit that.
+for _name, _default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL), ("SIGTERM", signal.SIG_DFL)):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _default)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -87,6 +87,7 @@ def test_a_run_that_goes_on_ends_bit_for_bit_as_one_that_was_never_broken_off(ru
     assert same(whole(recipe, keys, data, folder(recipe)), expected)
 
 
+@pytest.mark.slow
 def test_seeds_that_had_stopped_stay_stopped(folder):
     recipe, data, keys = mixer_recipe(3, stopping=stopping.HeldOut(patience=0.2, least=3, tolerance=0)), task(), drive.seeds(0, 4)
     expected = whole(recipe, keys, data, num_steps=200)

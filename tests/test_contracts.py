@@ -38,7 +38,7 @@ EXAMPLES = {
     inputs.Guide: [(inputs.Guide(),) * 2],
     inputs.Guided: [(inputs.Guided(), inputs.Guided(noise=inputs.Noise(8)))],
     guides.NonLocalMeans: [(guides.NonLocalMeans(), guides.NonLocalMeans(0.6))],
-    stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.04, patience=0.5)), (stopping.HeldOut(0.1, correlation=1.0),) * 2],
+    stopping.HeldOut: [(stopping.HeldOut(), stopping.HeldOut(0.04, patience=0.4)), (stopping.HeldOut(0.1, correlation=1.0),) * 2],
     stopping.WindowedVariance: [(stopping.WindowedVariance(), stopping.WindowedVariance(100))],
     stopping.AveragedVariance: [(stopping.AveragedVariance(), stopping.AveragedVariance(weight=0.1))],
     stopping.Discrepancy: [(stopping.Discrepancy(), stopping.Discrepancy(None))],
@@ -47,6 +47,13 @@ EXAMPLES = {
     losses.L1: [(losses.L1(),) * 2],
     losses.Huber: [(losses.Huber(), losses.Huber(delta=0.1))],
     losses.Poisson: [(losses.Poisson(), losses.Poisson(30, epsilon=1e-3))],
+    losses.Anscombe: [(losses.Anscombe(), losses.Anscombe(gain=1 / 30))],
+    losses.Logarithm: [(losses.Logarithm(), losses.Logarithm(0.05))],
+    losses.RootMSE: [(losses.RootMSE(), losses.RootMSE(1e-3))],
+    losses.Gradients: [(losses.Gradients(),) * 2],
+    losses.Structure: [(losses.Structure(), losses.Structure(3, window=7)), (losses.Structure(1, 3),) * 2],
+    losses.Perceptual: [(losses.Perceptual(penalties.TotalVariation(0.1)), losses.Perceptual(penalties.TotalVariation(0.1), 1.0))],
+    losses.Sum: [(losses.Sum((losses.L1(), losses.MSE()), (1.0, 0.5)), losses.Sum((losses.L1(), losses.MSE()), (1, 0.5)))],
     losses.Maximise: [(losses.Maximise(), losses.Maximise(1))],
     penalties.TotalVariation: [(penalties.TotalVariation(0.1), penalties.TotalVariation(weight=0.1, epsilon=1e-3))],
     penalties.TotalVariationSum: [(penalties.TotalVariationSum(0.1), penalties.TotalVariationSum(weight=0.1))],
@@ -82,6 +89,7 @@ def examples(name, module, but=()):
 every_part = pytest.mark.parametrize(
     ("one", "other"), [pair for pairs in EXAMPLES.values() for pair in pairs], ids=lambda part: repr(part)[:40]
 )
+OF_PICTURES = {losses.Gradients, losses.Structure, losses.Perceptual}  # which look at neighbours, so that they are no mean over elements
 every_loss = examples("loss", losses, but={losses.Maximise})
 
 
@@ -92,7 +100,7 @@ def test_every_part_has_an_example():
 def test_every_registry_lists_its_parts():
     assert set(inputs.REGISTRY.values()) == parts_of(inputs)
     assert set(guides.REGISTRY.values()) == parts_of(guides)
-    assert set(losses.REGISTRY.values()) == parts_of(losses) - {losses.Maximise}
+    assert set(losses.REGISTRY.values()) == parts_of(losses) - {losses.Maximise, losses.Perceptual, losses.Sum}  # which take functions
     assert set(penalties.REGISTRY.values()) == parts_of(penalties)
     assert set(optimizers.REGISTRY.values()) == parts_of(optimizers) - SCHEDULES
     assert set(stopping.REGISTRY.values()) == parts_of(stopping) - {stopping.Samples}  # which stops nothing
@@ -132,8 +140,11 @@ def random(shape, dtype=np.float32, seed=0):
     return jnp.asarray((values[0] + 1j * values[1] if np.issubdtype(dtype, np.complexfloating) else values[0]).astype(dtype))
 
 
-def check_loss(loss, dtype=np.float32):
-    """A loss is a real mean over all elements of any tree, least at the measurement, with a finite gradient there too."""
+def check_loss(loss, dtype=np.float32, is_mean=True):
+    """A loss is a real mean over all elements of any tree, least at the measurement, with a finite gradient there too.
+
+    Some are not: of those all but the mean is checked.
+    """
     x, y = random((7, 5, 3), dtype), random((7, 5, 3), dtype, 1)
     real = jnp.finfo(dtype).dtype
     with jax.debug_nans(True), jax.numpy_dtype_promotion("strict"):
@@ -147,6 +158,11 @@ def check_loss(loss, dtype=np.float32):
     assert jnp.abs(slope).max() > 0
     assert abs(least) < 1e-6 < value
 
+    if not is_mean:
+        values = jax.jit(jax.vmap(loss))(jnp.stack([x, y]), jnp.stack([y, y]))
+        np.testing.assert_allclose(values, [value, least], rtol=1e-4, atol=1e-6)
+        return
+
     @jax.jit
     def others(x, y):
         tiled = loss(jnp.tile(x, (2, 3, 1)), jnp.tile(y, (2, 3, 1)))
@@ -159,19 +175,22 @@ def check_loss(loss, dtype=np.float32):
 @every_loss
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
 def test_a_loss_is_a_mean_that_is_least_at_the_measurement(loss, dtype):
-    if loss == losses.Poisson() and dtype == np.complex64:
-        pytest.skip("counts are not complex")
+    if type(loss) in {losses.Poisson, losses.Anscombe, losses.Logarithm, losses.Structure, losses.Perceptual} and dtype == np.complex64:
+        pytest.skip("neither counts nor pictures are complex")
     with jax.enable_x64(dtype == np.float64):
-        check_loss(loss, dtype)
+        check_loss(loss, dtype, is_mean=type(loss) not in OF_PICTURES)
 
 
 KNOWN = {
     losses.MSE(): 0.25, losses.L1(): 0.5, losses.Huber(0.1): 0.1 * (0.5 - 0.05), losses.Huber(1.0): 0.125,
+    losses.Anscombe(0.1): 0.4 * (np.sqrt(10.375) - np.sqrt(5.375)) ** 2, losses.Logarithm(0.1): np.log(1.1 / 0.6) ** 2,
+    losses.RootMSE(0.1): np.sqrt(0.26) - 0.1, losses.Gradients(): 0.0, losses.Structure(1, 3): 1 - (1 + 1e-4) / (1.25 + 1e-4),
+    losses.Perceptual(jnp.square, 2.0): 2 * 0.75**2, losses.Sum((losses.L1(), losses.MSE()), (2, 4)): 2.0,
     losses.Poisson(10): 10 * (1.0 - 0.5 + 0.5 * np.log(0.5 / 1.0)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("loss", KNOWN, ids=repr)
+@pytest.mark.parametrize("loss", KNOWN, ids=lambda loss: repr(loss)[:28])
 def test_a_loss_has_its_known_value(loss):
     x, y = jnp.full((3, 4, 2), 1.0), jnp.full((3, 4, 2), 0.5)
     np.testing.assert_allclose(loss(x, y), KNOWN[loss], rtol=1e-5)
@@ -188,6 +207,32 @@ def test_poisson_stands_predictions_and_measurements_below_zero():
     chex.assert_tree_all_finite(grad)
 
 
+def test_the_noise_of_photons_and_of_speckle_counts_alike_in_dark_and_in_bright_parts():
+    draw = np.random.default_rng(0)
+    for loss, noisy in (
+        (losses.Anscombe(0.01), lambda level: draw.poisson(level / 0.01, 10_000) * 0.01),
+        (losses.Logarithm(1e-6), lambda level: level * (1 + 0.1 * draw.standard_normal(10_000))),
+    ):
+        dark, bright = (float(loss(jnp.full(10_000, level), jnp.asarray(noisy(level), jnp.float32))) for level in (0.1, 0.9))
+        assert 0.9 < dark / bright < 1.1
+        assert 0.9 < dark / 0.01 < 1.1  # the gain, or the square of a tenth
+
+
+def test_structure_sees_blur_and_gradients_do_not_see_brightness():
+    sharp = random((32, 30, 3))
+    blurred = (sharp + jnp.roll(sharp, 1, 0) + jnp.roll(sharp, 1, 1)) / 3
+    assert losses.Structure()(blurred, sharp) > 10 * losses.Structure()(sharp + 0.05, sharp) > 0
+    np.testing.assert_allclose(losses.Gradients()(sharp + 0.3, sharp), 0, atol=1e-6)
+    with pytest.raises(ValueError, match="^loss: found ssim"):
+        losses.Structure()(jnp.ones(5), jnp.ones(5))
+
+
+def test_the_weight_of_a_root_beside_a_penalty_means_the_same_for_every_strength_of_noise():
+    x, y = random((9, 9, 1)), random((9, 9, 1), seed=1)
+    slope = jax.grad(lambda factor: losses.RootMSE(1e-6)(x + factor * (y - x), x))
+    np.testing.assert_allclose(slope(0.1), slope(0.7), rtol=1e-4)
+
+
 def test_maximise_rewards_large_activations():
     tree = (jnp.ones(3), jnp.ones((2, 2)))
     assert losses.Maximise(5.0)(tree, tree) == -35
@@ -196,14 +241,37 @@ def test_maximise_rewards_large_activations():
 
 @pytest.mark.parametrize(("word", "loss"), [
     ("mse", losses.MSE()), ("l1", losses.L1()), ("huber", losses.Huber()), ("huber:0.05", losses.Huber(0.05)),
-    ("poisson:100", losses.Poisson(100.0)),
+    ("poisson:100", losses.Poisson(100.0)), ("anscombe:0.01", losses.Anscombe(0.01)), ("log", losses.Logarithm()),
+    ("l1+ssim:0.01", losses.Sum((losses.L1(), losses.Structure()), (1.0, 0.01))),
+    ("mse:2+gradients", losses.Sum((losses.MSE(), losses.Gradients()), (2.0, 1.0))),
 ])  # fmt: skip
 def test_a_word_is_a_loss(word, loss):
     assert losses.make(word) == loss
 
 
 @pytest.mark.parametrize(
-    "word", ["", "l2", "l1:3", "huber:", "huber:x", "huber:0", "huber:-1", "huber:nan", "huber:inf", "MSE", ":", "mse:"]
+    "word",
+    [
+        "",
+        "l2",
+        "l1:3",
+        "huber:",
+        "huber:x",
+        "huber:0",
+        "huber:-1",
+        "huber:nan",
+        "huber:inf",
+        "MSE",
+        ":",
+        "mse:",
+        "l1+",
+        "+",
+        "l1+l2",
+        "l1:0+mse",
+        "l1:x+mse",
+        "mse+ssim:-1",
+        "perceptual",
+    ],
 )
 def test_a_word_that_is_no_loss_is_refused(word):
     with pytest.raises(ValueError, match="^loss: found"):
@@ -365,9 +433,12 @@ def test_langevin_takes_the_step_of_adam_and_adds_noise_of_two_learning_rates_to
     partial(optimizers.Adam, 0.0), partial(optimizers.Adam, -1), partial(optimizers.Adam, float("nan")),
     partial(optimizers.Adam, float("inf")),
     partial(losses.Huber, 0), partial(losses.Huber, float("nan")), partial(losses.Poisson, -1.0), partial(losses.Poisson, 30, 0.0),
+    partial(losses.Anscombe, -1.0), partial(losses.Logarithm, 0.0), partial(losses.RootMSE, 0.0), partial(losses.Structure, 0),
+    partial(losses.Perceptual, 3), partial(losses.Perceptual, abs, 0.0), partial(losses.Sum, (losses.L1(),), (1.0, 2.0)),
+    partial(losses.Sum, (losses.L1(),), (-1.0,)),
 ])  # fmt: skip
 def test_a_number_that_cannot_be_is_refused_by_name(make):
-    with pytest.raises(ValueError, match="^(learning_rate|noise|delta|photons|epsilon): found"):
+    with pytest.raises(ValueError, match="^(learning_rate|noise|delta|photons|epsilon|gain|scales|features|weight|weights): found"):
         make()
 
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 from dipjax.core import drive, loop
 from dipjax.fitting import guides, inputs
 from dipjax.operators import problem
+from dipjax.operators.frame import Framed
 from dipjax.stopping import HeldOut
 from dipjax.stopping.held_out import filled
 from dipjax.tasks import tasks  # noqa: F401, which registers them
@@ -50,6 +51,18 @@ def test_a_guide_is_closer_to_the_truth_than_the_measurement(kind, channels):
     assert error(found) < 0.6 * error(measurement)
 
 
+@pytest.mark.parametrize("is_framed", [False, True])
+def test_what_is_not_known_is_no_darkness_in_the_guide(is_framed):
+    known = np.ones((SIDE, SIDE), bool)
+    known[20:24] = known[:, 40:43] = False
+    masked = problem.inpainting(noisy("weak"), known)
+    if is_framed:
+        masked = masked.replace(operator=Framed(masked.operator, np.ones((SIDE, SIDE, 1), bool), masked.measurement))
+    found = np.asarray(jax.jit(guides.NonLocalMeans())(light_keys(1)[0], masked))
+    assert np.abs(found - SMOOTH)[~known].mean() < 0.08
+    assert np.abs(np.asarray(masked.measurement) - SMOOTH)[~known].mean() > 0.3
+
+
 def test_there_is_no_guide_for_noise_that_looks_like_structure_nor_for_a_few_pixels():
     rough = ndimage.gaussian_filter(RANDOM.standard_normal(SMOOTH.shape), (1, 1, 0))
     correlated = np.float32(SMOOTH + 0.1 * rough / rough.std())
@@ -73,11 +86,21 @@ def test_what_is_hidden_is_filled_in_from_around(side):
     hidden = np.zeros((SIDE, SIDE, 1), bool)
     hidden[20 : 20 + side, 30 : 30 + side] = hidden[0, 0] = True
     spoilt = np.float32(np.where(hidden, 100, SMOOTH))
-    found = np.asarray(filled(spoilt, hidden))
+    found = np.asarray(filled(spoilt, hidden, np.ones_like(hidden)))
     np.testing.assert_array_equal(found[~hidden[..., 0]], SMOOTH[~hidden[..., 0]])
     assert np.abs(found - SMOOTH).max() < 0.5
-    signal = np.asarray(filled(np.complex64(SMOOTH[:, 0, 0] * 1j), hidden[:, 30, 0]))
+    signal = np.asarray(filled(np.complex64(SMOOTH[:, 0, 0] * 1j), hidden[:, 30, 0], np.ones(SIDE, bool)))
     np.testing.assert_allclose(signal, 1j * SMOOTH[:, 0, 0], atol=0.5)
+
+
+def test_what_is_held_out_beside_a_hole_is_no_darkness_to_a_run():
+    known = RANDOM.random((SIDE, SIDE)) > 0.5
+    task = problem.inpainting(noisy("weak"), known)
+    rule = HeldOut()
+    memory = rule.init(light_keys(1)[0], task, (np.zeros(task.shape, np.float32),))
+    hidden = np.asarray(memory.hidden)[..., 0]
+    assert hidden.sum() > 50 and known[hidden].all()
+    assert np.abs(np.asarray(rule.seen(memory, task).measurement) - SMOOTH)[hidden].mean() < 0.1
 
 
 @pytest.mark.parametrize("correlated", [False, True])
@@ -107,6 +130,7 @@ def test_guides_of_two_runs_err_differently_and_hardly_more():
     assert np.corrcoef((one - SMOOTH).ravel(), (two - SMOOTH).ravel())[0, 1] < 0.85
 
 
+@pytest.mark.slow
 def test_init_makes_the_guide_under_vmap_too():
     task = problem.denoising(noisy("strong"))
     recipe = dataclasses.replace(mixer_recipe(3, stopping=HeldOut()), input=inputs.Guided())

@@ -16,7 +16,6 @@ PAGES = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"),
 TEXT = "\n".join(text for path, text in PAGES.items() if path.name == "README.md" or ROOT / "docs" in path.parents)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
-_OF_TASKS = "\n".join(text for path, text in PAGES.items() if path.parent.name == "tasks")  # of which each compiles a program of its own
 _LINES = [line.split("#")[0] for language, code in BLOCKS if language == "bash" for line in code.replace("\\\n", " ").splitlines()]
 COMMANDS = sorted({
     command.strip().split("dipjax ", 1)[1]
@@ -27,9 +26,8 @@ WORDS = {"COMMAND": "denoise", "NAME": "skip", "R": "1"}  # what stands for anyt
 
 
 @pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize(
-    "code", [pytest.param(code, marks=pytest.mark.slow if code in _OF_TASKS else ()) for code in PYTHON], ids=range(len(PYTHON))
-)
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(code, tmp_path, monkeypatch):
     if "torch" in code and not importlib.util.find_spec("torch"):
         pytest.skip("the block needs torch, which is not installed")

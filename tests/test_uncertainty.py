@@ -34,7 +34,9 @@ def seeds(num_seeds, *, common, noise, channels=1, kind="gauss", seed=0):
     task = problem.denoising(np.float32(measured))
     scored = random.random((num_seeds, SIDE, SIDE, 1)) < 0.1
     best = SimpleNamespace(estimate=(images,))
-    state = SimpleNamespace(watch=SimpleNamespace(memory=SimpleNamespace(scored=scored, hidden=scored), best=best))
+    state = SimpleNamespace(
+        watch=SimpleNamespace(memory=SimpleNamespace(scored=scored, hidden=scored, measured=np.ones_like(scored)), best=best)
+    )
     ends = np.ones(num_seeds, bool), np.full(num_seeds, 9), np.full(num_seeds, 5)
     result = Result(images, np.ones(num_seeds, bool), Metrics(None, None, None), 9, 0.0, 0.0, True, lambda: state, *ends)
     return result, task, truth
@@ -122,7 +124,7 @@ def test_a_measurement_that_is_no_picture_tells_the_size_of_the_error_too():
     measured = operator @ truth + 0.05 * random.standard_normal((600, 1))
     task = SimpleNamespace(operator=lambda image: operator @ image, measurement=np.float32(measured))
     scored = random.random((4, 600, 1)) < 0.3
-    memory = SimpleNamespace(scored=scored, hidden=scored)
+    memory = SimpleNamespace(scored=scored, hidden=scored, measured=np.ones_like(scored))
     state = SimpleNamespace(watch=SimpleNamespace(memory=memory, best=SimpleNamespace(estimate=(images,))))
     ends = np.ones(4, bool), np.full(4, 9), np.full(4, 5)
     result = Result(images, np.ones(4, bool), Metrics(None, None, None), 9, 0.0, 0.0, True, lambda: state, *ends)

@@ -1,4 +1,4 @@
-"""The command line: a command for every task of `dipjax.tasks`, and `resume`, `demo`, `generators`, `doctor`.
+"""The command line: a command for every task of `dipjax.tasks`, those of `further`, and `resume`, `demo`, `generators`, `doctor`.
 
 This file reads the arguments and turns what can go wrong into one sentence and an exit code; `command`, `demo` and `doctor` do the
 work. Nothing heavy is imported before the arguments are known to be right. What a task takes beside the picture, and all `Options`, are
@@ -24,6 +24,7 @@ from dipjax.tasks import options as asked
 from dipjax.tasks import tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, argument_of
 
+OUTPUTS = ("json", "plot", "curve", "uncertainty", "found", "report")  # beside the picture; None where a command has none of a kind
 _DEMO_SEEDS = 2  # that of `demo`, which would import JAX
 _USAGE, _INPUT, _OUTPUT, _DIVERGED = 2, 3, 4, 5
 
@@ -74,18 +75,19 @@ def _explain(error):
 
 
 def _parser():
+    from dipjax.app import further  # which uses what is here
+
     parser = _Parser(prog="dipjax", description="Restores one picture with an untrained network: a deep image prior.")
     parser.add_argument("--version", action="version", version=f"dipjax {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for spec in TASKS.values():
         _add_task(commands, spec)
+    further.add(commands)
     demo = commands.add_parser("demo", help="restore an example picture and compare, within a minute")
-    demo.add_argument(
-        "-o", "--output", type=_typed(text), default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)"
-    )
+    demo.add_argument("-o", "--output", type=typed(text), default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)")
     resume = commands.add_parser("resume", help="go on with a command that was given --checkpoint DIR")
-    resume.add_argument("folder", type=_typed(text), metavar="DIR", help="the folder of its checkpoints")
-    resume.add_argument("--steps", type=_typed(asked.whole(1, asked.MOST_STEPS)), metavar="N", help="so many steps instead")
+    resume.add_argument("folder", type=typed(text), metavar="DIR", help="the folder of its checkpoints")
+    resume.add_argument("--steps", type=typed(asked.whole(1, asked.MOST_STEPS)), metavar="N", help="so many steps instead")
     doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")
     listing = commands.add_parser("generators", help="list the networks for --generator, and their options")
     for command, action in ((demo, _demo), (resume, _resume), (doctor, _doctor), (listing, _generators)):
@@ -97,8 +99,8 @@ def _parser():
 def _add_task(commands, spec):
     description = f"{spec.words.capitalize()}. Reads {KINDS}, and writes all of them but GIF and HEIC."
     parser = commands.add_parser(spec.command, help=spec.words, description=description)
-    parser.set_defaults(run=_restore, task=spec.command, parser=parser)
-    parser.add_argument("input", nargs="+", type=_typed(text), metavar="IN", help="the picture; or several, folders, patterns; - is stdin")
+    parser.set_defaults(run=_restore, task=spec.command, parser=parser, **dict.fromkeys(OUTPUTS))
+    parser.add_argument("input", nargs="+", type=typed(text), metavar="IN", help="the picture; or several, folders, patterns; - is stdin")
     for name, parameter in spec.parameters.items():
         argument, required = argument_of(parameter), parameter.default is parameter.empty
         default = "" if required else f" (default {parameter.default})"
@@ -109,32 +111,16 @@ def _add_task(commands, spec):
     parser.add_argument(
         "-o",
         "--output",
-        type=_typed(text),
+        type=typed(text),
         metavar="OUT",
         help="where to write, a folder for several pictures, - for stdout (default: beside the input)",
     )
     parser.add_argument(
-        "--ray", nargs="?", const="local", type=_typed(text), metavar="ADDRESS",
+        "--ray", nargs="?", const="local", type=typed(text), metavar="ADDRESS",
         help="hand several pictures to the workers of a Ray cluster; without ADDRESS to one that is made here",
     )  # fmt: skip
-    parser.add_argument(
-        "--pages", type=_typed(_pages), metavar="all|N|A-B", help="of a file of several pages (default all): each is restored for itself"
-    )
-    parser.add_argument("--recursive", action="store_true", help="of folders, take what is in folders inside of them too")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
-    parser.add_argument(
-        "--strip-metadata", action="store_true", help="write no EXIF, GPS, XMP, texts, resolution and places; the colour profile stays"
-    )
-    common = parser.add_argument_group("how long and how well")
-    for name, argument in asked.arguments().items():
-        if argument.flag and not argument.read:
-            _add(common, name, argument)
-    common.add_argument(
-        "--compilation-cache",
-        choices=("auto", "on", "off"),
-        default="auto",
-        help="keep compiled programs for the next start (default auto: on, on a CPU once a trial has shown that it works)",
-    )
+    add_switches(parser, "--pages", "--recursive", "--force", "--strip-metadata")
+    add_options(parser)
     extra = parser.add_argument_group("what else to read and write")
     reference = asked.arguments()["truth"]
     extra.add_argument(reference.flag, dest="reference", type=file_name, metavar=reference.metavar, help=reference.help)
@@ -160,12 +146,48 @@ def _add_task(commands, spec):
         help="show the picture as it forms: tells the address of a page for a browser on this machine, with buttons to stop and to keep",
     )
     extra.add_argument("--preview", action="store_true", help="draw the picture small below the progress, in a terminal that can")
+    if spec.unknown:
+        extra.add_argument(
+            "--found", type=file_name, metavar="FILE", help="write where the picture was filled in, white, as --mask takes it"
+        )
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
-    extra.add_argument(
-        "--max-pixels", type=_typed(asked.whole(1)), metavar="N", help="the most that a picture may have (default 64 million)"
-    )
+    add_switches(extra, "--max-pixels")
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_switches(parser: argparse._ActionsContainer, *flags: str) -> None:
+    """Adds what means the same in every command that has it."""
+    known: dict[str, dict] = {
+        "--pages": {
+            "type": typed(pages),
+            "metavar": "all|N|A-B",
+            "help": "of a file of several pages (default all): each is restored for itself",
+        },
+        "--recursive": {"action": "store_true", "help": "of folders, take what is in folders inside of them too"},
+        "--force": {"action": "store_true", "help": "replace files that exist"},
+        "--strip-metadata": {
+            "action": "store_true",
+            "help": "write no EXIF, GPS, XMP, texts, resolution and places; the colour profile stays",
+        },
+        "--max-pixels": {"type": typed(asked.whole(1)), "metavar": "N", "help": "the most that a picture may have (default 64 million)"},
+    }
+    for flag in flags:
+        parser.add_argument(flag, **known[flag])
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds all `Options` to a command, and whether programs are kept."""
+    common = parser.add_argument_group("how long and how well")
+    for name, argument in asked.arguments().items():
+        if argument.flag and not argument.read:
+            _add(common, name, argument)
+    common.add_argument(
+        "--compilation-cache",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="keep compiled programs for the next start (default auto: on, on a CPU once a trial has shown that it works)",
+    )
 
 
 def _add(parser, name, argument, **more):
@@ -174,7 +196,7 @@ def _add(parser, name, argument, **more):
     how |= (
         {"choices": argument.choices}
         if argument.choices
-        else {"type": _typed(asked.whole(*argument.limits) if argument.limits else argument.parse or text)}
+        else {"type": typed(asked.whole(*argument.limits) if argument.limits else argument.parse or text)}
     )
     how |= {"action": "append"} if argument.many else {}
     parser.add_argument(argument.flag, **{key: value for key, value in how.items() if value is not None})
@@ -193,23 +215,23 @@ def _add_psf(parser, name, argument):
     del name
     blur = parser.add_mutually_exclusive_group(required=True)
     blur.add_argument(argument.flag, type=file_name, metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
-    blur.add_argument("--gaussian", type=_typed(asked.positive), metavar="SIGMA", help="Gaussian blur, standard deviation in pixels")
+    blur.add_argument("--gaussian", type=typed(asked.positive), metavar="SIGMA", help="Gaussian blur, standard deviation in pixels")
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
 
 
 _READERS: dict[str, Callable] = {"picture": _add_picture, "mask": _add_mask, "psf": _add_psf}
 
 
-def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """Returns a reader whose sentence argparse keeps."""
 
-    def typed(word):
+    def read(word):
         try:
             return parse(word)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    return typed
+    return read
 
 
 def text(word: str) -> str:
@@ -219,7 +241,7 @@ def text(word: str) -> str:
     return word
 
 
-def _pages(word: str) -> tuple[int, int] | None:
+def pages(word: str) -> tuple[int, int] | None:
     """Reads N, or A-B, counted from 1; None for all."""
     if word == "all":
         return None
@@ -238,7 +260,7 @@ def _file_name(word):
     return word
 
 
-file_name = _typed(_file_name)
+file_name = typed(_file_name)
 
 
 class _Motion(argparse.Action):

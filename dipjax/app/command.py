@@ -66,7 +66,7 @@ def restore(given: Namespace) -> Finished:
     shape = spec.shape(picture.pixels.shape, **arguments)
     like = _like(picture, shape, spec)
     output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
-    options = _options(given)
+    options = options_of(given)
     root = getattr(given, "root", options.checkpoint)  # the folder that goes on; of one among many, that of all
     log = journal.Journal.of(given, root) if root is not None and not hasattr(given, "root") else None
     given.force = given.force or (log is not None and log.begun(many.outputs(output, given)))
@@ -130,7 +130,8 @@ def _repeat(given):
             setattr(given, name, tuple(settings[name]) if isinstance(settings[name], list) else settings[name])
 
 
-def _options(given) -> Options:
+def options_of(given: Namespace) -> Options:
+    """Returns the options of a command line; raises `Misused` where one has a value that it does not take."""
     names = {field.name for field in dataclasses.fields(Options)} - {"truth"}
     chosen = {name: value for name, value in vars(given).items() if name in names}
     try:
@@ -208,6 +209,7 @@ def _check_outputs(output, picture, shape, given, spec):
     for path, suffixes in (
         (given.plot, report.FIGURE_SUFFIXES),
         (given.uncertainty, report.MAP_SUFFIXES),
+        (given.found, report.MAP_SUFFIXES),
         (given.report, report.REPORT_SUFFIXES),
     ):
         if path and Path(path).suffix.lower() not in suffixes:
@@ -248,7 +250,7 @@ def _write(told, picture) -> list[str]:
     """Writes all outputs, the picture first, and returns what went wrong."""
     outcome, given, output, failures = told.outcome, told.given, told.output, []
     others = [(given.curve, report.curve), (given.plot, _figure), (given.uncertainty, report.uncertainty)]
-    others += [(given.report, partial(_page, failures=failures))]
+    others += [(given.found, report.found), (given.report, partial(_page, failures=failures))]
     others += [(given.json, partial(report.record, failures=failures))]  # the last, because it says that a picture is done
     how = _how(outcome.task, picture, given)
     jobs = [(output, lambda: rescue.written(output, lambda path: files.save(path, outcome.image, picture, **how)))]

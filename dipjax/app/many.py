@@ -11,28 +11,27 @@ import hashlib
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dipjax import files
-from dipjax.app import journal, signals
+from dipjax.app import cli, journal, signals
 from dipjax.app.streams import complain, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
 
 _READ = ("mask", "reference", "flash_image", "psf")  # files that may be one for all pictures, or a folder with one for each
-OTHERS = ("plot", "curve", "uncertainty")  # outputs beside the picture
+OTHERS = tuple(name for name in cli.OUTPUTS if name not in ("json", "report"))  # one for each picture, where the user says
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
 COMPLETE = (*journal.COMPLETE, "budget")  # endings
 _PLACE = "{}"  # in the name of such an output, stands for the name of the picture
 FAILED = 1
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
-    "arguments", "run", "parser", "output", "force", "json", "plot", "curve", "uncertainty", "report", "debug", "checkpoint",
-    "checkpoint_every", "compilation_cache", "ray", "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching",
-    "max_pixels",
+    *cli.OUTPUTS, "arguments", "run", "parser", "output", "force", "debug", "checkpoint", "checkpoint_every", "compilation_cache", "ray",
+    "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
 }  # fmt: skip
 
 
@@ -66,7 +65,7 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
       ImageError: there is nothing to restore.
       OutputError: outputs have no place, or share one.
     """
-    jobs, folder = _jobs(given, done), getattr(given, "checkpoint", None)
+    jobs, folder = planned(given, done), getattr(given, "checkpoint", None)
     log, errors = journal.Journal.of(given, folder, only=True).begins() if folder else None, {}
 
     def tell(job, sentence):
@@ -176,20 +175,20 @@ def check_place(name: str, wish: str | None, of: str) -> None:
         raise OutputError(f"--{name} {wish!r} is one file for several {of}; put {_PLACE} where their names shall be")
 
 
-def _jobs(given, done):
-    """Returns what there is to do; nothing is written yet but the folder."""
+def planned(given: Namespace, done: Callable[[Namespace], str]) -> list[Job]:
+    """Returns what there is to do; nothing is written yet but the folder. The arguments are those of `restore`."""
     folder = None if given.output is None else Path(given.output)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OutputError(f"cannot write in {given.output!r}: it is a file, expected a folder for the results of several pictures")
-    found = list(dict.fromkeys(pair for name in given.input for pair in _found(name, given.recursive, folder)))
-    if not found:
+    pairs = list(dict.fromkeys(pair for name in given.input for pair in found(name, given.recursive, folder)))
+    if not pairs:
         raise ImageError(f"there is no picture in {', '.join(map(repr, given.input))}; known are {', '.join(SUFFIXES)}")
     for name in OTHERS:
         check_place(name, getattr(given, name), "pictures")
     if given.json:
         raise OutputError("--json names one file for several pictures; the record of each lies beside its result")
     jobs = []
-    for path, inner in found:
+    for path, inner in pairs:
         output = (files.default_output(path, done(given)) if folder is None else folder / inner).absolute()
         if SUFFIXES.get(output.suffix.lower(), "GIF") in ONLY_READ:
             output = output.with_name(f"{output.name}{'.tif' if _is_stack(path, given) else '.png'}")
@@ -212,7 +211,7 @@ def _jobs(given, done):
     return jobs
 
 
-def _found(name, recursive, folder):
+def found(name: str, recursive: bool, folder: Path | None) -> Iterator[tuple[Path, Path]]:
     """Yields the files that a name on the command line means, and the names of their results in a folder."""
     path = Path(name)
     if path.is_dir():
@@ -260,7 +259,7 @@ def _of(given, job):
 def fingerprint(given: Namespace) -> str:
     """Returns a digest of all that decides what becomes of a picture: its file, the files read beside it, and the settings."""
     digest = hashlib.sha256()
-    read = [given.input, *(getattr(given, name, None) for name in (*_READ, "recipe"))]
+    read = [given.input, *(getattr(given, name, None) for name in (*_READ, "recipe", "student"))]
     settings = {name: value for name, value in sorted(vars(given).items()) if name not in _UNSEEN and value not in read}
     digest.update(json.dumps(settings, sort_keys=True, default=repr).encode())
     for name in filter(None, read):
@@ -293,7 +292,7 @@ def _claim(job, given, *, is_ours):
 
 def outputs(output: Path, given: Namespace) -> list[Path]:
     """Returns all files that the command of one picture writes."""
-    return [output, *(Path(path) for path in (given.json, given.plot, given.curve, given.uncertainty, given.report) if path)]
+    return [output, *(Path(path) for name in cli.OUTPUTS if (path := getattr(given, name)))]
 
 
 def _is_stack(path, given):

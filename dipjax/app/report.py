@@ -127,6 +127,11 @@ def uncertainty(report: Report) -> bytes:
     return encode_map(report.given.uncertainty, report.outcome.uncertainty)
 
 
+def found(report: Report) -> bytes:
+    """Returns where the picture was filled in, as a picture: white."""
+    return encode_map(report.given.found, np.float32(report.outcome.filled)[..., None])
+
+
 def _at_best(result):
     """Returns each seed's score where it was best; the curves of tiles do not tell which of them that was."""
     return result.metrics.score.min(axis=-1).tolist()
@@ -181,6 +186,7 @@ def content(report: Report, failures: Sequence[str] = ()) -> dict[str, Any]:
         "ending": "failed" if failures else outcome.ending,
         "stopping": _stopping(outcome),
         "uncertainty": _uncertainty(report),
+        "filled": None if outcome.filled is None else float(outcome.filled.mean()),  # the share of pixels
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "loss": result.metrics.loss[:, -1].tolist(),

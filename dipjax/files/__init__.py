@@ -1,6 +1,6 @@
 """Pictures, masks and kernels in files and in arrays of the caller: the only code that knows uint8, colour modes and the disk."""
 
-from dipjax.files.arrays import to_pixels
+from dipjax.files.arrays import is_whole, to_pixels
 from dipjax.files.decode import load, num_pages
 from dipjax.files.encode import check_writable, left_out, save, save_stack
 from dipjax.files.kernels import load_psf
@@ -15,6 +15,7 @@ __all__ = [
     "check_free",
     "check_writable",
     "default_output",
+    "is_whole",
     "left_out",
     "load",
     "load_mask",

@@ -15,6 +15,11 @@ _PILLOW_MODES = ("1", "L", "RGB", "I", "I;16", "I;16L", "I;16B", "F")
 _EXACT = 2**53  # the largest integer up to which float64 holds all
 
 
+def is_whole(image: object) -> bool:
+    """Says whether an array of the caller holds numbers that end at a largest one, by which `to_pixels` divides them."""
+    return np.asarray(image).dtype.name in {"uint8", "uint16", "bool"}
+
+
 def to_pixels(
     image: object, *, channel_axis: int | str | None = "auto", name: str = "image", allow_nan: bool = False
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:

@@ -65,7 +65,7 @@ def grown(mask: np.ndarray, pixels: float) -> np.ndarray:
     """Returns the mask (H, W) with all that lies within so many pixels of what it marks."""
     from scipy.ndimage import distance_transform_edt  # takes longer than all other imports here
 
-    return distance_transform_edt(~mask) <= pixels
+    return distance_transform_edt(~mask) <= pixels if mask.any() else mask  # else there is nothing to be distant from
 
 
 def _level(picture: Picture, known: bool) -> tuple[np.ndarray, str | None]:

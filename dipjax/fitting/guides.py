@@ -15,7 +15,7 @@ from jax import Array, lax
 from scipy import ndimage
 
 from dipjax.core.problem import Problem
-from dipjax.stopping.noise import finest, noise_correlation
+from dipjax.stopping.noise import CORRELATED, noise_correlation, noise_deviation
 
 _SMALLEST = 16  # pixels on a side
 
@@ -23,6 +23,8 @@ _SMALLEST = 16  # pixels on a side
 @dataclass(frozen=True)
 class NonLocalMeans:
     """Non-local means of a noisy picture; impulses are first replaced by the median around them.
+
+    What a mask says is not known becomes like the nearest pixel that is.
 
     Every run adds a little noise of its own before: guides that err alike would make seeds that err alike, whose mean is hardly better
     than one of them (benchmarks/results/guide.md).
@@ -35,7 +37,7 @@ class NonLocalMeans:
 
     strength: float = 0.6  # how different the patches may be that are averaged, in standard deviations of the noise
     added: float = 0.5  # noise of each run's own, in the same units
-    correlation: float = 0.3  # of the noise between neighbours, above which there is no guide
+    correlation: float = CORRELATED  # of the noise between neighbours, above which there is no guide
     impulse: float = 0.2  # a pixel that is 0 or 1 is an impulse where it is so much farther from the median around it
     few: float = 0.01  # of the pixels: fewer impulses are left alone
 
@@ -48,17 +50,22 @@ class NonLocalMeans:
         shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
         made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential")
         noise = jax.random.normal(key, picture.shape, picture.dtype)
-        return lax.cond(noise_correlation(picture)[0] > self.correlation, lambda *pair: jnp.zeros_like(picture), made, picture, noise)
+        operator = getattr(problem.operator, "operator", problem.operator)  # what is in a frame
+        known = jnp.broadcast_to(jnp.asarray(getattr(operator, "known", True)) > 0, picture.shape)
+        is_structure = noise_correlation(picture)[0] > self.correlation
+        return lax.cond(is_structure, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known)
 
-    def _on_host(self, picture, noise):
+    def _on_host(self, picture, noise, known):
         from skimage.restoration import denoise_nl_means
 
-        picture, noise = np.asarray(picture), np.asarray(noise)
+        picture, noise, known = np.asarray(picture), np.asarray(noise), np.asarray(known).all(axis=-1)
+        if known.any() and not known.all():
+            picture = picture[tuple(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))]
         median = ndimage.median_filter(picture, (5, 5, 1))
         at_end = (picture <= 0) | (picture >= 1)
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1, keepdims=True)
         clean = np.where(impulses, median, picture) if impulses.mean() > self.few else picture
-        sigma = max(float(np.median(finest(clean)) / 0.6745), 1e-4)
+        sigma = max(noise_deviation(clean), 1e-4)
         own, sigma = clean + self.added * sigma * noise, sigma * math.hypot(1, self.added)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
         made = denoise_nl_means(own, h=self.strength * sigma, sigma=sigma, **how)

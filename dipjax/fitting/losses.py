@@ -4,17 +4,34 @@ Losses are means over all elements, so that a weight means the same at every ima
 trees of arrays, real or complex. To add one, add a frozen dataclass, and a row to `REGISTRY`, where `--loss` finds it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax import Array
+from jax import Array, lax
 
 from dipjax.core.recipe import MSE, mean_of
 
-__all__ = ["L1", "MSE", "REGISTRY", "Huber", "Maximise", "Poisson", "make"]
+__all__ = [
+    "L1",
+    "MSE",
+    "REGISTRY",
+    "Anscombe",
+    "Gradients",
+    "Huber",
+    "Logarithm",
+    "Maximise",
+    "Perceptual",
+    "Poisson",
+    "RootMSE",
+    "Structure",
+    "Sum",
+    "make",
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,183 @@ class Poisson:
 
 
 @dataclass(frozen=True)
+class Anscombe:
+    """The square error of what is stabilised for noise of photons, times the gain, so that it is of one size with the plain one.
+
+    `gain` is what one photon adds to a measurement, 1 over the photons at 1. Stabilised noise has the same strength everywhere, so that
+    dark parts, where it is weak, count more than in the plain square error. Reference: Anscombe, The transformation of Poisson,
+    binomial and negative-binomial data, 1948.
+    """
+
+    gain: float = 1 / 30
+
+    def __post_init__(self):
+        """Checks the setting."""
+        _check_positive("gain", self.gain)
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `gain * mean (2 sqrt(p / gain + 3/8) - 2 sqrt(y / gain + 3/8))^2`; negative values are taken for 0."""
+        return self.gain * _transformed(lambda value: 2 * jnp.sqrt(value / self.gain + 3 / 8), prediction, measurement)
+
+
+@dataclass(frozen=True)
+class Logarithm:
+    """The square error of logarithms: noise in proportion to the brightness, speckle. A greater `epsilon` lets dark parts count less."""
+
+    epsilon: float = 0.05  # what is added before, in units of intensity: measurements may be zero
+
+    def __post_init__(self):
+        """Checks the setting."""
+        _check_positive("epsilon", self.epsilon)
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `mean (log(p + epsilon) - log(y + epsilon))^2`; negative values are taken for 0."""
+        return _transformed(lambda value: jnp.log(value + self.epsilon), prediction, measurement)
+
+
+def _transformed(function, prediction, measurement):
+    return MSE()(*(jax.tree.map(lambda value: function(jnp.maximum(value, 0)), tree) for tree in (prediction, measurement)))
+
+
+@dataclass(frozen=True)
+class RootMSE:
+    """The root of the mean square error: beside a penalty such as total variation one weight fits noise of every strength.
+
+    Reference: Belloni, Chernozhukov, Wang, Square-root lasso, 2011.
+    """
+
+    epsilon: float = 1e-3  # of the range: keeps the gradient finite at a perfect fit
+
+    def __post_init__(self):
+        """Checks the setting."""
+        _check_positive("epsilon", self.epsilon)
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `sqrt(mean |p - y|^2 + epsilon^2) - epsilon`."""
+        return jnp.sqrt(MSE()(prediction, measurement) + self.epsilon**2) - self.epsilon
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The mean absolute error of the differences of neighbours, along every axis of space: edges count, brightness does not."""
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns the mean over all differences of arrays `(..., C)`; 0 where there are none."""
+        parts = [_differences(error) for error in jax.tree.leaves(jax.tree.map(jnp.subtract, prediction, measurement))]
+        parts = [jnp.abs(part) for of_one in parts for part in of_one]
+        return sum(jnp.sum(part) for part in parts) / max(1, sum(part.size for part in parts))
+
+
+def _differences(image):
+    return [jnp.diff(image, axis=axis) for axis in range(image.ndim - 1)]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One less the structural similarity of pictures `(H, W, C)` in [0, 1], on several scales, each half of the one before.
+
+    On every scale but the coarsest only contrast and structure are compared, on the coarsest brightness too. All weigh the same and are
+    averaged, not multiplied, so that the gradient is finite where they are negative. Windows are squares. Reference: Wang, Simoncelli,
+    Bovik, Multiscale structural similarity for image quality assessment, 2003.
+    """
+
+    scales: int = 3  # fewer for a small picture
+    window: int = 7  # pixels on a side
+
+    def __post_init__(self):
+        """Checks the settings."""
+        for name in ("scales", "window"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or value != int(value) or value < 1:
+                raise ValueError(f"{name}: found {value!r}, expected a whole number of at least 1.")
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns the mean over scales and windows, from 0 to 2.
+
+        Raises:
+          ValueError: the measurement is no real picture, or several.
+        """
+        pairs = list(zip(jax.tree.leaves(prediction), jax.tree.leaves(measurement), strict=True))
+        if len(pairs) != 1 or pairs[0][1].ndim != 3 or jnp.iscomplexobj(pairs[0][1]):
+            shapes = ", ".join(f"{y.shape} of {y.dtype}" for _, y in pairs)
+            raise ValueError(f"loss: found ssim for a measurement {shapes}, expected one real picture (H, W, C).")
+        x, y = pairs[0]
+        side = min(int(self.window), *y.shape[:2])
+        scales, parts = min(int(self.scales), (min(y.shape[:2]) // side).bit_length()), []
+        for scale in range(scales):
+            parts.append(_dissimilarity(x, y, side, with_brightness=scale == scales - 1))
+            x, y = (_mean_over(image, 2, 2) for image in (x, y)) if scale < scales - 1 else (x, y)
+        return sum(parts) / scales
+
+
+_DARK, _FLAT = 0.01**2, 0.03**2  # what the paper adds to brightness and to variance, for a range of 1
+
+
+def _mean_over(image, side, stride=1):
+    return lax.reduce_window(image, np.zeros((), image.dtype), lax.add, (side, side, 1), (stride, stride, 1), "VALID") / side**2
+
+
+def _dissimilarity(x, y, side, *, with_brightness):
+    # Variances are of what is left without the mean of all: less of them is lost to rounding.
+    centre = lax.stop_gradient(jnp.mean(y))
+    a, b = x - centre, y - centre
+    mean_a, mean_b = _mean_over(a, side), _mean_over(b, side)
+    variances = _mean_over(a**2, side) - mean_a**2 + _mean_over(b**2, side) - mean_b**2
+    alike = (2 * (_mean_over(a * b, side) - mean_a * mean_b) + _FLAT) / (variances + _FLAT)
+    if with_brightness:
+        mean_x, mean_y = mean_a + centre, mean_b + centre
+        alike = alike * (2 * mean_x * mean_y + _DARK) / (mean_x**2 + mean_y**2 + _DARK)
+    return 1 - jnp.mean(alike)
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """The square error of features of a picture: those of a network that somebody has trained, or of anything.
+
+    `features` is a function of a picture, or of whatever the measurement is, to an array or a tree of arrays; each array counts the
+    same. What its network expects of pixels, their scale, mean and order, is up to it. Nothing is downloaded. Reference: Johnson,
+    Alahi, Fei-Fei, Perceptual losses for real-time style transfer and super-resolution, 2016.
+
+    Examples:
+      >>> loss = losses.Sum((losses.L1(), losses.Perceptual(vgg, 0.01)), (1.0, 1.0))  # doctest: +SKIP
+    """
+
+    features: Callable
+    weight: float = 1.0  # a greater one counts more against other losses
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check_positive("weight", self.weight)
+        if not callable(self.features):
+            raise ValueError(f"features: found {self.features!r}, expected a function of a picture.")
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `weight * mean |f(p) - f(y)|^2`, the mean over the arrays of the features."""
+        pairs = zip(*(jax.tree.leaves(self.features(value)) for value in (prediction, measurement)), strict=True)
+        errors = [MSE()(*pair) for pair in pairs]
+        return self.weight * sum(errors) / len(errors)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Several losses, each times its weight: `Sum((L1(), Structure()), (1.0, 0.01))`. A greater weight counts more."""
+
+    losses: tuple[Callable, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self):
+        """Checks the settings."""
+        if not self.losses or len(self.losses) != len(self.weights):
+            raise ValueError(f"weights: found {len(self.weights)} for {len(self.losses)} losses, expected one for each, and at least one.")
+        for weight in self.weights:
+            _check_positive("weights", weight)
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns the sum."""
+        return sum(weight * loss(prediction, measurement) for loss, weight in zip(self.losses, self.weights, strict=True))
+
+
+@dataclass(frozen=True)
 class Maximise:
     """Makes activations as large as they can be; a greater `weight` counts more against a penalty."""
 
@@ -80,16 +274,39 @@ class Maximise:
         return -self.weight * sum(jnp.sum(part) for part in jax.tree.leaves(prediction))
 
 
-REGISTRY = {"mse": MSE, "l1": L1, "huber": Huber, "poisson": Poisson}
+REGISTRY = {
+    "mse": MSE,
+    "l1": L1,
+    "huber": Huber,
+    "poisson": Poisson,
+    "anscombe": Anscombe,
+    "log": Logarithm,
+    "rmse": RootMSE,
+    "gradients": Gradients,
+    "ssim": Structure,
+}
 """Every loss for pictures by its word; a number behind a colon, as in huber:0.1, is its first setting."""
 
 
 def make(word: str) -> Any:
     """Returns the loss of a word of the command line: `mse`, `l1`, `huber`, `huber:0.05`, `poisson`, `poisson:100`.
 
+    Several are added, as in `l1+ssim:0.01`; there a number is a weight, 1 where there is none.
+
     Raises:
       ValueError: there is no such loss, or its number is not positive.
     """
+    if "+" not in word:
+        return _one(word)
+    parts = [part.partition(":") for part in word.split("+")]
+    chosen = tuple(_one(name) for name, _, _ in parts)
+    try:
+        return Sum(chosen, tuple(float(number) if colon else 1.0 for _, colon, number in parts))
+    except ValueError as error:
+        raise ValueError(f"loss: found {word!r}, expected a positive weight behind each colon, as in l1+ssim:0.01.") from error
+
+
+def _one(word):
     name, colon, number = word.partition(":")
     if name not in REGISTRY or (colon and not REGISTRY[name].__dataclass_fields__):
         expected = ", ".join(f"{name}[:number]" if loss.__dataclass_fields__ else name for name, loss in REGISTRY.items())

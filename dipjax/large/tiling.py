@@ -115,6 +115,31 @@ def plan(
     )
 
 
+def cover(shape: tuple[int, int], side: int, overlap: int | None, *, reach: int, stride: int = 1) -> Grid:
+    """Returns where the tiles of one size lie in an image.
+
+    Args:
+      shape: `(H, W)` of the image.
+      side: of the tiles, in pixels; less where the image is.
+      overlap: pixels that neighbours share, at least; None for an eighth of the tile, and more where `reach` asks for it.
+      reach: pixels at a tile's inner edges of which nothing is taken.
+      stride: tiles begin at multiples of it.
+
+    Raises:
+      ValueError: the tiles are too small for such a reach, or the overlap is.
+    """
+    height, width = (min(side, size) for size in shape)
+    overlap = max(side // 8, 2 * reach + 16) if overlap is None else overlap
+    overlap = -(-overlap // stride) * stride
+    if not 2 * reach < overlap < side:
+        raise ValueError(
+            f"tile: found tiles of {side} pixels that overlap by {overlap}, expected an overlap of more than {2 * reach}, twice what one"
+            " measured pixel sees beyond its own, and less than the tile; take larger tiles or another overlap."
+        )
+    starts = (_starts(size, length, overlap, stride) for size, length in zip(shape, (height, width), strict=True))
+    return Grid(tuple(shape), (height, width), *starts, overlap, reach)
+
+
 def iterate(
     recipe: Recipe,
     keys: Array,
@@ -261,15 +286,7 @@ def _grid(problem, tile, overlap):
     height, width = (min(side, size) for size in problem.shape[:2])
     if (height, width) == problem.shape[:2]:
         return None
-    overlap = max(side // 8, 2 * reach + 16) if overlap is None else overlap
-    overlap = -(-overlap // stride) * stride
-    if not 2 * reach < overlap < side:
-        raise ValueError(
-            f"tile: found tiles of {side} pixels that overlap by {overlap}, expected an overlap of more than {2 * reach}, twice what one"
-            " measured pixel sees beyond its own, and less than the tile; take larger tiles or another overlap."
-        )
-    starts = (_starts(size, length, overlap, stride) for size, length in zip(problem.shape, (height, width), strict=False))
-    return Grid(problem.shape[:2], (height, width), *starts, overlap, reach)
+    return cover(problem.shape[:2], side, overlap, reach=reach, stride=stride)
 
 
 def _check(problem, grid):

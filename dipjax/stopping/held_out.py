@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from dipjax.core.problem import Problem
+from dipjax.core.recipe import MSE
 from dipjax.core.rule import Best, Look, Verdict, nothing, where
 from dipjax.stopping.checks import check
-from dipjax.stopping.noise import FAR, PATCH, noise_correlation
+from dipjax.stopping.noise import CORRELATED, FAR, PATCH, noise_correlation, white_noise
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,24 @@ class HeldOut:
     the root of how many there are. So the estimate is the mean over all moments since the last real improvement that are not clearly
     worse than the best, by `late` over that root. Late moments have fitted more of the picture, and more noise, most of which goes from
     the mean of many of them, and of many seeds (benchmarks/results/guide.md).
+
+    Fine textures cannot be predicted where they were not seen, yet they are learned where they were: their score is flat while the
+    estimate improves. So white noise has a bound from below, as in the discrepancy principle: as long as the square error at what is
+    seen exceeds `fit` times that noise, measured where the measurement is flattest, and the score is not far worse than the best,
+    moments are too early to stop at, and only the last one counts.
     """
 
     singles: float = 0.04  # of the entries are held out where noise is independent; of more than 128 x 128 a smaller share
     blocks: float = 0.15  # of the entries lie in blocks that are held out where it is not; the same
     side: int = 5  # of a block, of which the inner entries are scored ...
     wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
-    correlation: float = 0.3  # of the noise between neighbours, above which blocks are held out; 1: never
-    patience: float = 0.5  # stops when nothing better came for this share of the steps to the best moment ...
-    least: int = 60  # ... and so many more
+    correlation: float = CORRELATED  # of the noise between neighbours, above which blocks are held out; 1: never
+    patience: float = 0.4  # stops when nothing better came for this share of the steps to the best moment ...
+    least: int = 40  # ... and so many more
     tolerance: float = 0.25  # how much scores differ by chance, see above
     late: float = 1.0  # how much worse moments may be that count, in the same units
     smoothing: float = 0.9  # weight of the past in the score
+    fit: float = 1.0  # of white noise, above which the square error at what is seen says that it is too early to stop; 0: it never does
     gain: float = 0.0  # what is better by less than this share does not renew the patience: measurements without noise
 
     def __post_init__(self):
@@ -50,7 +57,7 @@ class HeldOut:
         for name in ("side", "wide"):
             value = getattr(self, name)
             check(name, value, value >= 1 and value % 2 == 1, "an odd number of entries")
-        for name in ("patience", "tolerance", "late"):
+        for name in ("patience", "tolerance", "late", "fit"):
             check(name, getattr(self, name), getattr(self, name) >= 0, "a number that is not negative")
         check("least", self.least, self.least >= 1, "a whole number of steps from 1")
 
@@ -62,20 +69,22 @@ class HeldOut:
         two = (keys[0], jax.random.fold_in(keys[0], 1))
         images = [[jax.random.uniform(k, part.shape, jnp.real(part).dtype).astype(part.dtype) for part in estimate] for k in two]
         depends = jax.tree.leaves(jax.tree.map(jnp.not_equal, *(problem.operator(*image) for image in images)))
-        drawn = [self._draw(*parts) for parts in zip(keys[1:], leaves, depends, strict=True)]
-        scored, hidden = (jax.tree.unflatten(structure, list(part)) for part in zip(*drawn, strict=True))
+        scored, hidden, noise = zip(*(self._draw(*parts) for parts in zip(keys[1:], leaves, depends, strict=True)), strict=True)
+        noise = sum(one * (there & ~mark).sum() for one, there, mark in zip(noise, depends, hidden, strict=True)).astype(problem.dtype)
+        measured = [there.any(-1, keepdims=True) if there.ndim > 1 else there for there in depends]
+        trees = (jax.tree.unflatten(structure, list(part)) for part in (scored, hidden, measured))
         best = nothing(problem, estimate)
-        return _HeldOut(scored, hidden, jnp.zeros((), problem.dtype), best, best.score, best.step, best.score, jnp.int32(0))
+        return _HeldOut(*trees, noise, jnp.zeros((), problem.dtype), best, best.score, best.step, best.score, jnp.int32(0))
 
     def _draw(self, key, measurement, measured):
-        """Returns what is scored, and what is held out, of one array, for all of its channels at once."""
+        """Returns what is scored, and what is held out, of one array, for all of its channels at once; and its noise, if that is white."""
         shape = (*measurement.shape[:-1], 1) if measurement.ndim > 1 else measurement.shape
         measured = measured.any(-1, keepdims=True) if measurement.ndim > 1 else measured
         # Of more entries a smaller share suffices: what is held out is restored less well.
         fewer = min(1.0, (_USUAL / measured.size) ** 0.5)
         single = _chosen(key, measured, fewer * self.singles)
         if measurement.ndim != 3 or jnp.iscomplexobj(measurement) or min(shape[:2]) < max(PATCH, 3 * max(self.side, self.wide)):
-            return single, single
+            return single, single, jnp.inf
         near, far = noise_correlation(measurement)
         scored, hidden = single, single
         correlated = near > self.correlation
@@ -83,7 +92,7 @@ class HeldOut:
             centre = _chosen(key, measured, fewer * self.blocks / side**2)
             pair = tuple(lax.reduce_window(centre, False, lax.bitwise_or, (n, n, 1), (1, 1, 1), "SAME") for n in (max(core, 1), side))
             scored, hidden = where(is_right, pair, (scored, hidden))
-        return scored, hidden
+        return scored, hidden, jnp.where(correlated, jnp.inf, white_noise(measurement)[0]) if self.fit else jnp.inf
 
     def hide(self, memory: "_HeldOut", prediction: Any, measurement: Any) -> Any:
         """Returns the prediction with the measurement itself at all that is held out."""
@@ -91,7 +100,14 @@ class HeldOut:
 
     def seen(self, memory: "_HeldOut", problem: Problem) -> Problem:
         """Returns the problem as the run may see it: what is held out is filled in from around."""
-        return problem.replace(measurement=jax.tree.map(filled, problem.measurement, memory.hidden))
+        return problem.replace(measurement=jax.tree.map(filled, problem.measurement, memory.hidden, memory.measured))
+
+    def _misfit(self, memory, look):
+        """Says whether more is left of what is seen than its noise."""
+        if not (self.fit and isinstance(look.loss, MSE)):
+            return jnp.bool(False)
+        left = lambda p, y, hidden: jnp.sum(jnp.where(hidden, 0, jnp.abs(p - y) ** 2))  # noqa: E731
+        return sum(jax.tree.leaves(jax.tree.map(left, look.prediction, look.problem.measurement, memory.hidden))) > self.fit * memory.noise
 
     def update(self, memory: "_HeldOut", look: Look) -> Verdict:
         """Scores the average of the outputs at what is held out."""
@@ -102,23 +118,27 @@ class HeldOut:
         weight = jnp.maximum(1 - self.smoothing, 1 / (look.step.astype(dtype) + 1)).astype(dtype)
         score = memory.score + weight * (now - memory.score)
         chance, worse = ((part / jnp.sqrt(share.astype(dtype))).astype(dtype) for part in (self.tolerance, self.late))
-        renewed = score < memory.level * (1 - self.gain)
-        level, since = where(renewed, (score, look.step), (memory.level, memory.since))
+        far = _FAR_WORSE / jnp.sqrt(share.astype(dtype))
+        is_early = self._misfit(memory, look) & (score <= memory.best.score * (1 + far))
+        renewed = (score < memory.level * (1 - self.gain)) | is_early
+        level, since = where(renewed, (jnp.minimum(score, memory.level), look.step), (memory.level, memory.since))
         stop = look.step - since > self.patience * since + self.least
 
         lowest, step = where(score < memory.best.score, (score, look.step), (memory.best.score, memory.best.step))
-        first, later = score < memory.first * (1 - chance), score <= lowest * (1 + worse)
+        first, later = (score < memory.first * (1 - chance)) | is_early, score <= lowest * (1 + worse)
         number = jnp.where(first, 1, memory.number + later)
         weight = jnp.where(first, 1, later / jnp.maximum(number, 1)).astype(dtype)
         move = lambda old, new: (old + weight * (new - old)).astype(old.dtype)  # noqa: E731
         best = Best(lowest, step, jax.tree.map(move, memory.best.estimate, look.estimate))
-        held = _HeldOut(memory.scored, memory.hidden, score, best, level, since, jnp.where(first, score, memory.first), number)
-        return Verdict(held, best, score, stop)
+        first = jnp.where(first, score, memory.first)
+        return Verdict(_HeldOut(*memory[:4], score, best, level, since, first, number), best, score, stop)
 
 
 class _HeldOut(NamedTuple):
     scored: Any  # trees of (h, w, 1), bool
     hidden: Any
+    measured: Any  # where there is something to learn from
+    noise: Array  # (), the sum of squares that white noise has where it is seen; infinite where it is not known
     score: Array  # (), smoothed
     best: Best
     level: Array  # () and the next: the last that was better by `gain`
@@ -127,6 +147,7 @@ class _HeldOut(NamedTuple):
     number: Array
 
 
+_FAR_WORSE = 8.0  # in the units of `tolerance`: more than textures that cannot be predicted make a score worse while they are learned
 _USUAL = 128**2  # entries, up to which the shares are as they are set; beyond, they fall with the root of the number
 
 
@@ -137,12 +158,15 @@ def _chosen(key, measured, share):
     return (draw <= jnp.sort(draw.ravel())[number - 1]) & measured
 
 
-def filled(measurement: Array, hidden: Array) -> Array:
-    """Returns an array with the mean of what is near in the place of what is hidden: within one entry, else within eight."""
+def filled(measurement: Array, hidden: Array, measured: Array) -> Array:
+    """Returns an array with the mean of what was measured near in the place of what is hidden: within one entry, else within eight."""
+    known = measured & ~hidden
     for reach in (1, 8):
         size = (2 * reach + 1,) * max(measurement.ndim - 1, 1)
         window = (size if measurement.ndim == 1 else (*size, 1), (1,) * measurement.ndim, "SAME")
-        number = lax.reduce_window((~hidden).astype(measurement.dtype), 0.0, lax.add, *window)
-        mean = lax.reduce_window(jnp.where(hidden, 0, measurement), 0.0, lax.add, *window) / jnp.maximum(jnp.real(number), 1)
-        measurement, hidden = jnp.where(hidden, mean.astype(measurement.dtype), measurement), hidden & (number == 0)
-    return measurement
+        number = lax.reduce_window(known.astype(measurement.dtype), 0.0, lax.add, *window)
+        mean = lax.reduce_window(jnp.where(known, measurement, 0), 0.0, lax.add, *window) / jnp.maximum(jnp.real(number), 1)
+        found = hidden & (number > 0)
+        measurement = jnp.where(found, mean.astype(measurement.dtype), measurement)
+        known, hidden = known | found, hidden & ~found
+    return jnp.where(hidden, 0, measurement)

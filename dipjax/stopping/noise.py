@@ -13,6 +13,11 @@ _FAR_OFF = 4.0  # standard deviations of the residual around a median, and ...
 _FARTHER = 0.1  # ... of the range: what a pixel must exceed to be an impulse
 _FEW = 0.005  # of the numbers, white or black ones: less may be what is in the picture, ...
 _MANY = 0.02  # ... and together
+_CLIPPED = 0.05  # of a patch: more of it at the ends of the range, and its noise is cut off
+_GROUPS = 8  # of brightness
+_TENTH = 0.8  # of the variance, which the tenth of the patches that vary least have: the median over 23 pictures with six noises
+_NORMAL = 0.6745  # median of the absolute values of normal numbers of deviation 1
+CORRELATED = 0.3  # correlation over one pixel, above which noise is not white
 FAR = 0.1  # correlation over two pixels, from which noise is correlated farther than between neighbours
 
 
@@ -25,9 +30,7 @@ def noise_correlation(picture: Array) -> tuple[Array, Array]:
     axis = np.linspace(-1, 1, PATCH)
     plane = np.stack([np.ones((PATCH, PATCH)), *np.meshgrid(axis, axis)], -1).reshape(-1, 3)
     rest = jnp.asarray(np.eye(PATCH**2) - plane @ np.linalg.pinv(plane), picture.dtype)
-    starts = [np.arange(0, size - PATCH + 1, max(PATCH // 2, size // 64)) for size in picture.shape[:2]]
-    rows, columns = (start[:, None] + np.arange(PATCH) for start in starts)
-    patches = picture[rows][:, :, columns].transpose(0, 2, 4, 1, 3).reshape(-1, picture.shape[-1], PATCH**2)
+    patches = _patches(picture).reshape(-1, picture.shape[-1], PATCH**2)
     patches = jnp.einsum("ncp,pq->ncq", patches, rest, precision="highest").reshape(*patches.shape[:2], PATCH, PATCH)
     power = jnp.mean(patches**2, (1, 2, 3))
     # Where the range of the camera ends there is no noise.
@@ -42,12 +45,75 @@ def noise_correlation(picture: Array) -> tuple[Array, Array]:
     return over(1), over(2)
 
 
+def white_noise(picture: Array) -> tuple[Array, Array]:
+    """Returns the variance of the white noise of a real picture `(h, w, C)`, the mean over its pixels, and how it grows with brightness.
+
+    The variance is taken to be proportional to a power of the brightness: about 0 for noise of one strength, 1 for photons, 2 for
+    speckle. Both are measured from the finest differences, to which textures contribute little, where these are least: in the tenth of
+    the patches of 8 x 8 pixels, of those that are not clipped, of every group of equal brightness. The variance is infinite where too
+    little of the picture is not clipped. Measured in benchmarks/results/noise.md.
+    """
+    patches = _patches(picture)
+    differences = jnp.diff(jnp.diff(patches, axis=-1), axis=-2) / 2
+    power, brightness = jnp.mean(differences**2, (1, 2, 3)), jnp.maximum(jnp.mean(patches, (1, 2, 3)) - picture.min(), 1e-3)
+    clipped = jnp.mean((patches <= picture.min()) | (patches >= picture.max()), (1, 2, 3))
+    usable = (clipped <= _CLIPPED) & (power > jnp.finfo(power.dtype).eps)
+    rank = jnp.argsort(jnp.argsort(jnp.where(usable, brightness, jnp.inf)))
+    group = jnp.where(usable, rank * _GROUPS // jnp.maximum(usable.sum(), 1), -1)
+    parts = [_least(power, group == g, brightness) for g in range(_GROUPS)]
+    levels, variances = (jnp.log(jnp.stack(part)) for part in zip(*parts, strict=True))
+    exponent = _slope(levels, variances)
+    scale = brightness ** jnp.clip(exponent, 0, 2)
+    variance = _least(power / scale, usable, brightness)[1] * scale.mean() / _TENTH
+    return jnp.where(usable.sum() >= 2 * _GROUPS, variance, jnp.inf), exponent
+
+
+@jax.jit
+def of_picture(picture: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Returns `noise_correlation` and `white_noise` of a picture, as one compiled program."""
+    return noise_correlation(picture), white_noise(picture)
+
+
+def _patches(picture):
+    """Returns overlapping patches of a picture, `(N, C, 8, 8)`."""
+    starts = [np.arange(0, size - PATCH + 1, max(PATCH // 2, size // 64)) for size in picture.shape[:2]]
+    rows, columns = (start[:, None] + np.arange(PATCH) for start in starts)
+    patches = picture[rows][:, :, columns].transpose(0, 2, 4, 1, 3)
+    return patches.reshape(-1, picture.shape[-1], PATCH, PATCH)
+
+
+def _least(values, usable, brightness):
+    """Returns the mean brightness and the mean value of the tenth of the patches, of the usable ones, whose values are least."""
+    order = jnp.argsort(jnp.where(usable, values, jnp.inf))
+    number = jnp.clip(usable.sum() // 10, 4, None)
+    counts = (jnp.arange(len(values)) < number) & usable[order]
+    mean = lambda part: jnp.sum(jnp.where(counts, part[order], 0)) / jnp.maximum(counts.sum(), 1)  # noqa: E731
+    return mean(brightness), mean(values)
+
+
+def _slope(x, y):
+    """Returns the median of the slopes between all pairs of points, each weighted by how far they are apart (Sen, 1968)."""
+    first, second = np.triu_indices(len(x), 1)
+    apart = x[second] - x[first]
+    known = jnp.isfinite(apart) & jnp.isfinite(y[second] - y[first]) & (jnp.abs(apart) > 0.1)
+    slopes = jnp.where(known, (y[second] - y[first]) / jnp.where(known, apart, 1), 0)
+    weights = jnp.where(known, jnp.abs(apart), 0)
+    order = jnp.argsort(slopes)
+    summed = jnp.cumsum(weights[order])
+    return slopes[order][jnp.argmax(summed >= summed[-1] / 2)]
+
+
 def noise_variance(sigma: float | None, problem: Problem) -> Array:
     """Returns the variance of the noise: given, or from the finest differences."""
     if sigma is not None:
         return jnp.array(sigma**2, problem.dtype)
     parts = [finest(y).ravel() for y in jax.tree.leaves(problem.measurement)]
-    return ((jnp.median(jnp.concatenate(parts)) / 0.6745) ** 2).astype(problem.dtype)
+    return ((jnp.median(jnp.concatenate(parts)) / _NORMAL) ** 2).astype(problem.dtype)
+
+
+def noise_deviation(picture: np.ndarray) -> float:
+    """Returns the standard deviation of the noise of a picture `(H, W, C)` from the finest differences; JAX computes nothing."""
+    return float(np.median(finest(picture)) / _NORMAL)
 
 
 def finest(measurement: Array) -> Array:
@@ -71,6 +137,6 @@ def has_impulses(picture: np.ndarray) -> bool:
     at both ends; noise of photons and of other kinds ends there, but is not far off among its like.
     """
     residual = picture - ndimage.median_filter(picture, (5, 5, 1), mode="mirror")
-    far = np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / 0.6745, _FARTHER)
+    far = np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / _NORMAL, _FARTHER)
     black, white = (float(np.mean(far & (picture == end))) for end in (picture.min(), picture.max()))
     return black + white > _MANY and min(black, white) > _FEW

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dipjax.files import to_pixels
+from dipjax.files import is_whole, to_pixels
 from dipjax.tasks import ranges
 from dipjax.tasks.options import Argument, Options
 from dipjax.tasks.options import arguments as option_arguments
@@ -37,7 +37,8 @@ class Task:
     name: str = ""
     span: Range = Range(0.0, 1.0)
     truth: np.ndarray | None = None  # (H', W', C), in the units of the input, as the next one
-    known: np.ndarray | None = None  # (H', W', C), the input where it stays as it is, NaN where it is to be filled in
+    known: np.ndarray | None = None  # (H', W', C), the input, NaN where it is to be filled in
+    keeps_known: bool = True  # whether the input stays as it is where it is known
     dtype: np.dtype = np.dtype(np.float32)  # of the results
     is_nominal: bool = True  # whether results are clipped to [0, 1] outside: where the numbers of the input end there
 
@@ -54,7 +55,8 @@ class Spec:
     words: str  # what it does, for the list of commands
     done: Callable[..., str]  # (**arguments) -> what was done to the picture, for the name of the output
     build: Callable[..., Task]  # (pixels (H, W, C) in their range, **arguments) -> the task
-    unknown: Callable[..., np.ndarray] | None  # (pixels, **arguments) -> where nothing was measured (H, W); the result is pasted there
+    unknown: Callable[..., np.ndarray] | None  # (pixels, **arguments) -> where nothing was measured (H, W)
+    toned: Callable[..., np.ndarray] | None  # (pixels, where unknown, **arguments) -> with other tones
     shape: Callable[..., tuple[int, int, int]]  # ((H, W, C) of the pixels, **arguments) -> that of the result
     is_picture: bool  # whether what is given looks like the result; else `build` gets it in its own units, and is linear
     function: Callable  # for people
@@ -76,6 +78,7 @@ def task(
     words: str,
     done: Callable[..., str] | str,
     unknown: Callable[..., np.ndarray] | None = None,
+    toned: Callable[..., np.ndarray] | None = None,
     shape: Callable[..., tuple[int, int, int]] = lambda shape, **arguments: shape,
     is_picture: bool = True,
 ) -> Callable:
@@ -94,8 +97,7 @@ def task(
                 if name in given and kind in read:
                     given[name] = read[kind](name, given[name])
             truth = None if options.truth is None else to_pixels(options.truth, channel_axis=options.channel_axis, name="truth")[0]
-            is_whole = np.asarray(image).dtype.name in {"uint8", "uint16", "bool"}
-            outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole)
+            outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole(image))
             restored = restore_layout(outcome.image)
             return (restored, outcome) if options.return_result else restored
 
@@ -109,7 +111,7 @@ def task(
         signature = inspect.Signature([picture, *plain, *keywords])
         function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
         named = done if callable(done) else lambda **arguments: done
-        spec = TASKS[command] = Spec(command, words, named, build, unknown, shape, is_picture, function)
+        spec = TASKS[command] = Spec(command, words, named, build, unknown, toned, shape, is_picture, function)
         return function
 
     return register
@@ -147,8 +149,10 @@ def solve(
     """
     from dipjax.tasks.restore import restore
 
-    if spec.unknown:
-        pixels = np.where(spec.unknown(pixels, **arguments)[..., None], pixels.dtype.type(np.nan), pixels)
+    holes = spec.unknown(pixels, **arguments) if spec.unknown else None
+    whole = pixels = spec.toned(pixels, holes, **arguments) if spec.toned else pixels
+    if holes is not None:
+        pixels = np.where(holes[..., None], pixels.dtype.type(np.nan), pixels)
     if spec.is_picture:
         span = ranges.choose(options.range, pixels)
         frame = frame and options.stop in _FRAMED  # the others look at the whole measurement
@@ -157,6 +161,8 @@ def solve(
         made = spec.build(pixels, **arguments)
         span = ranges.choose(options.range, made.before)
         made = dataclasses.replace(made, problem=ranges.brought(made.problem, span), before=span.inside(made.before))
+    if not made.keeps_known:  # what is filled in is seen before, too
+        made = dataclasses.replace(made, before=span.scaled(np.nan_to_num(whole, nan=span.low)).astype(np.float32))
     if truth is not None and truth.shape != made.before.shape:
         raise ValueError(f"truth: found shape {truth.shape}, expected {made.before.shape}, that of the result.")
     problem = made.problem

@@ -157,7 +157,8 @@ class Options:
         many=True,
     )
     loss: Any = _option(
-        None, "how the fit is measured: mse, l1, huber[:delta] or poisson[:photons]; in Python also a loss. None takes the recipe's",
+        None, "how the fit is measured: mse, l1, huber[:delta], poisson[:photons], anscombe[:gain], log, rmse, gradients or ssim, or"
+        " several with their weights, as l1+ssim:0.01; in Python also a loss. None takes the recipe's",
         "--loss", metavar="NAME",
     )  # fmt: skip
     schedule: Any = _option(

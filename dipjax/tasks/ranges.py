@@ -67,8 +67,7 @@ def choose(wish: str | tuple[float, float], values: np.ndarray) -> Range:
         return Range(0.0, 1.0)
     if wish != "auto":
         return Range(float(wish[0]), float(wish[1]))
-    medians = _medians(values)
-    low, high = (float(np.percentile(medians, share)) for share in (_RARE, 100 - _RARE))
+    low, high = filled(values)
     if high - low >= _LEAST_FILLED and low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
         return Range(0.0, 1.0)
     if not high > low:  # one value everywhere: what else there is decides, or its size
@@ -77,6 +76,12 @@ def choose(wish: str | tuple[float, float], values: np.ndarray) -> Range:
         return Range(0.0, 1.0) if 0 <= low <= 1 else Range(low - abs(low) / 2, low + abs(low) / 2, found=True)
     margin = _MARGIN * (high - low)
     return Range(low - margin, high + margin, found=True)
+
+
+def filled(values: np.ndarray) -> tuple[float, float]:
+    """Returns what a picture `(H, W, C)` fills, without what is rare, as `choose` reads it off."""
+    medians = _medians(values)
+    return float(np.percentile(medians, _RARE)), float(np.percentile(medians, 100 - _RARE))
 
 
 def _medians(values):

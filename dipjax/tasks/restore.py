@@ -98,12 +98,18 @@ class Outcome:
         if self._found is None:
             return None
         std = self.task.finish(self._found.std) * (self.task.span.high - self.task.span.low)
-        return np.asarray(std if self.task.known is None else np.where(np.isnan(self.task.known), std, 0), self.task.dtype)
+        pasted = self.task.known is not None and self.task.keeps_known
+        return np.asarray(np.where(np.isnan(self.task.known), std, 0) if pasted else std, self.task.dtype)
 
     @property
     def noise(self) -> float | None:
         """The root mean square of the noise of the input, in its units, outliers included; None as for `uncertainty`."""
         return None if self._found is None else self._found.noise * (self.task.span.high - self.task.span.low)
+
+    @property
+    def filled(self) -> np.ndarray | None:
+        """Where the picture was filled in, `(H', W')` bool: what was marked, or found; None of tasks that fill in nothing."""
+        return None if self.task.known is None else np.isnan(self.task.known).any(axis=-1)
 
     @cached_property
     def gained(self) -> bool | None:
@@ -175,7 +181,7 @@ AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def finished(task: Task, estimates: np.ndarray) -> np.ndarray:
     """Turns estimates of the core `(..., H, W, C)` into results `(..., H', W', C)` in the units of the input."""
     values = _outside(task, task.finish(estimates))
-    return values if task.known is None else np.where(np.isnan(task.known), values, task.known)
+    return np.where(np.isnan(task.known), values, task.known) if task.known is not None and task.keeps_known else values
 
 
 def _outside(task, values):

@@ -281,6 +281,7 @@ def test_a_stopping_rule_is_in_the_record_the_curves_and_on_the_screen(run):
 
 @pytest.mark.parametrize("name", ["error.tif", "error.png"])
 @pytest.mark.parametrize("picture", [RGB, GRAY], ids=["colour", "gray"])
+@pytest.mark.slow
 def test_how_sure_it_is_becomes_a_picture_and_a_scale(run, name, picture, monkeypatch):
     monkeypatch.setattr(flow.Outcome, "gained", GAINED)
     pillow(picture, "seen.png")

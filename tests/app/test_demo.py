@@ -32,6 +32,7 @@ def test_the_demo_needs_no_arguments_and_no_network(monkeypatch, capsys):
     assert all(word in out for word in ("PSNR", "SSIM", "seconds", "CC0", "dipjax denoise YOUR_PICTURE.png"))
 
 
+@pytest.mark.slow
 def test_the_demo_writes_where_it_is_told():
     assert main(["demo", "-o", "other/place"]) == 0
     assert Path("other/place/demo_restored.png").exists()

@@ -274,6 +274,7 @@ def test_a_framed_picture_is_enlarged_to_the_size_that_it_has_alone(folder, run,
             assert framed.size == alone.size
 
 
+@pytest.mark.slow
 def test_nothing_is_fitted_nor_held_out_in_a_frame():
     import jax
     import jax.numpy as jnp

@@ -1,5 +1,6 @@
 """Commands that are killed, asked to leave or cut short, and go on."""
 
+import contextlib
 import json
 import signal
 import time
@@ -27,6 +28,15 @@ def wait_for(path, child):
         time.sleep(0.02)
 
 
+def newest():
+    """Returns when the newest checkpoint was written, 0 if there is none; a writer that was killed leaves it in the place of the older."""
+    times = [0]
+    for path in Path("kept").glob("*.dipjax*"):
+        with contextlib.suppress(FileNotFoundError):  # on its way to that place
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
+
+
 def record(name):
     """Returns what does not depend on the time, nor on the names of files."""
     content = json.loads(Path(f"{name}.json").read_text())
@@ -44,10 +54,10 @@ def test_a_command_that_is_killed_and_told_to_leave_ends_as_one_that_was_left_al
     with dipjax(*outputs("alone")) as child:
         child.communicate()
     for number, code, wait in ((signal.SIGKILL, -9, 0.3), (signal.SIGKILL, -9, 0.0), (signal.SIGTERM, 143, 0.5), (signal.SIGHUP, 129, 0.5)):
-        before = [path.stat().st_mtime_ns for path in Path("kept").glob("*.dipjax")] if Path("kept").exists() else []
+        before = newest()
         with dipjax(*(("resume", "kept") if before else (*outputs("killed"), *KEPT))) as child:
             wait_for("kept/00000.dipjax", child)
-            while [path.stat().st_mtime_ns for path in Path("kept").glob("*.dipjax")] == before and child.poll() is None:
+            while newest() <= before and child.poll() is None:
                 time.sleep(0.02)
             time.sleep(wait)
             child.send_signal(number)

@@ -57,6 +57,7 @@ def test_the_demo_has_the_seeds_that_the_command_line_expects():
 
 
 @pytest.mark.parametrize("command", ["denoise x.png --seeds 2", "demo -o /dev/null/x"])
+@pytest.mark.slow
 def test_a_command_asks_for_the_devices_before_jax_is_imported(command):
     code = f"""
 import os, sys

@@ -1,5 +1,6 @@
 """The scripts of benchmarks/ run from their options to their table, on tiny pictures and networks. What they measure is not looked at."""
 
+import functools
 import importlib.util
 import json
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, demosaicing, medical, on_gpu, paper, quality, settings, speed, stopping
+from benchmarks import common, demosaicing, medical, noises, on_gpu, paper, photographs, quality, settings, speed, stopping
 from dipjax.operators import camera
 from dipjax.recipes import Setting, fast
 from dipjax.recipes.by_name import WORDS
@@ -249,9 +250,41 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
     assert "| discrepancy | gauss25 | " in out and "| gauss25 | " in out.replace("discrepancy | gauss25", "")
 
 
+def test_noises_compare_what_auto_takes_with_the_best_name(monkeypatch, tmp_path, capsys):
+    (tmp_path / "few").mkdir()
+    common.save(tmp_path / "few/a.png", np.linspace(0.1, 0.9, 40 * 40 * 3).reshape(40, 40, 3))
+    words = ["--data", tmp_path, "--pictures", "few", "--noise", "salt10", "--names", "auto", "gaussian", "--json", tmp_path / "rows.json"]
+    monkeypatch.setattr(noises.dipjax, "denoise", functools.partial(noises.dipjax.denoise, num_iter=2))
+    run(noises, monkeypatch, *words)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    auto, named = (rows[f"salt10, {name}, a"] for name in ("auto", "gaussian"))
+    assert auto["loss"] == "L1()" != named["loss"] and auto["noisy"] == named["noisy"] < auto["psnr"] + 10
+    line = capsys.readouterr().out.splitlines()[2]
+    assert line.endswith(f"| {auto['psnr']:.2f} | {named['psnr']:.2f} | {auto['psnr'] - named['psnr']:.2f} |")
+
+
 @pytest.mark.slow
 def test_the_cost_of_every_rule_is_told_in_steps_without_one(monkeypatch, capsys):
     monkeypatch.setattr(stopping, "choose", lambda *name: lambda channels: Setting(mixer_recipe(channels), 3))
     stopping.main(["--cost", "24", "--rounds", "1"])
     out = capsys.readouterr().out
     assert "| none | 1.000 |" in out and all(f"| {name} | " in out for name in stopping.REGISTRY)
+
+
+def test_damage_is_drawn_where_it_is_said_to_be_and_is_found(monkeypatch, tmp_path, capsys):
+    for folder, name in (("set14", "a.bmp"), ("cset9", "b.png")):
+        common.save(tmp_path / folder / name, np.random.default_rng(0).uniform(0.45, 0.55, (96, 96, 3)))
+    clean, image, pieces = photographs.example(tmp_path / "cset9" / "b.png", 96)
+    away = ~np.any([opacity > 0 for _, opacity in pieces], 0)
+    assert np.abs(image - clean)[away].std() < 1.1 * photographs.GRAIN and np.abs(image - clean)[~away].mean() > 0.1
+    run(photographs, monkeypatch, "find", "--data", tmp_path, "--size", 96, "--sensitivities", 1, 2)
+    careful, thorough = ([float(cell) for cell in line.split(" | ")[2:5]] for line in capsys.readouterr().out.splitlines()[2:4])
+    assert careful[0] > 0.5 and thorough[2] > careful[2] > 0.2
+
+
+@pytest.mark.slow
+def test_photographs_are_restored(monkeypatch, tmp_path, capsys):
+    common.save(tmp_path / "a.png", np.random.default_rng(0).uniform(0.45, 0.55, (48, 48, 3)))
+    words = ["--data", tmp_path, "--names", "a.png", "--size", 48, "--steps", 2, "--masks", "true", "--figure", tmp_path / "made"]
+    run(photographs, monkeypatch, "restore", *words)
+    assert "| a | true |" in capsys.readouterr().out and (tmp_path / "made" / "a_true.png").exists()

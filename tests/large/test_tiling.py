@@ -103,6 +103,7 @@ def test_a_tile_measures_what_the_whole_image_does_there(name):
 
 
 @each_problem
+@pytest.mark.slow
 def test_every_task_is_restored_in_tiles(name):
     recipe, task = PROBLEMS[name]
     result = restore(recipe, KEYS, task, tile=30)

@@ -27,12 +27,6 @@ def quick_recipes(monkeypatch):
         monkeypatch.setitem(table, "inpaint", lambda channels: Setting(mixer_recipe(channels), 3))
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize("name", ["tomography", "mri"])
 def test_a_linear_problem_is_brought_to_the_range_of_its_image(name):
     image, span = picture(8, 8), Range(-3.0, 5.0)

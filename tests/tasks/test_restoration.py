@@ -50,6 +50,7 @@ TASKS = {
     "flash": partial(dipjax.flash, flash_image=GRAY[::-1]),
     "demosaic": dipjax.demosaic,
     "ct": dipjax.ct,
+    "restore_photo": partial(dipjax.restore_photo, mask=MASK),
 }
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 
@@ -308,7 +309,8 @@ def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
 
 def test_by_default_a_seed_stops_by_itself(monkeypatch):
     monkeypatch.setattr(flow, "_GENEROUS", 4)
-    rules = {"denoise": HeldOut(), "super_resolve": HeldOut(correlation=1.0, gain=0.05, patience=0.4, least=100, late=0.25)}
+    enlarging = HeldOut(correlation=1.0, gain=0.05, patience=0.4, least=100, late=0.25, fit=0)
+    rules = {"denoise": HeldOut(), "restore_photo": HeldOut(), "super_resolve": enlarging}
     for name, task in TASKS.items():
         outcome, expected = task(GRAY, seeds=1, return_result=True)[1], rules.get(name)
         assert outcome.recipe.stopping == expected, name
@@ -464,7 +466,7 @@ PICTURES = {
 @each_task
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_that_is_not_valid_is_refused_by_name(task, name):
-    if getattr(task, "func", None) is dipjax.inpaint and name in {"NaN", "infinite"}:
+    if getattr(task, "func", None) in (dipjax.inpaint, dipjax.restore_photo) and name in {"NaN", "infinite"}:
         return
     with pytest.raises(ValueError, match="^image "):
         task(PICTURES[name])

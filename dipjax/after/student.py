@@ -1,0 +1,129 @@
+"""A student: a light network that restores new pictures of one degradation in one forward pass, and its file.
+
+The file is a `container`: numbers, and a header in JSON that says what the network is, for which noise it was made and by whom it was
+taught. Nothing in it is executed.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dipjax import container, record
+from dipjax.after import degradation
+from dipjax.after.degradation import Degradation
+from dipjax.generators.residual import Residual
+from dipjax.large import tiling
+from dipjax.tasks.ranges import Range
+
+_WORD = "student"
+_HEADER = ("network", "range", "degradation", "about")
+_TILE = 512  # pixels along a side; a larger picture is restored in tiles of this size, by one compiled program
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A network that was taught, and what it was taught for."""
+
+    network: Residual
+    params: Any  # a tree of NumPy arrays
+    span: Range  # the values that are 0 and 1 for the network, in the units of the pictures
+    degradation: Degradation  # of the pictures that it learned from
+    about: dict[str, Any]  # where it comes from; for JSON
+
+    def check(self, pixels: np.ndarray) -> tuple[bool, str]:
+        """Says whether a picture `(H, W, C)` is one for this network at all, and what is doubtful; the latter is empty if nothing is.
+
+        Raises:
+          ValueError: its channels are not those of the network.
+        """
+        channels = self.network.channels
+        if channels not in (1, pixels.shape[-1]):
+            raise ValueError(
+                f"image: found {pixels.shape[-1]} channels, expected {channels}, those of the network; make one of such pictures, or of"
+                " gray ones, which restores every channel for itself."
+            )
+        return degradation.compare(degradation.estimate(self.span.inside(pixels)), self.degradation)
+
+    def restore(self, pixels: np.ndarray) -> np.ndarray:
+        """Restores a picture `(H, W, C)`, in its units; a network for gray pictures takes the channels one by one."""
+        inside = self.span.inside(pixels)
+        if self.network.channels != inside.shape[-1]:
+            made = np.concatenate([self._whole(inside[..., i : i + 1]) for i in range(inside.shape[-1])], -1)
+        else:
+            made = self._whole(inside)
+        return np.asarray(self.span.outside(made), pixels.dtype)
+
+    def _whole(self, picture):
+        shape = picture.shape[:2]
+        if max(shape) <= _TILE:
+            return np.asarray(forward(self.network, self.params, picture))
+        grid, made = tiling.cover(shape, _TILE, None, reach=self.network.reach), np.zeros_like(picture)
+        for part, window in zip(grid.parts, grid.windows(), strict=True):
+            made[part] += window * np.asarray(forward(self.network, self.params, picture[part]))
+        return made
+
+
+@partial(jax.jit, static_argnames="network")
+def forward(network: Residual, params: Any, picture: np.ndarray) -> jax.Array:
+    """Returns what a network makes of a picture `(H, W, C)`; compiled once for every size."""
+    return network.apply(params, picture)
+
+
+def save(path: str | os.PathLike, student: Student, *, force: bool = False) -> None:
+    """Writes a student, complete or not at all.
+
+    Raises:
+      OutputError: the file exists and `force` is not given, or cannot be written.
+    """
+    arrays = [(name, np.dtype(leaf.dtype).name, np.asarray(leaf)) for name, leaf in _named(student.params)]
+    header = {
+        "network": record.encode(student.network),
+        "range": [student.span.low, student.span.high],
+        "degradation": student.degradation._asdict(),
+        "about": student.about,
+    }
+    container.write(path, _WORD, header, arrays, force=force)
+
+
+def load(path: str | os.PathLike) -> Student:
+    """Reads a student.
+
+    Raises:
+      ValueError: there is none, it is damaged, or of another version.
+    """
+    path = Path(path)
+    try:
+        header, start = container.header(path, _WORD, _HEADER)
+    except container.Damaged as error:
+        raise ValueError(f"{error}; expected a file that `dipjax distill` wrote") from error
+    network = record.loads(json.dumps(header["network"]))
+    try:
+        low, high = map(float, header["range"])
+        found = Degradation(**header["degradation"])
+        exponent = None if found.exponent is None else float(found.exponent)
+        found = found._replace(least=float(found.least), most=float(found.most), exponent=exponent)
+        known = isinstance(network, Residual) and found.kind in degradation.KINDS and low < high and isinstance(header["about"], dict)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"student: {path} has a header that is not understood") from error
+    if not known or not (1 <= network.channels <= 64 and 1 <= network.width <= 1024 and 1 <= network.num_layers <= 100):
+        raise ValueError(f"student: {path} has a header that is not understood")
+    expected = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((8, 8, network.channels), np.float32))
+    shapes = {entry["name"]: (entry["dtype"], tuple(entry["shape"])) for entry in header["arrays"]}
+    if shapes != {name: (np.dtype(leaf.dtype).name, leaf.shape) for name, leaf in _named(expected)}:
+        raise ValueError(f"student: {path} has other arrays than its network; it is of another version.")
+    read = container.read(path, start, shapes)
+    params = jax.tree.unflatten(jax.tree.structure(expected), [read[name] for name, _ in _named(expected)])
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        raise ValueError(f"student: {path} has numbers that are not finite")
+    return Student(network, params, Range(low, high), found, header["about"])
+
+
+def _named(tree):
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(place), leaf) for place, leaf in leaves]

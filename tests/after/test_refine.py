@@ -1,0 +1,135 @@
+"""Refinement keeps to the measurement, takes the look of examples, and gives back what it cannot improve."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import dipjax
+from dipjax.after import refine as after
+from dipjax.after.refine import Both, Judged, refine
+from dipjax.core.state import psnr
+from dipjax.generators.residual import Judge
+from dipjax.operators import Downsample, Identity, Mask
+from dipjax.operators import problem as problems
+from dipjax.tasks.options import Diverged
+from tests.after.test_distill import clean, noisy
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+SHAPE = (64, 64)
+
+
+@pytest.fixture(scope="module")
+def blurred():
+    """A sharp picture, a noisy one, and a restored one that is too smooth."""
+    sharp = clean(1, SHAPE)
+    return sharp, noisy(sharp, 0.05), np.float32(ndimage.gaussian_filter(sharp, (1.2, 1.2, 0)))
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_too_smooth_comes_closer_to_the_truth(blurred):
+    sharp, measured, smooth = blurred
+    losses = []
+    made = refine(smooth, measured, [clean(2, SHAPE), clean(3, SHAPE)], num_steps=120, callback=lambda step, loss: losses.append(loss))
+    assert made.is_refined and made.after[0] < made.before[0] and made.after[1] < made.before[1]
+    assert psnr(made.image, sharp) > psnr(smooth, sharp) + 1
+    assert len(losses) == 120 and "refined: misfit" in str(made)
+
+
+@pytest.mark.slow
+def test_a_small_picture_is_the_measurement_of_a_large_one(blurred):
+    sharp, _, _ = blurred
+    smooth, small = np.float32(ndimage.gaussian_filter(sharp, (3, 3, 0))), np.asarray(Downsample(4)(sharp))
+    made = refine(smooth[..., 0], small[..., 0], [clean(2, SHAPE)[..., 0]], num_steps=60)
+    assert made.image.shape == SHAPE and made.after[0] < made.before[0]
+
+
+@pytest.mark.slow
+def test_what_would_fit_worse_is_given_back(blurred):
+    _, measured, smooth = blurred
+    made = refine(smooth, measured, [np.random.default_rng(0).random((40, 40, 1)).astype(np.float32)], num_steps=60, weight=30.0, bound=0.0)
+    assert not made.is_refined and max(made.after[0] - made.before[0], made.after[1] - made.before[1]) > 0
+    np.testing.assert_array_equal(made.image, smooth)
+    assert "not refined" in str(made)
+
+
+@pytest.mark.slow
+def test_whole_numbers_and_problems_are_taken(blurred):
+    _, measured, smooth = blurred
+    whole = [np.uint8(255 * one.clip(0, 1)[..., 0]) for one in (smooth, measured, clean(2, SHAPE))]
+    made = refine(*whole[:2], [whole[2]], num_steps=2)
+    assert made.image.shape == SHAPE and made.image.min() >= 0 and made.image.max() <= 1
+    known = np.random.default_rng(0).random(SHAPE) < 0.5
+    assert refine(smooth, problems.inpainting(measured, known), [clean(2, SHAPE)], num_steps=2).image.shape == (*SHAPE, 1)
+    free = problems.general(measured, lambda image: image, smooth.shape)  # cannot be cut
+    assert refine(smooth, free, [clean(2, SHAPE)], num_steps=2).image.shape == (*SHAPE, 1)
+
+
+def test_the_hidden_tenth_is_seen_by_nobody():
+    random, picture = np.random.default_rng(0), noisy(clean(0, SHAPE))
+    data = problems.denoising(picture).replace(guide=picture)
+    seen = np.float32(random.random(picture.shape) >= 0.1)
+    judge = Judge()
+    params = judge.init(jax.random.key(0), picture[:16, :16])
+    state = random.bit_generator.state
+    part = after._part(random, data, seen, 32, judge, params)
+    random.bit_generator.state = state
+    hidden = picture + np.float32(9) * (seen == 0)
+    other = after._part(random, data.replace(measurement=hidden), seen, 32, judge, params)
+    np.testing.assert_array_equal(part.measurement[0], other.measurement[0])
+    one, two = (part.operator(image)[0] for image in (part.guide, part.guide + np.float32(9) * (part.operator.seen == 0)))
+    np.testing.assert_array_equal(one, two)
+    assert 0.05 < np.mean(part.operator.seen == 0) < 0.2
+
+
+def test_the_weight_is_that_of_the_look():
+    judge, picture = Judge(), clean(0, (16, 16))
+    operator = Judged(Identity(), np.ones_like(picture), judge.init(jax.random.key(0), picture), judge)
+    measured, opinions = operator(picture)
+    assert opinions.shape == (2, 2, 1)
+    assert Both(0.5)((measured, opinions), (measured, opinions + 2)) == pytest.approx(2.0)
+    assert Both(0.5)((measured, opinions), (measured + 2, opinions)) == pytest.approx(4.0)
+
+
+def test_parts_lie_on_the_grid_of_the_operator():
+    random, picture = np.random.default_rng(0), clean(0, SHAPE)
+    data = problems.super_resolution(np.asarray(Downsample(4)(picture)), 4).replace(guide=picture)
+    judge = Judge()
+    params = judge.init(jax.random.key(0), picture[:16, :16])
+    for _ in range(5):
+        part = after._part(random, data, np.ones((16, 16, 1), np.float32), 32, judge, params)
+        assert part.guide.shape == (32, 32, 1) and part.measurement[0].shape == (8, 8, 1)
+        whole = np.abs(np.asarray(part.operator(part.guide)[0]) - part.measurement[0])
+        assert whole.max() < 1e-4  # what belongs together was cut alike
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"examples": []}, "examples: found none"),
+        ({"examples": [np.zeros((40, 40, 3))]}, r"examples\[0\]: found 3 channels, expected 1"),
+        ({"examples": [np.zeros((40, 20, 1))]}, r"examples\[0\]: found 20 x 40 pixels, expected at least 32"),
+        ({"of": np.zeros((48, 64))}, "of: found shape"),
+        ({"of": np.zeros((128, 128))}, "of: found shape"),
+        ({"restored": np.zeros((16, 16)), "of": np.zeros((16, 16))}, "restored: found shape"),
+        ({"num_steps": 0}, "num_steps: found 0"),
+        ({"weight": -1.0}, "weight: found -1.0"),
+        ({"bound": float("nan")}, "bound: found nan"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(blurred, change, words):
+    _, measured, smooth = blurred
+    with pytest.raises(ValueError, match=words):
+        refine(**{"restored": smooth, "of": measured, "examples": [clean(2, SHAPE)]} | change)
+
+
+def test_a_training_that_diverges_says_so(blurred):
+    _, measured, smooth = blurred
+    with pytest.raises(Diverged):
+        refine(smooth, problems.denoising(measured).replace(operator=Mask(np.full((*SHAPE, 1), np.nan))), [clean(2, SHAPE)], num_steps=2)
+
+
+def test_the_public_name_is_this():
+    assert dipjax.refine is refine and dataclasses.is_dataclass(Both)
