@@ -44,7 +44,7 @@ def _stages(recipe, task):
     return results
 
 
-def _sheet(number, *, height=2.7):
+def _sheet(number, *, height=3.0):
     figure = Figure(figsize=(2.4 * number, height), dpi=100, layout="constrained")
     return figure, figure.subplots(1, number)
 
@@ -90,8 +90,8 @@ def _fits(recipe, pictures):
     figure, axis = _sheet(1, height=2.8)
     figure.set_size_inches(5, 2.8)
     for name, picture in pictures.items():
-        result = restore(recipe, jax.random.key(0), problem.denoising(picture), num_steps=400)
-        axis.plot(np.arange(1, 401), result.metrics.loss, label=name, linewidth=1.2)
+        result = restore(recipe, jax.random.key(0), problem.denoising(picture), num_steps=300)
+        axis.plot(np.arange(1, 301), result.metrics.loss, label=name, linewidth=1.2)
     axis.set(xlabel="step", ylabel="loss", xscale="log", yscale="log")
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(FOLDER / "fits.png")
