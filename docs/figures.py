@@ -1,6 +1,6 @@
 """Makes the pictures of the page 'How it works': `python docs/figures.py`, some minutes on two cores.
 
-The picture is a crop of the camera man that comes with scikit-image, the noise is normal, with a standard deviation of 0.1 of white.
+The picture is a crop of the camera man that comes with scikit-image, the noise is normal, with a standard deviation of 0.2 of white.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from skimage import data
 from dipjax import metrics, problem, recipes, restore, seeds
 
 FOLDER = Path(__file__).parent / "pages" / "figures"
-MOMENTS = (10, 40, 160, 700)  # steps at which the picture is looked at
-SIGMA, SEEDS = 0.1, 3
+MOMENTS = (10, 40, 150, 400)  # steps at which the picture is looked at
+SIGMA, SEEDS = 0.2, 3
 
 
 def main() -> None:
@@ -90,8 +90,8 @@ def _fits(recipe, pictures):
     figure, axis = _sheet(1, height=2.8)
     figure.set_size_inches(5, 2.8)
     for name, picture in pictures.items():
-        result = restore(recipe, jax.random.key(0), problem.denoising(picture), num_steps=300)
-        axis.plot(np.arange(1, 301), result.metrics.loss, label=name, linewidth=1.2)
+        result = restore(recipe, jax.random.key(0), problem.denoising(picture), num_steps=200)
+        axis.plot(np.arange(1, 201), result.metrics.loss, label=name, linewidth=1.2)
     axis.set(xlabel="step", ylabel="loss", xscale="log", yscale="log")
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(FOLDER / "fits.png")
