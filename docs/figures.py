@@ -6,12 +6,12 @@ The picture is a crop of the camera man that comes with scikit-image, the noise 
 import dataclasses
 from pathlib import Path
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 from skimage import data
 
 from dipjax import metrics, problem, recipes, restore, seeds
+from dipjax.generators import Skip
 
 FOLDER = Path(__file__).parent / "pages" / "figures"
 MOMENTS = (10, 40, 150, 400)  # steps at which the picture is looked at
@@ -25,14 +25,18 @@ def main() -> None:
     rng = np.random.default_rng(0)
     noisy = truth + rng.normal(0, SIGMA, truth.shape).astype(np.float32)
     recipe = recipes.fast.denoising(1).recipe
-    recipe = dataclasses.replace(recipe, input=getattr(recipe.input, "noise", recipe.input), stopping=None)
+    small = Skip(1, down=(16, 32, 32), up=(16, 32, 32), skip=(4, 4, 4))
+    recipe = dataclasses.replace(recipe, generator=small, input=recipe.input.noise, stopping=None)
     results = _stages(recipe, problem.denoising(noisy, truth=truth))
     _forming(noisy, truth, results)
     _stopping(results)
     _seeds(truth, noisy, results)
-    _fits(
-        recipe, {"the picture": truth, "the noisy picture": noisy, "its pixels, shuffled": rng.permuted(truth.ravel()).reshape(truth.shape)}
-    )
+    shuffled = rng.permuted(truth.ravel()).reshape(truth.shape)
+    others = {
+        name: _stages(recipe, problem.denoising(picture, truth=truth))
+        for name, picture in (("the picture", truth), ("its pixels, shuffled", shuffled))
+    }
+    _fits({"the noisy picture": results} | others)
 
 
 def _stages(recipe, task):
@@ -86,12 +90,12 @@ def _seeds(truth, noisy, results):
     figure.savefig(FOLDER / "seeds.png")
 
 
-def _fits(recipe, pictures):
+def _fits(fits):
     figure, axis = _sheet(1, height=2.8)
     figure.set_size_inches(5, 2.8)
-    for name, picture in pictures.items():
-        result = restore(recipe, jax.random.key(0), problem.denoising(picture), num_steps=200)
-        axis.plot(np.arange(1, 201), result.metrics.loss, label=name, linewidth=1.2)
+    for name, results in fits.items():
+        loss = np.concatenate([result.metrics.loss for result in results], axis=1).mean(axis=0)
+        axis.plot(np.arange(1, len(loss) + 1), loss, label=name, linewidth=1.2)
     axis.set(xlabel="step", ylabel="loss", xscale="log", yscale="log")
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(FOLDER / "fits.png")
