@@ -7,7 +7,6 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-_QUICK = "your_own_operator"  # which is run with every test; the others take longer
 _MOST_BYTES, _MOST_CELLS = 300_000, 12
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -23,9 +22,8 @@ def test_the_notebook_is_short_and_shows_its_pictures(path):
     assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
 
 
-@pytest.mark.parametrize(
-    "path", [pytest.param(path, id=path.stem, marks=() if path.stem == _QUICK else pytest.mark.slow) for path in NOTEBOOKS]
-)
+@each
+@pytest.mark.slow
 def test_the_notebook_runs(path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     if "import torch" in "".join(cell.source for cell in notebook.cells):
