@@ -18,7 +18,7 @@ from .recipes import paper
 from .tasks.door import Task
 from .tasks.options import Options
 from .tasks.restore import Outcome
-from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, restore_photo, super_resolve
+from .tasks.tasks import ct, deblur, dejpeg, demosaic, denoise, flash, inpaint, mri, restore_photo, super_resolve
 
 __version__: str
 
@@ -55,6 +55,7 @@ __all__ = [
     "losses",
     "memory",
     "metrics",
+    "mri",
     "operators",
     "optimizers",
     "paper",

@@ -14,7 +14,7 @@ from dipjax.core.problem import Problem
 class Residual(NamedTuple):
     """The measurement minus what the estimate predicts of it."""
 
-    values: np.ndarray  # (h, w, c), NaN where nothing was measured
+    values: np.ndarray  # (h, w, c), NaN where nothing was measured; of complex numbers the real parts, then the imaginary ones
     correlation: float  # of neighbours, over rows and columns; NaN where there are none
     chance: float  # its standard deviation, were the noise independent
 
@@ -24,13 +24,17 @@ def residual(image: np.ndarray, problem: Problem) -> Residual:
 
     Args:
       image: the estimate, of the problem's shape.
-      problem: one picture with a measurement `(h, w, c)`.
+      problem: one picture with a measurement `(h, w, c)`, or `(k, h, w, c)` of k coils.
 
     Examples:
       >>> residual(result.image, problem).correlation  # doctest: +SKIP
       0.01
     """
     values = np.asarray(problem.measurement) - np.asarray(problem.operator(image))
+    if values.ndim > 3:
+        values = np.moveaxis(values, 0, -2).reshape(*values.shape[1:3], -1)
+    if np.iscomplexobj(values):
+        values = np.concatenate([values.real, values.imag], -1)
     # Where nothing was measured, a mask and a frame make both of them equal.
     values = np.where((values == 0).all(axis=-1, keepdims=True), values.dtype.type(np.nan), values)
     inside = np.broadcast_to(np.asarray(getattr(problem.operator, "inside", True)), (*values.shape[:2], 1))[..., 0]

@@ -12,6 +12,7 @@ pytest.importorskip("mkdocstrings_handlers.python", reason="the documentation ne
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_the_documentation_is_built_without_a_warning(tmp_path):
     command = [
         sys.executable,

@@ -103,7 +103,7 @@ def test_what_is_held_out_beside_a_hole_is_no_darkness_to_a_run():
     assert np.abs(np.asarray(rule.seen(memory, task).measurement) - SMOOTH)[hidden].mean() < 0.1
 
 
-@pytest.mark.parametrize("correlated", [False, True])
+@pytest.mark.parametrize("correlated", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_no_run_sees_in_its_input_what_is_held_out(correlated):
     random = np.random.default_rng(1)
     noise = ndimage.gaussian_filter(random.standard_normal(SMOOTH.shape), (1, 1, 0)) if correlated else random.standard_normal(SMOOTH.shape)

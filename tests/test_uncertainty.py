@@ -42,7 +42,7 @@ def seeds(num_seeds, *, common, noise, channels=1, kind="gauss", seed=0):
     return result, task, truth
 
 
-@pytest.mark.parametrize("num_seeds", [2, 4])
+@pytest.mark.parametrize("num_seeds", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("common", [0.0, 1.5])
 @pytest.mark.parametrize(("kind", "noise"), [("gauss", 0.0), ("gauss", 0.05), ("gauss", 0.1), ("poisson", 0.08), ("salt", 0.1)])
 def test_intervals_cover_what_they_should(num_seeds, common, kind, noise):
@@ -56,7 +56,7 @@ def test_intervals_cover_what_they_should(num_seeds, common, kind, noise):
     assert found.noise == pytest.approx(true_noise, rel=0.15, abs=0.025)
 
 
-@pytest.mark.parametrize("num_seeds", [2, 4])
+@pytest.mark.parametrize("num_seeds", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
 @pytest.mark.parametrize("more", [0.0, 1.0])
 def test_noise_that_all_seeds_have_taken_over_where_they_saw_it_counts_as_error(num_seeds, share, more):

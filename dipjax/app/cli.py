@@ -119,6 +119,10 @@ def _add_task(commands, spec):
         "--ray", nargs="?", const="local", type=typed(text), metavar="ADDRESS",
         help="hand several pictures to the workers of a Ray cluster; without ADDRESS to one that is made here",
     )  # fmt: skip
+    parser.add_argument(
+        "--together", type=typed(asked.whole(1, 1000)), metavar="N",
+        help="of several pictures, compute so many of one size side by side (default: as many as fill the machine, one on a CPU)",
+    )  # fmt: skip
     add_switches(parser, "--pages", "--recursive", "--force", "--strip-metadata")
     add_options(parser)
     extra = parser.add_argument_group("what else to read and write")
@@ -219,7 +223,11 @@ def _add_psf(parser, name, argument):
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
 
 
-_READERS: dict[str, Callable] = {"picture": _add_picture, "mask": _add_mask, "psf": _add_psf}
+def _add_complex(parser, name, argument):
+    _add_picture(parser, name, argument._replace(metavar="FILE.npy"), required=False)
+
+
+_READERS: dict[str, Callable] = {"picture": _add_picture, "mask": _add_mask, "psf": _add_psf, "complex": _add_complex}
 
 
 def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -279,14 +287,14 @@ class _Motion(argparse.Action):
 
 def _restore(options):
     if not options.ray:  # the machines of which start it themselves
-        startup.start_jax(getattr(options, "seeds", asked.Options.seeds))
+        startup.start_jax(getattr(options, "seeds", asked.Options.seeds) * (options.together or 1))
     from dipjax.app import command, live, many, pipes
 
     with live.opened(options):
         if pipes.are_used(options):
             return pipes.restore(options, command.restore)
         if many.are_many(options) or options.ray:
-            return many.restore(options, command.restore, command.word)
+            return many.restore(options, command.work, command.word)
         (options.input,) = options.input
         return command.restore(options).exit_code
 

@@ -90,4 +90,4 @@ def _restore(job: many.Job, given: Namespace, folder: str) -> tuple[many.Counts,
 
     errors = []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return many.run([job], given, command.restore, lambda _, sentence: errors.append(sentence)), errors
+        return many.run([job], given, command.work, lambda _, sentence: errors.append(sentence)), errors

@@ -7,7 +7,7 @@ whatever becomes of the one before it.
 import dataclasses
 import shlex
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS
 from dipjax.files.picture import Picture, white
-from dipjax.tasks.door import TASKS, argument_of, solve
-from dipjax.tasks.options import Misused, Options
-from dipjax.tasks.restore import read_json
+from dipjax.tasks.door import TASKS, argument_of, planned
+from dipjax.tasks.options import Diverged, Misused, Options
+from dipjax.tasks.restore import Outcome, Plan, alone, read_json, restored
 
 _REPEATED = (
     "seeds",
@@ -44,12 +44,42 @@ _REPEATED = (
 class Finished:
     """What a command has come to."""
 
-    outcome: Any  # `tasks.restore.Outcome`; None of a stack of pages
+    outcome: Outcome | None  # None of a stack of pages
     exit_code: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a command wants computed."""
+
+    plan: Plan
+    follow: Callable  # of a picture by itself
+    wish: int | None  # pictures that are computed side by side; None: as many as fill the machine
+
+    def alone(self) -> Outcome:
+        """Computes it by itself."""
+        return alone(self.plan, self.follow)
+
+    def most(self) -> int:
+        """Returns how many like this one are computed side by side."""
+        return self.plan.most(self.wish)
+
+    def together(self, others: "list[Run]") -> list[Outcome | Diverged]:
+        """Computes it side by side with others that are like it, and returns what became of each."""
+        return restored([run.plan for run in (self, *others)], progress.follow)
+
+    def is_like(self, other: "Run") -> bool:
+        """Says whether both can be computed side by side."""
+        return self.plan.alike is not None and self.plan.alike == other.plan.alike
 
 
 def restore(given: Namespace) -> Finished:
     """Runs one command; what can be wrong raises an `ImageError`, a `ValueError`, an `OutputError` or `Diverged`."""
+    return many.finished(work(given))
+
+
+def work(given: Namespace) -> Generator[Run, Outcome, Finished]:
+    """Runs one command up to the long computation, which it yields, and goes on with the outcome that it is sent."""
     spec = TASKS[given.task]
     _repeat(given)
     most = given.max_pixels or MAX_PIXELS  # of a result too
@@ -57,7 +87,7 @@ def restore(given: Namespace) -> Finished:
     if page is None:
         pages = stack.chosen(given, files.num_pages(given.input))
         if len(pages) > 1:
-            return Finished(None, stack.restore(given, pages, restore, word(given)))
+            return Finished(None, stack.restore(given, pages, work, word(given)))
         page = pages[0]
     picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None, page=page)
     for sentence in picture.notes:
@@ -83,8 +113,10 @@ def restore(given: Namespace) -> Finished:
     scene = view and view.begin(Path(given.input).name, _keeper(output, like, given))
     show = partial(progress.follow, scene=scene, preview=getattr(given, "preview", False))
     follow = (lambda results, *more, **how: show(log.opened(results), *more, **how)) if log else show
-    faces = {"follow": follow, "note": note, "warn": complain, "frame": getattr(given, "frame", False)}
-    outcome = solve(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
+    faces = {"note": note, "warn": complain, "frame": getattr(given, "frame", False)}
+    plan = planned(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
+    is_shown = scene is not None or getattr(given, "preview", False)
+    outcome = yield Run(plan, follow, 1 if is_shown else getattr(given, "together", None))
     # Asked to leave, not to show: nobody waits for half a picture.
     if outcome.is_kept and outcome.exit_code not in (0, 1, signals.INTERRUPTED):
         say(f"saved {outcome.result.num_steps} steps in {options.checkpoint}; dipjax resume {shlex.quote(root)} goes on")
@@ -188,7 +220,11 @@ def _read_psf(path, given, picture, most):
     return psfs.gaussian(given.gaussian) if given.gaussian else psfs.motion(*given.motion)
 
 
-_READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf}
+def _read_complex(path, given, picture, most):
+    return None if path is None else _read_picture(path, given, picture, most)
+
+
+_READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf, "complex": _read_complex}
 
 
 def _load_reference(given, shape, most):

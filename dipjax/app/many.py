@@ -1,4 +1,4 @@
-"""Many pictures with one command: files, folders and patterns, one after the other in one process.
+"""Many pictures with one command: files, folders and patterns, in one process; those that are alike side by side, where that is faster.
 
 The record of a picture, complete last, says that it is done: a command that is given again leaves out what has been restored from the
 same file with the same settings, and does the rest. A picture that cannot be restored gets a record with its error, and the others go on.
@@ -6,32 +6,34 @@ same file with the same settings, and does the rest. A picture that cannot be re
 
 import contextlib
 import copy
+import gc
 import glob
 import hashlib
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dipjax import files
 from dipjax.app import cli, journal, signals
-from dipjax.app.streams import complain, say
+from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
 
-_READ = ("mask", "reference", "flash_image", "psf")  # files that may be one for all pictures, or a folder with one for each
+_READ = ("mask", "reference", "flash_image", "psf", "coils")  # files that may be one for all pictures, or a folder with one for each
 OTHERS = tuple(name for name in cli.OUTPUTS if name not in ("json", "report"))  # one for each picture, where the user says
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
+_MOST_WAITING = 2  # times the largest group: so many pictures may wait until others are like them
 COMPLETE = (*journal.COMPLETE, "budget")  # endings
 _PLACE = "{}"  # in the name of such an output, stands for the name of the picture
 FAILED = 1
 # What does not change the picture: where things are written, what is said, and how the work is kept.
 _UNSEEN = {
     *cli.OUTPUTS, "arguments", "run", "parser", "output", "force", "debug", "checkpoint", "checkpoint_every", "compilation_cache", "ray",
-    "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching", "max_pixels",
+    "live", "view", "preview", "recursive", "root", "resumed", "fingerprint", "batching", "together", "max_pixels",
 }  # fmt: skip
 
 
@@ -53,13 +55,49 @@ def are_many(given: Namespace) -> bool:
     return len(given.input) > 1 or folder or any(Path(name).is_dir() or _is_pattern(name) for name in given.input)
 
 
-def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[Namespace], str]) -> int:
+Work = Callable[[Namespace], Generator[Any, Any, Any]]
+"""The command of one picture: up to a `command.Run`, which it yields, and on with its outcome to a `command.Finished`.
+
+It raises what is wrong with the picture. What computes nothing that others could share yields nothing, see `whole`.
+"""
+
+
+def whole(function: Callable[[Namespace], Any]) -> Work:
+    """Makes work of a function that does all of it."""
+
+    def work(given):
+        yield from ()
+        return function(given)
+
+    return work
+
+
+def finished(work: Generator[Any, Any, Any]) -> Any:
+    """Does a piece of work by itself and returns what it comes to."""
+    try:
+        outcome = next(work).alone()
+    except StopIteration as end:
+        return end.value
+    return _sent(work, outcome)
+
+
+def _sent(work, outcome):
+    """Lets a piece of work go on with its outcome, or with what was wrong, and returns what it comes to."""
+    try:
+        work.throw(outcome) if isinstance(outcome, Exception) else work.send(outcome)
+    except StopIteration as end:
+        return end.value
+    raise RuntimeError("work goes on after its outcome")
+
+
+def restore(given: Namespace, work: Work, done: Callable[[Namespace], str], *, is_all: bool = True) -> int:
     """Restores all pictures and returns the exit code.
 
     Args:
       given: the command line.
-      one: restores one picture; raises what is wrong with it.
+      work: restores one picture.
       done: gives the word for the name of an output beside its input.
+      is_all: whether the command is done with them; else more comes, and its journal is left open.
 
     Raises:
       ImageError: there is nothing to restore.
@@ -77,12 +115,13 @@ def restore(given: Namespace, one: Callable[[Namespace], Any], done: Callable[[N
 
         counts = cluster.run(jobs, given, tell)
     else:
-        counts = run(jobs, given, one, tell)
+        counts = run(jobs, given, work, tell)
     is_told = _is_told(given, jobs, errors)
-    if log and not counts.left:
-        log.ended("done" if is_told and not counts.failed else "failed")
+    failed = counts.failed or not is_told
+    if log and not counts.left and (is_all or failed):
+        log.ended("failed" if failed else "done")
     say(f"{len(jobs)} picture{'s' * (len(jobs) > 1)}: {counts}")
-    return signals.exit_code() or (FAILED if counts.failed or not is_told else 0)
+    return signals.exit_code() or (FAILED if failed else 0)
 
 
 def _is_told(given, jobs, errors):
@@ -140,33 +179,101 @@ class Counts(NamedTuple):
         return ", ".join(f"{count} {name}" for name, count in words.items() if count or name == "restored")
 
 
-def run(jobs: list[Job], given: Namespace, one: Callable[[Namespace], Any], tell: Callable[[Job, str], Any]) -> Counts:
-    """Restores what is not done yet, until a signal asks to end; `tell` is told each error and of which picture it is."""
-    restored = done = failed = 0
-    for number, job in enumerate(jobs, 1):
-        if signals.requested():
-            break
-        ours = _of(given, job)
-        ours.fingerprint, before = fingerprint(ours), read(job.record)
-        is_done = before.get("fingerprint") == ours.fingerprint and before.get("ending") in COMPLETE and job.output.exists()
-        if is_done and not given.force:
-            done += 1
-            continue
-        say(f"{number} of {len(jobs)}: {printable(str(job.path))}{'' if job.page is None else f', page {job.page + 1}'}")
+class _Group(NamedTuple):
+    """Pictures that wait to be computed side by side."""
+
+    most: int
+    begun: "list[_Begun]"
+
+
+class _Begun(NamedTuple):
+    """A picture that is to be computed."""
+
+    job: Job
+    work: Generator[Any, Any, Any]
+    run: Any  # `command.Run`
+
+
+def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str], Any]) -> Counts:
+    """Restores what is not done yet, until a signal asks to end; `tell` is told each error and of which picture it is.
+
+    Pictures that are alike are computed side by side, as many as fill the machine, or as `--together` says.
+    """
+    codes, done, groups = [], 0, []  # the exit codes of those that have come to their end; what is to be computed, the oldest first
+
+    def end(job, function, *arguments):
+        """Counts what a function comes to; None if that is not known yet."""
         try:
-            _claim(job, ours, is_ours=given.force or bool(_OURS & set(before)))
-            ours.force = True
-            code = one(ours).exit_code
-        except KeyboardInterrupt:  # before its first step
-            break
+            found = function(*arguments)
         except Exception as error:  # whatever it is, the others go on
-            failed += 1
+            codes.append(FAILED)
             tell(job, _fail(job, error, given))
-            continue
-        if code > FAILED and signals.requested():
-            break
-        restored, failed = restored + (code == 0), failed + (code != 0)
-    return Counts(restored, done, failed, len(jobs) - restored - done - failed)
+            return
+        is_left = found is None or (found.exit_code > FAILED and signals.requested())
+        codes.extend([] if is_left else [found.exit_code])
+
+    def begin(job, ours, before):
+        _claim(job, ours, is_ours=given.force or bool(_OURS & set(before)))
+        ours.force = True
+        begun = work(ours)
+        try:
+            run = next(begun)
+        except StopIteration as ending:
+            return ending.value
+        group = next((group for group in groups if group.begun[0].run.is_like(run)), None)
+        if group is None:
+            group = _Group(run.most(), [])
+            groups.append(group)
+        group.begun.append(_Begun(job, begun, run))
+        if len(group.begun) >= group.most:
+            compute(group)
+        elif sum(len(group.begun) for group in groups) > _MOST_WAITING * max(group.most for group in groups):
+            compute(groups[0])
+        if groups:
+            signals.protect()  # what waits is left in good order
+        return None
+
+    def compute(group):
+        groups.remove(group)
+        if len(group.begun) > 1:
+            say(f"side by side: {', '.join(printable(begun.job.path.name) for begun in group.begun)}")
+        for begun, outcome in zip(group.begun, _computed([begun.run for begun in group.begun]), strict=True):
+            end(begun.job, _sent, begun.work, outcome)
+
+    with contextlib.suppress(KeyboardInterrupt):  # before its first step
+        for number, job in enumerate(jobs, 1):
+            if signals.requested():
+                break
+            ours = _of(given, job)
+            ours.fingerprint, before = fingerprint(ours), read(job.record)
+            is_done = before.get("fingerprint") == ours.fingerprint and before.get("ending") in COMPLETE and job.output.exists()
+            if is_done and not given.force:
+                done += 1
+                continue
+            say(f"{number} of {len(jobs)}: {printable(str(job.path))}{'' if job.page is None else f', page {job.page + 1}'}")
+            end(job, begin, job, ours, before)
+        while groups and not signals.requested():
+            compute(groups[0])
+    failed = sum(code != 0 for code in codes)
+    return Counts(len(codes) - failed, done, failed, len(jobs) - len(codes) - done)
+
+
+def _computed(runs):
+    """Yields the outcome of each run, or what was wrong; what fails side by side is tried alone."""
+    outcomes = None
+    try:
+        outcomes = [runs[0].alone()] if len(runs) == 1 else runs[0].together(runs[1:])
+    except Exception as error:
+        if len(runs) == 1:
+            outcomes = [error]
+        else:
+            note(f"side by side they fail, {type(error).__name__}: {' '.join(str(error).split())[:200]}; now one by one")
+    if outcomes is not None:
+        yield from outcomes
+        return
+    gc.collect()  # the memory of what failed
+    for run in runs:
+        yield from _computed([run])
 
 
 def check_place(name: str, wish: str | None, of: str) -> None:

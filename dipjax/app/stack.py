@@ -9,9 +9,7 @@ import json
 import shlex
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dipjax import files
 from dipjax.app import journal, many, rescue, signals
@@ -35,13 +33,13 @@ def chosen(given: Namespace, number: int) -> range:
     return range(first - 1, last)
 
 
-def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], word: str) -> int:
+def restore(given: Namespace, pages: range, work: many.Work, word: str) -> int:
     """Restores several pages of one file and returns the exit code.
 
     Args:
       given: the command line of this file.
       pages: which, counted from 0.
-      one: restores one page, `given.page`.
+      work: restores one page, `given.page`.
       word: what will have been done, for the name of the output.
 
     Raises:
@@ -73,7 +71,7 @@ def restore(given: Namespace, pages: range, one: Callable[[Namespace], Any], wor
             for page, name in zip(pages, names, strict=True)
         ]
         errors = {}
-        counts = many.run(jobs, given, one, errors.__setitem__)
+        counts = many.run(jobs, given, work, errors.__setitem__)
         if counts.failed:
             with contextlib.suppress(OutputError):  # the pages are what is to be told of
                 many.write_index(given, jobs, errors)

@@ -12,7 +12,7 @@ from pathlib import Path
 from dipjax import files
 from dipjax.after import distill as after
 from dipjax.after import student
-from dipjax.app import command, many, pipes, rescue, signals, stack
+from dipjax.app import command, journal, many, pipes, rescue, signals, stack
 from dipjax.app.command import Finished
 from dipjax.app.streams import complain, note, say, tell
 from dipjax.files import ImageError
@@ -35,10 +35,12 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
       ImageError: the pictures cannot be used.
       OutputError: a file cannot be written.
     """
-    files.check_free(given.output, force=given.force)
     teachers = _teachers(given, parse)
-    options = command.options_of(teachers)
-    if code := many.restore(teachers, command.restore, command.word):
+    options, output = command.options_of(teachers), Path(given.output)
+    log = journal.Journal.of(teachers, options.checkpoint, only=True) if options.checkpoint else None
+    given.force = given.force or (log is not None and log.begun([output]))
+    files.check_free(output, force=given.force)
+    if code := many.restore(teachers, command.work, command.word, is_all=False):
         if not signals.exit_code():
             complain("the network was not made, because not every picture could be restored; the same command goes on")
         return code
@@ -61,8 +63,11 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     )
     if signals.requested():
         return signals.exit_code()
-    rescue.written(Path(given.output), lambda path: student.save(path, made, force=given.force))
-    say(f"wrote {given.output}, for {made.degradation}")
+    log = log and log.writes([output])
+    rescue.written(output, lambda path: student.save(path, made, force=given.force))
+    say(f"wrote {output}, for {made.degradation}")
+    if log:
+        log.ended("done")
     return 0
 
 
@@ -75,6 +80,7 @@ def _teachers(given, parse):
             setattr(made, name, getattr(given, name))
     for name in ("recursive", "compilation_cache", "max_pixels", "debug", "arguments"):
         setattr(made, name, getattr(given, name))
+    made.resumed = getattr(given, "resumed", False)
     seeds, stop = getattr(made, "seeds", asked.Options.seeds), getattr(made, "stop", "auto")
     if seeds > 1 and stop in ("auto", "held-out"):
         made.uncertainty = str(Path(folder) / _MAP)
@@ -127,7 +133,7 @@ def apply(given: Namespace) -> int:
     if pipes.are_used(given):
         return pipes.restore(given, one)
     if many.are_many(given):
-        return many.restore(given, one, lambda given: _DONE)
+        return many.restore(given, many.whole(one), lambda given: _DONE)
     (given.input,) = given.input
     return one(given).exit_code
 
@@ -137,7 +143,7 @@ def _apply(given, made):
     if page is None:
         pages = stack.chosen(given, files.num_pages(given.input))
         if len(pages) > 1:
-            return Finished(None, stack.restore(given, pages, lambda given: _apply(given, made), _DONE))
+            return Finished(None, stack.restore(given, pages, many.whole(lambda given: _apply(given, made)), _DONE))
         page = pages[0]
     picture = files.load(given.input, max_pixels=most, page=page)
     for sentence in picture.notes:

@@ -91,6 +91,15 @@ def default(num_pixels: int = 0) -> Layout:
     return TOGETHER if few and jax.default_backend() != "cpu" else ONE_BY_ONE
 
 
+def filling(layout: Layout | None, num_runs: int, sides: tuple[int, ...]) -> int:
+    """Returns how many images of these `sides (H, W)`, with so many runs each, fill the machine: one on a CPU."""
+    if jax.default_backend() == "cpu":
+        return 1
+    num_devices = (layout and layout.num_devices) or jax.local_device_count()
+    at_once = (layout and layout.at_once) or _MOST_PIXELS_AT_ONCE // math.prod(sides) // num_devices
+    return max(1, max(1, at_once) * num_devices // num_runs)
+
+
 def chosen(layout: Layout | None, num_runs: int, sides: tuple[int, ...]) -> Layout:
     """Returns the layout that runs of images of these `sides (H, W)` get: the caller's or the `default`, fitted to their number."""
     return (layout or default(num_runs * math.prod(sides))).fitted(num_runs)

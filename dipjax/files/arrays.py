@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from dipjax.files.picture import white, without_infinities, working_dtype
+from dipjax.files.picture import parts, white, without_infinities, working_dtype
 
 _FEW_CHANNELS, _MOST_CHANNELS = 4, 32  # taken for channels whatever the size is, and if both sides are longer
 _PILLOW_MODES = ("1", "L", "RGB", "I", "I;16", "I;16L", "I;16B", "F")
@@ -21,7 +21,12 @@ def is_whole(image: object) -> bool:
 
 
 def to_pixels(
-    image: object, *, channel_axis: int | str | None = "auto", name: str = "image", allow_nan: bool = False
+    image: object,
+    *,
+    channel_axis: int | str | None = "auto",
+    name: str = "image",
+    allow_nan: bool = False,
+    allow_complex: bool = False,
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Brings an array of the caller into the layout of dipjax.
 
@@ -35,6 +40,7 @@ def to_pixels(
             it is no longer than 4, or no longer than 32 and shorter than both others; it refuses stacks and channels that come first.
         name: what the caller calls the array, for error messages.
         allow_nan: whether values may be NaN because they will be filled in; infinite ones become NaN too.
+        allow_complex: whether the numbers may be complex, (H, W) or (K, H, W), whose `picture.parts` become the channels.
 
     Returns:
         The pixels (H, W, C) in float32, or in float64 for types that it cannot hold, and a function from a result (H', W', C) to an
@@ -45,7 +51,12 @@ def to_pixels(
         >>> pixels.shape, restore_layout(pixels).shape
         ((48, 64, 3), (3, 48, 64))
     """
-    array = _array(image, name)
+    array = _array(image, name, "buifc" if allow_complex else "buif")
+    if array.dtype.kind == "c":
+        if array.ndim not in (2, 3):
+            raise ValueError(f"{name} has shape {array.shape}, expected (H, W) or (K, H, W)")
+        pixels, restore_layout = to_pixels(parts(array), channel_axis=-1, name=name, allow_nan=allow_nan)
+        return pixels, lambda result: restore_layout(result)[..., 0] if result.shape[-1] == 1 else restore_layout(result)
     axis = _axis(array.shape, channel_axis, name)
     pixels = array[..., None] if axis is None else np.moveaxis(array, axis, -1)
     dtype = working_dtype(array.dtype)
@@ -65,7 +76,7 @@ def to_pixels(
     return pixels, restore_layout
 
 
-def _array(image: object, name: str) -> np.ndarray:
+def _array(image: object, name: str, kinds: str) -> np.ndarray:
     """Returns an array of numbers, or raises ValueError."""
     if isinstance(image, str | bytes | os.PathLike):
         raise ValueError(f"{name} is the name {image!r}, expected an array; open the file first, for example with PIL.Image.open")
@@ -81,7 +92,7 @@ def _array(image: object, name: str) -> np.ndarray:
         raise ValueError(f"{name} is a {type(image).__name__} that cannot be turned into an array: {reason}") from error
     if array.dtype.name == "bfloat16":  # of JAX; for NumPy it is no float
         array = array.astype(np.float32)
-    if array.dtype.kind not in "buif":
+    if array.dtype.kind not in kinds:
         advice = "; take their abs, real or imag" if array.dtype.kind == "c" else ""
         raise ValueError(f"{name} has dtype {array.dtype}, expected real numbers such as uint8, uint16 or float32{advice}")
     if array.size == 0:

@@ -19,7 +19,7 @@ from PIL import Image
 from dipjax.files.containers import TRUNCATED, whole
 from dipjax.files.metadata import TURNING
 from dipjax.files.opening import MAX_PIXELS, check_length, check_size
-from dipjax.files.picture import DATA_TYPES, ROTATED, ImageError, Raw, white
+from dipjax.files.picture import DATA_TYPES, ROTATED, ImageError, Raw, parts, white
 from dipjax.files.raster import converted, opened, split
 from dipjax.files.samples import own_units
 
@@ -179,7 +179,7 @@ def decode_jpeg2000(file: BinaryIO, max_pixels: int) -> Raw:
 
 
 def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
-    """Returns an array `(H, W)` or `(H, W, C)` that NumPy has saved."""
+    """Returns an array `(H, W)` or `(H, W, C)` that NumPy has saved; of complex numbers, also `(K, H, W)`, their `parts`."""
     length, form = whole(file), np.lib.format
     try:
         version = form.read_magic(file)
@@ -192,16 +192,20 @@ def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
         shape, is_fortran, dtype = read(file)
     except ValueError as error:
         raise ImageError("it is damaged, its header cannot be read") from error
-    if len(shape) not in (2, 3) or (len(shape) == 3 and not 1 <= shape[2] <= _MOST_CHANNELS):
-        raise ImageError(f"it has shape {shape}, expected (H, W) or (H, W, C) with the channels last")
-    if dtype.hasobject or dtype.newbyteorder("=").name not in (*DATA_TYPES, "bool"):
+    is_complex = dtype.newbyteorder("=").name in ("complex64", "complex128")
+    height, width, *channels = (*shape[-2:], *shape[:-2]) if is_complex else shape if len(shape) > 1 else (0, 0)
+    if len(shape) not in (2, 3) or not all(1 <= number <= _MOST_CHANNELS for number in channels):
+        expected = "(H, W) or (K, H, W), as of K coils" if is_complex else "(H, W) or (H, W, C) with the channels last"
+        raise ImageError(f"it has shape {shape}, expected {expected}")
+    if dtype.hasobject or not (is_complex or dtype.newbyteorder("=").name in (*DATA_TYPES, "bool")):
         raise ImageError(f"its numbers are {dtype}; convert them to uint8, uint16 or float32")
-    check_size(shape[1], shape[0], max_pixels)
+    check_size(width, height, max_pixels)
     number = int(np.prod(shape, dtype=object))
     if length - file.tell() < number * dtype.itemsize or number > 4 * max_pixels:
         raise ImageError(f"{TRUNCATED}: it has {length - file.tell():,} of {number * dtype.itemsize:,} bytes")
     samples = np.frombuffer(file.read(number * dtype.itemsize), dtype).reshape(shape, order="F" if is_fortran else "C")
-    samples = samples.astype(dtype.newbyteorder("=")).reshape(*shape[:2], -1)
+    samples = samples.astype(dtype.newbyteorder("="))
+    samples = parts(samples) if is_complex else samples.reshape(height, width, -1)
     return _in_units(samples * np.uint8(255) if samples.dtype == bool else samples, "NPY", allow_nan)
 
 

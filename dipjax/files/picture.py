@@ -60,6 +60,18 @@ class Raw:
     dtype: np.dtype | None = None  # of the file, if samples has become another
 
 
+def parts(array: np.ndarray) -> np.ndarray:
+    """Returns complex numbers `(H, W)` or `(K, H, W)` as channels `(H, W, 2 K)`: all real parts, then all imaginary ones."""
+    planes = array.reshape(-1, *array.shape[-2:])
+    return np.moveaxis(np.concatenate([planes.real, planes.imag]), 0, -1)
+
+
+def joined(channels: np.ndarray) -> np.ndarray:
+    """Returns the complex numbers `(K, H, W)` of which these are the `parts`."""
+    real, imaginary = np.split(np.moveaxis(channels, -1, 0), 2)
+    return real + 1j * imaginary
+
+
 def white(dtype: np.dtype) -> int:
     """Returns the sample that becomes 1: the largest of uint8 and uint16, 1 for numbers in units of their own."""
     return np.iinfo(dtype).max if np.dtype(dtype).name in ("uint8", "uint16") else 1

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from dipjax.files import is_whole, to_pixels
+from dipjax.files.picture import parts
 from dipjax.tasks import ranges
 from dipjax.tasks.options import Argument, Options
 from dipjax.tasks.options import arguments as option_arguments
@@ -30,6 +31,8 @@ class Task:
     finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
     setting: str = "denoise"  # which of the settings in `recipes.by_name` suits it
     takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
+    finish_std: Callable[[np.ndarray], np.ndarray] | None = None  # the same of a standard deviation (H, W, C), where it is another
+    own_range: Range | None = None  # of the result, where `build` has brought the problem to [0, 1] itself
     stop: Any = "none"  # the rule of "auto", by its word or itself
     loss: Any = None  # that suits the noise; None: the recipe's
     found: str = ""  # what the picture told of itself, in words
@@ -59,6 +62,7 @@ class Spec:
     toned: Callable[..., np.ndarray] | None  # (pixels, where unknown, **arguments) -> with other tones
     shape: Callable[..., tuple[int, int, int]]  # ((H, W, C) of the pixels, **arguments) -> that of the result
     is_picture: bool  # whether what is given looks like the result; else `build` gets it in its own units, and is linear
+    is_complex: bool  # whether what is given may be complex: `build` gets its `parts`
     function: Callable  # for people
 
     @property
@@ -81,6 +85,7 @@ def task(
     toned: Callable[..., np.ndarray] | None = None,
     shape: Callable[..., tuple[int, int, int]] = lambda shape, **arguments: shape,
     is_picture: bool = True,
+    is_complex: bool = False,
 ) -> Callable:
     """Registers a function `(pixels, its own parameters) -> Task`, see `Spec` for the rest, and returns the function for people."""
 
@@ -90,11 +95,12 @@ def task(
             given = signature.bind(*arguments, **keywords).arguments
             image = given.pop("image")
             options = Options(**{name: given.pop(name) for name in list(given) if name in option_arguments()})
-            pixels, restore_layout = to_pixels(image, channel_axis=options.channel_axis, allow_nan=unknown is not None)
-            read = {"picture": lambda name, value: to_pixels(value, channel_axis=options.channel_axis, name=name)[0]}
+            how = {"channel_axis": options.channel_axis, "allow_nan": unknown is not None, "allow_complex": is_complex}
+            pixels, restore_layout = to_pixels(image, **how)
+            read = {"picture": lambda name, value: to_pixels(value, channel_axis=options.channel_axis, name=name)[0], "complex": _parts_of}
             for name, parameter in spec.parameters.items():
                 kind = argument_of(parameter).read
-                if name in given and kind in read:
+                if given.get(name) is not None and kind in read:
                     given[name] = read[kind](name, given[name])
             truth = None if options.truth is None else to_pixels(options.truth, channel_axis=options.channel_axis, name="truth")[0]
             outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole(image))
@@ -111,13 +117,21 @@ def task(
         signature = inspect.Signature([picture, *plain, *keywords])
         function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
         named = done if callable(done) else lambda **arguments: done
-        spec = TASKS[command] = Spec(command, words, named, build, unknown, toned, shape, is_picture, function)
+        spec = TASKS[command] = Spec(command, words, named, build, unknown, toned, shape, is_picture, is_complex, function)
         return function
 
     return register
 
 
-def solve(
+def solve(*asked: Any, **how: Any) -> Any:
+    """Does what is `planned` of the same arguments, and returns the `Outcome`."""
+    plan = planned(*asked, **how)
+    from dipjax.tasks.restore import alone
+
+    return alone(plan)
+
+
+def planned(
     spec: Spec,
     pixels: np.ndarray,
     arguments: dict[str, Any],
@@ -125,12 +139,11 @@ def solve(
     *,
     truth: np.ndarray | None = None,
     is_whole: bool = True,
-    follow: Callable | None = None,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
     frame: bool = False,
 ) -> Any:
-    """Does one task; both faces call it.
+    """Plans one task; both faces call it.
 
     Args:
       spec: which.
@@ -139,15 +152,14 @@ def solve(
       options: how.
       truth: `(H', W', C)` in the same units.
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
-      follow: as for `restore`.
-      note: as for `restore`.
-      warn: as for `restore`.
+      note: as for `plan` in `restore`.
+      warn: as for `plan` in `restore`.
       frame: whether the picture gets a frame, up to one of few sizes, so that many pictures share a compiled program.
 
     Returns:
-      The `Outcome`.
+      The `Plan`.
     """
-    from dipjax.tasks.restore import restore
+    from dipjax.tasks.restore import plan
 
     holes = spec.unknown(pixels, **arguments) if spec.unknown else None
     whole = pixels = spec.toned(pixels, holes, **arguments) if spec.toned else pixels
@@ -159,8 +171,11 @@ def solve(
         made = _framed(spec, span.inside(pixels), arguments) if frame else spec.build(span.inside(pixels), **arguments)
     else:
         made = spec.build(pixels, **arguments)
-        span = ranges.choose(options.range, made.before)
-        made = dataclasses.replace(made, problem=ranges.brought(made.problem, span), before=span.inside(made.before))
+        span = made.own_range or ranges.choose(options.range, made.before)
+        if made.own_range is None:
+            made = dataclasses.replace(made, problem=ranges.brought(made.problem, span), before=span.inside(made.before))
+        elif options.range != "auto":
+            raise ValueError(f"range: found {options.range!r}, expected auto: what fills the range of {spec.command} is not given.")
     if not made.keeps_known:  # what is filled in is seen before, too
         made = dataclasses.replace(made, before=span.scaled(np.nan_to_num(whole, nan=span.low)).astype(np.float32))
     if truth is not None and truth.shape != made.before.shape:
@@ -176,7 +191,7 @@ def solve(
         note(made.found)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
-    return restore(made, options, follow=follow, note=note, warn=warn)
+    return plan(made, options, note=note, warn=warn)
 
 
 _FRAMED = ("auto", "none", "held-out")  # stopping rules that do not see what frames a picture
@@ -203,6 +218,14 @@ def _framed(spec, pixels, arguments):
         return made.finish(estimate)[..., :height, :width, :]
 
     return dataclasses.replace(made, problem=problem, before=made.before[:height, :width], finish=finish)
+
+
+def _parts_of(name, value):
+    """Returns complex numbers `(K, H, W)` as a task takes them."""
+    array = np.asarray(value)
+    if array.dtype.kind != "c" or array.ndim not in (2, 3):
+        raise ValueError(f"{name}: found {array.dtype} numbers of shape {array.shape}, expected complex ones, (H, W) or (K, H, W).")
+    return parts(array)
 
 
 _ENDING = (

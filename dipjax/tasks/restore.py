@@ -16,6 +16,7 @@ from scipy import stats
 
 from dipjax import checkpoint, metrics, residuals, stopping, uncertainty
 from dipjax.core import drive, layouts
+from dipjax.core import problem as problems
 from dipjax.core.layouts import Layout
 from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, deviation, psnr
@@ -97,7 +98,7 @@ class Outcome:
         """
         if self._found is None:
             return None
-        std = self.task.finish(self._found.std) * (self.task.span.high - self.task.span.low)
+        std = (self.task.finish_std or self.task.finish)(self._found.std) * (self.task.span.high - self.task.span.low)
         pasted = self.task.known is not None and self.task.keeps_known
         return np.asarray(np.where(np.isnan(self.task.known), std, 0) if pasted else std, self.task.dtype)
 
@@ -198,30 +199,58 @@ def score(task: Task, image: np.ndarray) -> dict[str, float]:
 Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, score, task) -> how it ended
 
 
-def restore(
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that is decided of one picture before it is restored."""
+
+    task: Task
+    options: Options
+    setting: Setting
+    setting_name: str
+    num_steps: int  # at most, of each run in each tile
+    layout: Layout | None  # the caller's
+    grid: tiling.Grid | None
+    folder: checkpoint.Folder | None
+
+    @cached_property
+    def alike(self) -> tuple | None:
+        """What pictures share that can be restored side by side; None of one that cannot: of tiles, checkpoints, a time limit."""
+        if self.grid or self.folder or self.options.budget is not None or self.options.callback:
+            return None
+        leaves, structure = jax.tree.flatten(self.task.problem)
+        shapes = tuple((np.shape(leaf), jax.numpy.result_type(leaf)) for leaf in leaves)
+        return self.setting.recipe, self.num_steps, self.options.seeds, self.layout, structure, shapes
+
+    def most(self, wish: int | None) -> int:
+        """Returns how many like this one are restored side by side: as many as wished, or as fill the machine, and fit its memory."""
+        if self.alike is None:
+            return 1
+        recipe, problem, seeds = self.setting.recipe, self.task.problem, self.options.seeds
+        number = layouts.filling(self.layout, seeds, problem.shape[:-1]) if wish is None else wish
+        while number > 1 and not tiling.fits(recipe, problem, number * seeds, batching=self.layout):
+            number -= -(-number // 4)
+        return max(1, number)
+
+
+def plan(
     task: Task,
     options: Options,
     *,
-    follow: Follow | None = None,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
-) -> Outcome:
-    """Restores one picture.
+) -> Plan:
+    """Decides how one picture will be restored.
 
     Args:
       task: what is to be done.
       options: how.
-      follow: takes the results while they come, see `directly`.
-      note: is told what was decided on the way.
-      warn: is told what went wrong and does not end the work.
+      note: is told what was decided.
+      warn: is told, then and later, what went wrong and does not end the work.
 
     Raises:
       ValueError: an option does not fit the picture.
-      Diverged: no seed is left.
-      KeyboardInterrupt: it was interrupted before the first step was finished.
     """
     setting, name = setting_for(task, options)
-    keys = drive.seeds(_key(options.rng), options.seeds)
     layout = layout_for(options.batching)
     folder = None
     if options.checkpoint is not None:
@@ -236,21 +265,87 @@ def restore(
         note(f"in {grid}{f', because {reason}' if reason else ''}")
     most = _most(setting.recipe) if options.schedule is None else 1  # a rate must have fallen where the run usually ends
     num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
-    how = {"num_steps": num_steps, "batching": layout, "budget": options.budget, "folder": folder}
-    results = tiling.iterate(setting.recipe, keys, task.problem, grid, **how)
-    fitted = layouts.chosen(layout, options.seeds, grid.tile if grid else task.problem.shape[:-1])
-    quality = None if task.truth is None else partial(_quality, task)
-    total = num_steps * (len(grid.parts) if grid else 1)
+    return Plan(task, options, setting, name, num_steps, layout, grid, folder)
+
+
+def alone(plan: Plan, follow: Follow | None = None) -> Outcome:
+    """Restores one picture; `follow` takes the results while they come, see `directly`.
+
+    Raises:
+      Diverged: no seed is left.
+      KeyboardInterrupt: it was interrupted before the first step was finished.
+    """
+    (outcome,) = restored([plan], follow)
+    if isinstance(outcome, Diverged):
+        raise outcome
+    return outcome
+
+
+def restored(plans: list[Plan], follow: Follow | None = None) -> list[Outcome | Diverged]:
+    """Restores one picture, or several that are alike as one batch, and returns what became of each.
+
+    Raises:
+      KeyboardInterrupt: the work was interrupted before the first step was finished.
+    """
+    first, number = plans[0], len(plans)
+    task, options, grid = first.task, first.options, first.grid
+    keys = [drive.seeds(_key(plan.options.rng), plan.options.seeds) for plan in plans]
+    how = {"num_steps": first.num_steps, "batching": first.layout}
+    if number == 1:
+        more = {"budget": options.budget, "folder": first.folder}
+        results = tiling.iterate(first.setting.recipe, keys[0], task.problem, grid, **how, **more)
+    else:
+        batch = problems.stack([plan.task.problem for plan in plans])
+        results = map(_in_a_row, drive.iterate(first.setting.recipe, jax.numpy.stack(keys), batch, problem_axis=0, **how))
+    quality = None if task.truth is None or number > 1 else partial(_quality, task)
+    total = first.num_steps * (len(grid.parts) if grid else 1)
     told = {"budget": options.budget, "callback": options.callback, "score": quality, "task": task}
     followed = (follow or directly)(results, total, **told)
-    is_kept = folder is not None and folder.flush()
+    is_kept = first.folder is not None and first.folder.flush()
     if followed.result is None:
         raise KeyboardInterrupt(followed.exit_code)
-    if not followed.result.alive.any():
-        raise Diverged(f"all {options.seeds} seeds diverged; try another rng, a smaller learning rate, or another recipe")
-    stopped = followed.result.stopped
-    ending = "stopped" if followed.ending == "done" and stopped is not None and stopped.all() else followed.ending
-    return Outcome(task, options, setting, name, num_steps, fitted, grid, followed.result, ending, followed.exit_code, is_kept)
+    fitted = layouts.chosen(first.layout, number * options.seeds, grid.tile if grid else task.problem.shape[:-1])
+    parts = [followed.result] if number == 1 else _parts(followed.result, number)
+    return [_outcome(plan, part, fitted, followed, is_kept) for plan, part in zip(plans, parts, strict=True)]
+
+
+def _outcome(plan, result, layout, followed, is_kept):
+    if not result.alive.any():
+        return Diverged(f"all {plan.options.seeds} seeds diverged; try another rng, a smaller learning rate, or another recipe")
+    ending, exit_code = followed.ending, followed.exit_code
+    if plan.grid is None and result.stopped is not None and (result.stopped | ~result.alive).all():
+        ending, exit_code = "done", 0  # whatever became of others beside it
+    ending = "stopped" if ending == "done" and result.stopped is not None and result.stopped.all() else ending
+    how = (plan.task, plan.options, plan.setting, plan.setting_name, plan.num_steps, layout, plan.grid)
+    return Outcome(*how, result, ending, exit_code, is_kept)
+
+
+_EACH = ("images", "alive", "metrics", "stopped", "steps", "best_steps", "left_out")  # of a result: what there is of every run
+
+
+def _each(change, result):
+    """Returns a result with another form of what there is of every run."""
+    changed = {name: jax.tree.map(change, getattr(result, name)) for name in _EACH}
+    # The state of all runs is fetched once, whoever asks for a part of it.
+    return dataclasses.replace(result, **changed, make_state=lambda: jax.tree.map(change, result.state))
+
+
+def _in_a_row(result):
+    """Returns the result of `(N, K)` runs as that of `(N K,)`, for those who show how far it is."""
+    return _each(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), result)
+
+
+def _parts(result, number):
+    """Returns the results of the pictures whose runs lie in a row, each with its share of the seconds, and no steps after its own end."""
+    share, parts = len(result.alive) // number, []
+    for start in range(0, len(result.alive), share):
+        part = _each(lambda leaf, start=start: leaf[start : start + share], result)
+        if part.steps is not None:
+            num_steps = int(part.steps.max())
+            curves = jax.tree.map(lambda curve, end=num_steps: curve[:, :end], part.metrics)
+            part = dataclasses.replace(part, metrics=curves, num_steps=num_steps)
+        parts.append(dataclasses.replace(part, seconds=part.seconds / number, compile_seconds=part.compile_seconds / number))
+    return parts
 
 
 def _most(recipe):
@@ -275,7 +370,7 @@ def directly(results: Iterator[Result], num_steps: int, *, budget=None, callback
     except KeyboardInterrupt:
         if latest is None or not latest.num_steps:
             raise
-        warnings.warn(f"interrupted: the result of {latest.num_steps} of {num_steps} steps is returned", RuntimeWarning, stacklevel=5)
+        warnings.warn(f"interrupted: the result of {latest.num_steps} of {num_steps} steps is returned", RuntimeWarning, stacklevel=6)
         return Followed(latest, "interrupted", 130)
     return Followed(latest, "done")
 

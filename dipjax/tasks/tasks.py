@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dipjax.files.masks import grown
+from dipjax.files.picture import joined
 from dipjax.tasks import damage, ranges
 from dipjax.tasks.door import Task, task
 from dipjax.tasks.options import Argument, at_least_one, positive, whole
@@ -17,6 +18,7 @@ from dipjax.tasks.options import Argument, at_least_one, positive, whole
 NOISES = ("auto", "gaussian", "poisson", "impulse", "speckle")
 KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 _LEAST_CONTRAST = 1e-6
+_BRIGHTER = 1.25  # than what zeros leave of the brightest pixel, a result may be
 _MOST_DAMAGE = 0.5  # of the pixels: more of it is none
 BOUNDARIES = ("reflect", "circular", "valid")
 COLOURS, FADING = ("keep", "neutral"), ("keep", "undo")
@@ -309,6 +311,50 @@ def _turn(text):
     if not (np.isfinite([first, last]).all() and first != last):
         raise ValueError(f"found {text!r}, expected two different numbers of degrees FIRST,LAST")
     return first, last
+
+
+@task(
+    "mri",
+    words="reconstruct a slice from samples of its spectrum, as magnetic resonance measures it",
+    done="slice",
+    shape=lambda shape, **arguments: (*shape[:2], 1),
+    is_picture=False,
+    is_complex=True,
+)
+def mri(
+    pixels: np.ndarray,
+    coils: Annotated[
+        np.ndarray | None,
+        Argument("(K, H, W), complex, how each of K coils sees each pixel; needed for more than one", "--coils", read="complex"),
+    ] = None,
+) -> Task:
+    """Reconstructs the magnitude of a slice from the samples of its centred spectrum that were taken, which are all that are not zero.
+
+    Complex numbers `(H, W)`, or `(K, H, W)` of K coils; orthonormal and centred, so that `(H // 2, W // 2)` is the lowest frequency. The
+    image is complex, and nobody need know its phase. The picture to compare with has zeros for what was not sampled; of several coils it
+    is what a few conjugate gradients find. `instruments.non_uniform_mri` takes samples anywhere, radial ones for example.
+
+    Examples:
+      >>> piece = dipjax.mri(kspace)  # doctest: +SKIP
+    """
+    from dipjax.operators import instruments
+
+    if pixels.shape[-1] % 2:
+        raise ValueError(f"kspace: found {pixels.shape[-1]} channels of real numbers, expected complex ones, or as many imaginary parts.")
+    kspace, maps = joined(pixels), None if coils is None else joined(coils)
+    data = instruments.mri(kspace[0] if coils is None and len(kspace) == 1 else kspace, coils=maps, is_complex=True)
+    before = np.hypot(*np.moveaxis(instruments.least_squares(data, 1 if coils is None else 10), -1, 0))[..., None]
+    most = _BRIGHTER * float(before.max())
+    half = ranges.Range(-most, most)  # of a real or an imaginary part
+
+    def finish(estimate):
+        return np.hypot(*np.moveaxis(half.outside(estimate), -1, 0))[..., None] / most
+
+    def finish_std(std):  # that of the magnitude is one between those of the parts
+        return 2 * np.sqrt(np.mean(np.square(std), -1, keepdims=True))
+
+    how = {"setting": "inpaint", "finish_std": finish_std, "own_range": ranges.Range(0.0, most)}
+    return Task(ranges.brought(data, half), (before / most).astype(np.float32), finish, **how)
 
 
 @task(

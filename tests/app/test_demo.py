@@ -45,6 +45,7 @@ def test_the_demo_says_when_it_cannot_write(capsys):
     assert "dipjax: error: cannot make the directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_noise_has_the_announced_strength():
     assert main(["demo"]) == 0
     noisy, truth = (files.load(f"dipjax-demo/demo_{name}.png").pixels for name in ("noisy", "truth"))

@@ -1,16 +1,21 @@
 """Many pictures with one command: what is restored, what is left out, where it goes, and what is said of it."""
 
+import importlib
 import json
 import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from dipjax.app import many
+from dipjax import app
+from dipjax.app import many, signals
 from dipjax.operators import frame
-from tests.app.conftest import HOLE
+from tests.app.conftest import HOLE, flow
 
 STEPS = ("--steps", 2, "--seeds", 1)
 
@@ -226,6 +231,7 @@ def test_a_hundred_sizes_become_a_handful():
     assert [frame.size(number) for number in (128, 129, 256, 300, 512, 1024)] == [128, 160, 256, 320, 512, 1024]
 
 
+@pytest.mark.slow
 def test_pictures_of_many_sizes_share_a_few_programs(folder, run):
     from dipjax.core import drive, loop
 
@@ -291,3 +297,130 @@ def test_nothing_is_fitted_nor_held_out_in_a_frame():
     assert ((gradient != 0) == inside).all()
     memory = HeldOut(0.3).init(jax.random.key(0), task, (jnp.zeros(task.shape),))
     assert (memory.scored & ~inside).sum() == 0 < memory.scored.sum()
+
+
+def side_by_side(monkeypatch):
+    """Notes how many pictures are computed at once."""
+    command, sizes = importlib.import_module("dipjax.app.command"), []
+    own = command.restored
+
+    def restored(plans, follow):
+        outcomes = own(plans, follow)
+        sizes.append(len(plans))
+        return outcomes
+
+    monkeypatch.setattr(command, "restored", restored)
+    return sizes
+
+
+def test_pictures_of_one_size_are_computed_side_by_side_and_come_out_as_alone(folder, run, monkeypatch):
+    sizes = side_by_side(monkeypatch)
+    for name, sides in {"a": (20, 24), "b": (40, 44), "c": (20, 24), "d": (20, 24), "e": (40, 44)}.items():
+        write(f"in/{name}.png", *sides)
+    words = ("--steps", 4, "--seeds", 2, "--stop", "held-out")
+    maps = lambda folder: ("--uncertainty", f"{folder}/{{}}.std.tif", "--curve", f"{folder}/{{}}.csv")  # noqa: E731
+    code, out, err = run("denoise", "in", "-o", "one", *words, *maps("one"))
+    assert code == 0, err
+    code, out, err = run("denoise", "in", "-o", "two", "--together", 2, *words, *maps("two"))
+    assert code == 0 and "5 pictures: 5 restored" in out, err
+    assert sizes == [2, 2]  # a and c, b and e; d comes last and alone
+    for path in Path("one").iterdir():
+        if path.suffix != ".json":
+            assert path.read_bytes() == (Path("two") / path.name).read_bytes(), path.name
+    one, two = (record(f"{name}/c.png.json") for name in ("one", "two"))
+    assert one["steps"] == two["steps"] and one["seeds"] == two["seeds"] and one["fingerprint"] == two["fingerprint"]
+    assert run("denoise", "in", "-o", "two", *words, *maps("two"))[1].count("5 done before") == 1
+
+
+def test_pages_are_computed_side_by_side(folder, run, monkeypatch):
+    sizes = side_by_side(monkeypatch)
+    pages = np.random.default_rng(0).integers(0, 256, (3, 20, 24), np.uint8)
+    tifffile.imwrite("stack.tif", pages, photometric="minisblack")
+    assert run("denoise", "stack.tif", "-o", "one.tif", *STEPS)[0] == 0
+    assert run("denoise", "stack.tif", "-o", "all.tif", "--together", 3, *STEPS)[0] == 0
+    assert sizes == [3]
+    np.testing.assert_array_equal(tifffile.imread("all.tif"), tifffile.imread("one.tif"))
+
+
+@pytest.mark.parametrize("words", [("--checkpoint", "kept"), ("--budget", 60), ("--tile", 24)])
+def test_what_belongs_to_one_picture_is_computed_alone(folder, run, monkeypatch, words):
+    sizes = side_by_side(monkeypatch)
+    for name in "ab":
+        write(f"in/{name}.png", 48, 40)
+    code, _, err = run("denoise", "in", "-o", "out", "--together", 2, *STEPS, *words)
+    assert code == 0, err
+    assert sizes == []
+
+
+def test_what_fails_side_by_side_is_tried_alone_and_costs_no_other(folder, run, monkeypatch):
+    sizes, tried, own = side_by_side(monkeypatch), [], flow.drive.iterate
+    for name in "abc":
+        write(f"in/{name}.png", 20, 24)
+
+    def iterate(recipe, start, problem, **how):
+        if how.get("problem_axis") == 0:
+            raise RuntimeError("out of memory")  # as the compiler does
+        tried.append(1)
+        if len(tried) == 2:
+            raise RuntimeError("this one")
+        return own(recipe, start, problem, **how)
+
+    monkeypatch.setattr(flow.drive, "iterate", iterate)
+    code, out, err = run("denoise", "in", "-o", "out", "--together", 3, *STEPS)
+    assert code == 1 and "3 pictures: 2 restored, 1 failed" in out and "this one" in err
+    assert sizes == [] and sorted(path.name for path in Path("out").glob("*.png")) == ["a.png", "c.png"]
+
+
+def test_a_picture_whose_seeds_all_diverge_costs_no_other(folder, run, monkeypatch):
+    for name in "ab":
+        write(f"in/{name}.png", 20, 24)
+    own = flow._parts
+
+    def parts(result, number):
+        first, second = own(result, number)
+        return [replace(first, alive=first.alive & False), second]
+
+    monkeypatch.setattr(flow, "_parts", parts)
+    code, out, err = run("denoise", "in", "-o", "out", "--together", 2, *STEPS)
+    assert code == 1, (out, err)
+    assert "2 pictures: 1 restored, 1 failed" in out and "all 1 seeds diverged" in err
+    assert "diverged" in record("out/a.png.json")["error"] and Path("out/b.png").exists() and not Path("out/a.png").exists()
+
+
+def test_of_a_group_that_was_interrupted_what_had_stopped_by_itself_is_done(folder, capsys, monkeypatch):
+    for name in "ab":
+        write(f"in/{name}.png", 20, 24)
+    command = importlib.import_module("dipjax.app.command")
+
+    def interrupted(results, num_steps, **more):
+        for latest in results:  # noqa: B007
+            pass
+        latest = replace(latest, stopped=np.array([True, True, True, False]))
+        monkeypatch.setattr(signals._State, "requested", signal.SIGINT)
+        return flow.Followed(latest, "interrupted", 130)
+
+    monkeypatch.setattr(command.progress, "follow", interrupted)
+    words = ("denoise", "in", "-o", "out", "--together", "2", "--seeds", "2", "--steps", "3", "--stop", "held-out")
+    assert app.main(list(words)) == 130
+    assert "2 pictures: 1 restored, 1 left" in capsys.readouterr().out
+    assert [record(f"out/{name}.png.json")["ending"] for name in "ab"] == ["stopped", "interrupted"]
+    assert Path("out/b.png").exists()
+
+
+def test_a_group_has_the_truth_of_each_picture_and_leaves_stacks_to_themselves(folder, run, monkeypatch):
+    sizes = side_by_side(monkeypatch)
+    for name in "ac":
+        write(f"in/{name}.png", 20, 24)
+        write(f"true/{name}.png", 24, 20)
+        with Image.open(f"true/{name}.png") as picture:
+            picture.rotate(90, expand=True).save(f"true/{name}.png")
+    tifffile.imwrite("in/b.tif", np.random.default_rng(0).integers(0, 256, (2, 20, 24), np.uint8), photometric="minisblack")
+    for words in ((), ("--together", 2)):
+        code, _, err = run("denoise", "in", "-o", f"out{len(words)}", *STEPS, *words, "--reference", "true", "--pages", "1")
+        assert code == 0 or "b.tif" in err
+    assert sizes == [2]
+    for name in "ac":
+        assert record(f"out0/{name}.png.json")["metrics"] == record(f"out2/{name}.png.json")["metrics"]
+    sizes.clear()
+    assert run("denoise", "in", "-o", "all", "--together", 2, *STEPS)[0] == 0
+    assert sizes == [2, 2] and tifffile.imread("all/b.tif").shape == (2, 20, 24)

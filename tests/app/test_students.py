@@ -12,6 +12,8 @@ import tifffile
 from PIL import Image
 
 from dipjax.after import student
+from dipjax.app import students
+from dipjax.files import ImageError
 from tests.app.test_cli import rotated_jpeg
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -55,6 +57,21 @@ def test_a_network_is_taught_by_a_folder_and_goes_on_where_it_was_broken_off(tau
     code, out, _ = run("distill", "in", "-o", "net.student", *TEACH)
     assert code == 0 and "2 pictures: 1 restored, 1 done before" in out
     assert Path("net.student.teachers/1.png").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_training_that_was_broken_off_is_resumed(noisy, run, monkeypatch):
+    def broken(*lessons, **how):
+        raise ImageError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(students.after, "teach", broken)
+        assert run("distill", "in", "-o", "net.student", *TEACH, "--checkpoint", "kept")[0] == 3
+    code, out, err = run("resume", "kept")
+    assert code == 0, err
+    assert "2 done before" in out and "wrote net.student" in out
+    code, out, _ = run("resume", "kept")
+    assert code == 0 and "nothing is left to do, wrote" in out and "net.student" in out
 
 
 @pytest.mark.slow

@@ -96,6 +96,7 @@ def test_what_is_communicated_would_be_found():
     assert re.search(COLLECTIVES, run(SUM, 2))
 
 
+@pytest.mark.slow
 def test_all_chunks_share_one_program_also_on_several_devices():
     script = """
 import logging

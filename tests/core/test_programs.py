@@ -169,8 +169,9 @@ linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory 
 
 
 @linux
-@pytest.mark.parametrize("batching", [layouts.ONE_BY_ONE, layouts.TOGETHER], ids=["one by one", "together"])
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "batching", [layouts.ONE_BY_ONE, pytest.param(layouts.TOGETHER, marks=pytest.mark.slow)], ids=["one by one", "together"]
+)
 def test_programs_do_not_pile_up(batching, monkeypatch):
     """With room for two programs the maps stop growing; with room for many they would not."""
     jax.clear_caches()

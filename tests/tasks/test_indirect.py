@@ -6,7 +6,7 @@ from PIL import Image
 
 import dipjax
 from dipjax import app, files
-from dipjax.operators import instruments, radon
+from dipjax.operators import fourier, instruments, radon
 from dipjax.recipes import Setting, by_name
 from dipjax.tasks import ranges
 from dipjax.tasks.ranges import Range
@@ -96,3 +96,85 @@ def test_the_command_line_reconstructs_a_slice(folder, capsys):
     with pytest.raises(SystemExit):
         app.main(["ct", "sums.npy", "--angles", "180"])
     assert "expected two different numbers of degrees" in capsys.readouterr().err
+
+
+PHASE = DISC * np.exp(1j * (ROWS / 9 + (COLUMNS / 12) ** 2))
+
+
+def spectrum(image):
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+
+
+SAMPLES = spectrum(PHASE) * fourier.cartesian(DISC.shape, 2)
+COILS = np.stack([np.exp(-(((ROWS - 9) / 20) ** 2)), 1j * np.exp(-(((ROWS + 9) / 20) ** 2))])
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e3])
+def test_a_slice_has_the_units_of_its_spectrum(unit):
+    piece, outcome = dipjax.mri((SAMPLES * unit).astype(np.complex64), seeds=2, return_result=True, truth=DISC * unit)
+    assert piece.shape == DISC.shape and piece.dtype == np.float32 and (piece >= 0).all()
+    zero_filled = np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(SAMPLES), norm="ortho")))
+    np.testing.assert_allclose(outcome.before[..., 0] / unit, zero_filled, atol=1e-3)
+    assert outcome.task.span.high == pytest.approx(unit, rel=0.5) and outcome.task.span.low == 0
+    np.testing.assert_allclose(piece / unit, dipjax.mri(SAMPLES.astype(np.complex64), seeds=2), atol=1e-3)
+    mse = np.mean((outcome.before[..., 0] / outcome.task.span.high - DISC * unit / outcome.task.span.high) ** 2)
+    assert outcome.scores["input"]["psnr"] == pytest.approx(-10 * np.log10(mse), abs=0.01)
+
+
+def test_seeds_are_averaged_as_complex_images():
+    _, outcome = dipjax.mri(SAMPLES, seeds=3, return_result=True)
+    parts = (2 * outcome.result.images.mean(0) - 1) * outcome.task.span.high
+    np.testing.assert_allclose(outcome.image[..., 0], np.hypot(parts[..., 0], parts[..., 1]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_longer_run_finds_more_than_zeros(monkeypatch):
+    monkeypatch.undo()  # the real recipe
+    _, outcome = dipjax.mri(SAMPLES, seeds=1, num_iter=150, return_result=True, truth=DISC)
+    assert outcome.scores["ensemble"]["psnr"] > outcome.scores["input"]["psnr"] + 2
+
+
+def test_the_error_of_a_magnitude_has_the_shape_and_the_units_of_the_slice():
+    for unit in (1.0, 50.0):
+        _, outcome = dipjax.mri(SAMPLES * unit, seeds=2, num_iter=30, stop="held-out", return_result=True)
+        std = outcome.uncertainty / unit
+        assert std.shape == (SIDE, SIDE, 1) and 0.01 < np.sqrt(np.mean(std**2)) < 1
+
+
+def test_several_coils_need_their_maps():
+    samples = spectrum(PHASE * COILS) * fourier.cartesian(DISC.shape, 2)
+    piece, outcome = dipjax.mri(samples, COILS, seeds=1, return_result=True)
+    assert piece.shape == DISC.shape
+    assert np.mean((outcome.before[..., 0] - DISC) ** 2) < 0.2 * DISC.var()
+    assert outcome.residual.values.shape == (SIDE, SIDE, 4)
+    for call, sentence in (
+        (lambda: dipjax.mri(samples), r"^kspace: found shape \(2, 24, 24\), expected \(H, W\), or \(K, H, W\) together"),
+        (lambda: dipjax.mri(samples, COILS[:1]), r"^coils: found shape \(1, 24, 24\), expected \(2, 24, 24\)"),
+        (lambda: dipjax.mri(samples, DISC), "^coils: found float32 numbers of shape .* expected complex ones"),
+        (lambda: dipjax.mri(DISC), "^kspace: found 1 channels of real numbers, expected complex ones"),
+        (lambda: dipjax.mri(0 * samples, COILS), "^mask: found no sample"),
+        (lambda: dipjax.mri(samples, COILS, range="full"), "^range: found 'full', expected auto"),
+        (lambda: dipjax.denoise(samples[0]), "^image has dtype complex128, expected real numbers"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            call()
+
+
+def test_the_command_line_reads_a_spectrum(folder, capsys):
+    np.save("k.npy", SAMPLES.astype(np.complex64))
+    np.save("two.npy", spectrum(PHASE * COILS))
+    np.save("coils.npy", COILS)
+    Image.fromarray(np.uint8(255 * DISC)).save("clean.png")
+    words = ("--json", "r.json", "--plot", "f.png", "--report", "r.html", "--reference", "clean.png")
+    assert app.main(["mri", "k.npy", *QUICK, "-o", "slice.tif", *words]) == 0
+    made = files.load("slice.tif")
+    assert made.pixels.shape == (SIDE, SIDE, 1) and made.dtype == np.float32
+    assert "PSNR" in capsys.readouterr().out
+    assert app.main(["mri", "two.npy", "--coils", "coils.npy", *QUICK, "-o", "slice.npy"]) == 0
+    assert np.load("slice.npy").shape == (SIDE, SIDE)
+    assert app.main(["mri", "two.npy", *QUICK, "-o", "none.npy"]) == 3
+    assert "together with `coils`" in capsys.readouterr().err
+    assert app.main(["mri", "k.npy", "k.npy", "-o", "many", *QUICK]) == 0 and (folder / "many/k.npy").exists()
+    np.save("odd.npy", np.zeros((3, 4, 5, 6), np.complex64))
+    assert app.main(["mri", "odd.npy"]) == 3
+    assert "expected (H, W) or (K, H, W), as of K coils" in capsys.readouterr().err
