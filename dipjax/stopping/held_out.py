@@ -31,8 +31,9 @@ class HeldOut:
 
     Fine textures cannot be predicted where they were not seen, yet they are learned where they were: their score is flat while the
     estimate improves. So white noise has a bound from below, as in the discrepancy principle: as long as the square error at what is
-    seen exceeds `fit` times that noise, measured where the measurement is flattest, and the score is not far worse than the best,
-    moments are too early to stop at, and only the last one counts.
+    seen exceeds `fit` times that noise, measured where the measurement is flattest, moments are too early to stop at, and only the last
+    one counts. That holds where the score tells of such textures, by more than `unseen` times the noise, and is not far worse than the
+    best; where nearly all can be predicted the score knows better than a measured noise.
     """
 
     singles: float = 0.04  # of the entries are held out where noise is independent; of more than 128 x 128 a smaller share
@@ -46,6 +47,7 @@ class HeldOut:
     late: float = 1.0  # how much worse moments may be that count, in the same units
     smoothing: float = 0.9  # weight of the past in the score
     fit: float = 1.0  # of white noise, above which the square error at what is seen says that it is too early to stop; 0: it never does
+    unseen: float = 1.4  # times that noise, below which the score alone decides
     gain: float = 0.0  # what is better by less than this share does not renew the patience: measurements without noise
 
     def __post_init__(self):
@@ -57,7 +59,7 @@ class HeldOut:
         for name in ("side", "wide"):
             value = getattr(self, name)
             check(name, value, value >= 1 and value % 2 == 1, "an odd number of entries")
-        for name in ("patience", "tolerance", "late", "fit"):
+        for name in ("patience", "tolerance", "late", "fit", "unseen"):
             check(name, getattr(self, name), getattr(self, name) >= 0, "a number that is not negative")
         check("least", self.least, self.least >= 1, "a whole number of steps from 1")
 
@@ -102,12 +104,16 @@ class HeldOut:
         """Returns the problem as the run may see it: what is held out is filled in from around."""
         return problem.replace(measurement=jax.tree.map(filled, problem.measurement, memory.hidden, memory.measured))
 
-    def _misfit(self, memory, look):
-        """Says whether more is left of what is seen than its noise."""
+    def _misfit(self, memory, look, score):
+        """Says whether more is left of what is seen than its noise, and of what is not seen much more."""
         if not (self.fit and isinstance(look.loss, MSE)):
             return jnp.bool(False)
+        y = look.problem.measurement
         left = lambda p, y, hidden: jnp.sum(jnp.where(hidden, 0, jnp.abs(p - y) ** 2))  # noqa: E731
-        return sum(jax.tree.leaves(jax.tree.map(left, look.prediction, look.problem.measurement, memory.hidden))) > self.fit * memory.noise
+        number = lambda y, hidden, there: jnp.sum(jnp.broadcast_to(there & ~hidden, y.shape))  # noqa: E731
+        left = sum(jax.tree.leaves(jax.tree.map(left, look.prediction, y, memory.hidden)))
+        number = sum(jax.tree.leaves(jax.tree.map(number, y, memory.hidden, memory.measured)))
+        return (left > self.fit * memory.noise) & (score * number > self.unseen * memory.noise)
 
     def update(self, memory: "_HeldOut", look: Look) -> Verdict:
         """Scores the average of the outputs at what is held out."""
@@ -119,7 +125,7 @@ class HeldOut:
         score = memory.score + weight * (now - memory.score)
         chance, worse = ((part / jnp.sqrt(share.astype(dtype))).astype(dtype) for part in (self.tolerance, self.late))
         far = _FAR_WORSE / jnp.sqrt(share.astype(dtype))
-        is_early = self._misfit(memory, look) & (score <= memory.best.score * (1 + far))
+        is_early = self._misfit(memory, look, score) & (score <= memory.best.score * (1 + far))
         renewed = (score < memory.level * (1 - self.gain)) | is_early
         level, since = where(renewed, (jnp.minimum(score, memory.level), look.step), (memory.level, memory.since))
         stop = look.step - since > self.patience * since + self.least

@@ -135,6 +135,9 @@ def test_textures_that_are_learned_only_where_they_are_seen_are_waited_for():
     np.testing.assert_array_equal(early.best.estimate[0], images[len(stopped[0])])
     absolute = play(rule, images, task, loss=L1())  # of which the noise says nothing
     assert len(absolute) < len(stopped[1])
+    # The score is several times the noise here; where it is little more than that, it decides alone.
+    for unseen, fit in ((3.0, 1), (30.0, 0)):
+        assert len(play(replace(rule, unseen=unseen), images, task)) == len(stopped[fit])
 
 
 @pytest.mark.parametrize("correlated", [False, True])
