@@ -1,6 +1,7 @@
 """The documentation is built without a warning: every link leads somewhere, every function that it names is there and documented."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,10 @@ def test_the_documentation_is_built_without_a_warning(tmp_path):
     for name in ("denoise", "iterate", "HeldOut", "Blur", "Skip"):
         assert f"{name}" in page
     assert '<script src="http' not in page and "fonts.googleapis" not in page  # nothing is fetched from elsewhere
+
+
+def test_the_pictures_of_how_it_works_are_those_of_the_lessons():
+    made = runpy.run_path(str(ROOT / "docs" / "figures.py"), run_name="figures")
+    assert {name: made["picture"](*place) for name, place in made["FIGURES"].items()} == {
+        path.stem: path.read_bytes() for path in made["FOLDER"].glob("*.png")
+    }

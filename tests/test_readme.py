@@ -12,8 +12,8 @@ from dipjax.app import cli
 from dipjax.tasks.door import TASKS
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/pages/*.md"))]}
-TEXT = "\n".join(text for path, text in PAGES.items() if path.name == "README.md" or path.parent.name == "pages")
+PAGES = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/pages/**/*.md"))]}
+TEXT = "\n".join(text for path, text in PAGES.items() if path.name == "README.md" or ROOT / "docs" in path.parents)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 _LINES = [line.split("#")[0] for language, code in BLOCKS if language == "bash" for line in code.replace("\\\n", " ").splitlines()]
