@@ -70,6 +70,7 @@ def test_noise_that_all_seeds_have_taken_over_where_they_saw_it_counts_as_error(
     assert found.noise == pytest.approx(0.1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_where_seeds_disagree_the_error_is_larger():
     result, task, _ = seeds(4, common=1.0, noise=0.05)
     std = uncertainty.calibrated(result, task).std

@@ -89,7 +89,7 @@ def work(given: Namespace) -> Generator[Run, Outcome, Finished]:
         if len(pages) > 1:
             return Finished(None, stack.restore(given, pages, work, word(given)))
         page = pages[0]
-    picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None, page=page)
+    picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None, allow_complex=spec.is_complex, page=page)
     for sentence in picture.notes:
         note(f"{given.input}: {sentence}")
     arguments = _arguments(spec, given, picture, most)
@@ -190,8 +190,8 @@ def _page_of(path, given):
     return page if page and files.num_pages(path) > 1 else 0
 
 
-def _read_picture(path, given, picture, most):
-    pixels = files.load(path, max_pixels=most, page=_page_of(path, given)).pixels
+def _read_picture(path, given, picture, most, **how):
+    pixels = files.load(path, max_pixels=most, page=_page_of(path, given), **how).pixels
     if pixels.shape[:2] != picture.pixels.shape[:2]:
         sizes = [f"{width} x {height}" for height, width in (pixels.shape[:2], picture.pixels.shape[:2])]
         raise ImageError(f"the picture {path!r} has {sizes[0]} pixels but the one to restore has {sizes[1]}; crop or resize one")
@@ -221,7 +221,7 @@ def _read_psf(path, given, picture, most):
 
 
 def _read_complex(path, given, picture, most):
-    return None if path is None else _read_picture(path, given, picture, most)
+    return None if path is None else _read_picture(path, given, picture, most, allow_complex=True)
 
 
 _READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf, "complex": _read_complex}

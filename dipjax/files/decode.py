@@ -31,12 +31,13 @@ _DECODERS = {
     "PNG": decode_png, "JPEG": decode_jpeg, "WEBP": decode_webp, "BMP": decode_bmp, "PNM": decode_pnm, "PBM": decode_pnm,
     "JPEG2000": decode_jpeg2000, "AVIF": decode_avif, "HEIF": decode_heif,
 }  # fmt: skip
-_OF_NUMBERS = {"NPY": decode_npy, "FITS": decode_fits}  # which may be NaN
 _OF_PAGES = {"TIFF": decode_tiff, "GIF": decode_gif}
 _PAGES = {"TIFF": lambda file: check_tags(file)[0], "GIF": frames_of_gif}
 
 
-def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bool = False, page: int = 0) -> Picture:
+def load(
+    path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bool = False, allow_complex: bool = False, page: int = 0
+) -> Picture:
     """Reads one picture of a file.
 
     Args:
@@ -45,6 +46,7 @@ def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bo
         page: which one of a TIFF or GIF file, counted from 0; other files have one.
         allow_nan: whether a TIFF may have values that are not numbers, or that GDAL's tag says are no data, because they will be filled
             in: they and infinite ones become NaN. Without it they are an error.
+        allow_complex: whether NPY may hold complex numbers, (H, W) or (K, H, W), whose real parts, then imaginary ones, become channels.
 
     Returns:
         A `Picture` with pixels (H, W, C), turned upright, transparency apart. uint8 and uint16 are divided by their largest value; floats,
@@ -59,7 +61,7 @@ def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bo
         file_format = sniff(file)
         if file_format is None:
             raise ImageError(f"it is not a picture of a kind that is known: {KINDS}" if file.read(1) else "it is empty")
-        picture = _developed(_decoded(file, file_format, max_pixels, allow_nan, page))
+        picture = _developed(_decoded(file, file_format, max_pixels, allow_nan, allow_complex, page))
     suffix = Path(os.fsdecode(path)).suffix
     if SUFFIXES.get(suffix.lower(), file_format) != file_format:
         note = f"named {printable(suffix)} but its content is {file_format}"
@@ -67,13 +69,14 @@ def load(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, allow_nan: bo
     return picture
 
 
-def _decoded(file, file_format, max_pixels, allow_nan, page):
+def _decoded(file, file_format, max_pixels, allow_nan, allow_complex, page):
     if file_format in _OF_PAGES:
         return _OF_PAGES[file_format](file, max_pixels, allow_nan, page)
     if page:
         raise ImageError(f"it has no page {page + 1}, a {file_format} file has one")
-    of_numbers = _OF_NUMBERS.get(file_format)
-    return of_numbers(file, max_pixels, allow_nan) if of_numbers else _DECODERS[file_format](file, max_pixels)
+    if file_format == "NPY":
+        return decode_npy(file, max_pixels, allow_nan, allow_complex)
+    return decode_fits(file, max_pixels, allow_nan) if file_format == "FITS" else _DECODERS[file_format](file, max_pixels)
 
 
 def num_pages(path: str | os.PathLike) -> int:

@@ -178,7 +178,7 @@ def decode_jpeg2000(file: BinaryIO, max_pixels: int) -> Raw:
     return dataclasses.replace(raw, white=largest, opaque=largest, notes=notes)
 
 
-def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
+def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool, allow_complex: bool = False) -> Raw:
     """Returns an array `(H, W)` or `(H, W, C)` that NumPy has saved; of complex numbers, also `(K, H, W)`, their `parts`."""
     length, form = whole(file), np.lib.format
     try:
@@ -192,7 +192,7 @@ def decode_npy(file: BinaryIO, max_pixels: int, allow_nan: bool) -> Raw:
         shape, is_fortran, dtype = read(file)
     except ValueError as error:
         raise ImageError("it is damaged, its header cannot be read") from error
-    is_complex = dtype.newbyteorder("=").name in ("complex64", "complex128")
+    is_complex = allow_complex and dtype.newbyteorder("=").name in ("complex64", "complex128")
     height, width, *channels = (*shape[-2:], *shape[:-2]) if is_complex else shape if len(shape) > 1 else (0, 0)
     if len(shape) not in (2, 3) or not all(1 <= number <= _MOST_CHANNELS for number in channels):
         expected = "(H, W) or (K, H, W), as of K coils" if is_complex else "(H, W) or (H, W, C) with the channels last"

@@ -171,6 +171,7 @@ def test_the_callback_sees_every_step_and_can_end_the_training():
     assert len(seen) == 3 and made.about["training"]["steps"] == 3
 
 
+@pytest.mark.slow
 def test_teachers_of_arrays_teach(monkeypatch):
     from dipjax.recipes import by_name
     from tests.app.conftest import flow, tiny

@@ -125,6 +125,7 @@ def test_what_does_not_fit_together_is_refused(blurred, change, words):
         refine(**{"restored": smooth, "of": measured, "examples": [clean(2, SHAPE)]} | change)
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_says_so(blurred):
     _, measured, smooth = blurred
     with pytest.raises(Diverged):

@@ -211,6 +211,7 @@ def test_what_is_nan_in_a_picture_is_filled_in_without_a_mask(folder, run):
 
 
 @pytest.mark.parametrize(("factor", "size", "name"), [("1.5", (30, 36), "x1.5"), ("5/2", (50, 60), "x2.5"), ("1", (20, 24), "x1")])
+@pytest.mark.slow
 def test_any_factor_from_one_enlarges(factor, size, name, folder, run):
     code, _, err = run("superres", "photo.png", "--factor", factor, *SHORT)
     assert code == 0, err
@@ -228,6 +229,7 @@ def test_any_factor_from_one_enlarges(factor, size, name, folder, run):
         ("--psf", "psf.txt", "--boundary", "valid"),
     ],
 )
+@pytest.mark.slow
 def test_deblurring_keeps_the_size_for_every_blur_and_boundary(run, blur):
     np.savetxt("psf.txt", [[1, 2, 1, 0], [0, 1, 1, 1]])
     assert run("deblur", "photo.png", *blur, *SHORT, "--reference", "clean.png", "--json", "record.json")[0] == 0
@@ -354,6 +356,7 @@ def test_the_curve_has_a_line_for_every_step_and_a_column_for_every_seed(run):
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+@pytest.mark.slow
 def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
     pillow(GRAY, "gray.png")
     assert run("denoise", "gray.png", *SHORT, "--plot", f"figure.{suffix}")[0] == 0

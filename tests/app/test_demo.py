@@ -53,6 +53,7 @@ def test_the_noise_has_the_announced_strength():
     assert np.std((noisy - truth)[grey]) == pytest.approx(25 / 255, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_the_files_of_the_user_alone():
     theirs = ("truth.png", "noisy.png", "restored.png", "figure.png", "std.png")
     for name in theirs:

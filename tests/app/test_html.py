@@ -146,6 +146,7 @@ def test_every_task_has_a_page(folder, run, task, words):
     assert "mean of 1 seed" in read("r.htm").text
 
 
+@pytest.mark.slow
 def test_several_pictures_have_an_index_and_what_failed_is_in_it(folder, run):
     Path("in/deep").mkdir(parents=True)
     for name in (HOSTILE, "deep/1.png", "1.png"):

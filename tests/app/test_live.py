@@ -263,6 +263,7 @@ def watched(monkeypatch):
     return told
 
 
+@pytest.mark.slow
 def test_a_command_shows_the_result_and_then_its_whole_page(folder, run, watched):
     code, out, err = run("denoise", "photo.png", "-o", "out.png", "--seeds", 1, "--steps", 3, "--live")
     assert code == 0 and "wrote out.png" in out and "live view: http://127.0.0.1:" in err

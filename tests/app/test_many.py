@@ -313,6 +313,7 @@ def side_by_side(monkeypatch):
     return sizes
 
 
+@pytest.mark.slow
 def test_pictures_of_one_size_are_computed_side_by_side_and_come_out_as_alone(folder, run, monkeypatch):
     sizes = side_by_side(monkeypatch)
     for name, sides in {"a": (20, 24), "b": (40, 44), "c": (20, 24), "d": (20, 24), "e": (40, 44)}.items():
@@ -332,6 +333,7 @@ def test_pictures_of_one_size_are_computed_side_by_side_and_come_out_as_alone(fo
     assert run("denoise", "in", "-o", "two", *words, *maps("two"))[1].count("5 done before") == 1
 
 
+@pytest.mark.slow
 def test_pages_are_computed_side_by_side(folder, run, monkeypatch):
     sizes = side_by_side(monkeypatch)
     pages = np.random.default_rng(0).integers(0, 256, (3, 20, 24), np.uint8)

@@ -134,6 +134,7 @@ def test_a_stack_goes_on_by_its_folder_and_replaces_what_it_wrote(three, run):
     assert code == 0 and "3 of 3: " in out and "2 of 3: " not in out, err
 
 
+@pytest.mark.slow
 def test_every_page_is_compared_with_its_own_page_of_the_truth(three, run):
     assert run("denoise", "stack.tif", "-o", "out.tif", "--reference", "stack.tif", "--json", "out.json", *STEPS)[0] == 0
     found = [page["metrics"]["input"]["psnr"] for page in record("out.json")["pages"]]

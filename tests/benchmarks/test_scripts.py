@@ -250,6 +250,7 @@ def test_stopping_compares_each_rule_with_the_best_step_of_its_own_run(monkeypat
     assert "| discrepancy | gauss25 | " in out and "| gauss25 | " in out.replace("discrepancy | gauss25", "")
 
 
+@pytest.mark.slow
 def test_noises_compare_what_auto_takes_with_the_best_name(monkeypatch, tmp_path, capsys):
     (tmp_path / "few").mkdir()
     common.save(tmp_path / "few/a.png", np.linspace(0.1, 0.9, 40 * 40 * 3).reshape(40, 40, 3))

@@ -67,6 +67,7 @@ def and_its_tangent(function):
 
 
 @pytest.mark.parametrize(("size", "kernel_size", "stride", "num_channels"), SHAPES)
+@pytest.mark.slow
 def test_conv_and_its_derivatives_of_second_order_are_those_of_xla(size, kernel_size, stride, num_channels):
     inputs = case(size, kernel_size, stride, num_channels)
     forms = [partial(form, stride=stride) for form in (convolution.conv, reference)]
@@ -151,6 +152,7 @@ def test_conv_inside_a_scan_equals_conv_outside():
 @pytest.mark.parametrize("mode", ["reflect", "edge", "zero"])
 @pytest.mark.parametrize("size", [(3,), (1, 1), (1, 5), (3, 2), (7, 9), (2, 1, 4)])
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (3, 2), (0, 4)])
+@pytest.mark.slow
 def test_pad_is_that_of_numpy_even_for_sides_shorter_than_the_border(mode, size, before, after):
     (image,) = arrays((*size, 2))
     expected = np.pad(image, [(before, after)] * len(size) + [(0, 0)], mode="constant" if mode == "zero" else mode)

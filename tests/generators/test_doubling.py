@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
 @pytest.mark.parametrize("size", [(2, 1), (4, 3)])
 @pytest.mark.parametrize("doubling", ["nearest", "bilinear"])
+@pytest.mark.slow
 def test_conv_of_a_doubling_is_the_convolution_of_the_doubled_image(doubling, padding, size):
     fold, double = getattr(folded, f"conv_of_{doubling}"), getattr(blocks, doubling)
     image, kernel, cotangent = arrays((*size, 2), (3, 3, 2, 4), (2 * size[0], 2 * size[1], 4))

@@ -117,6 +117,7 @@ def test_parameters_and_image_have_the_dtype_of_z_whatever_the_options(name, dty
 
 
 @every_generator
+@pytest.mark.slow
 def test_in_32_bits_the_image_is_finite_and_that_of_64_bits(name):
     generator = make(name)
     z = z_of(name, generator)

@@ -172,6 +172,7 @@ def test_the_output_lies_between_zero_and_one_with_a_sigmoid_and_anywhere_withou
 
 @pytest.mark.parametrize(("padding", "num_skip"), [("reflect", 2), ("zero", 0)])
 @pytest.mark.parametrize("doubling", [blocks.nearest, blocks.bilinear])
+@pytest.mark.slow
 def test_the_folded_doubling_and_its_gradients_are_the_plain_one(doubling, num_skip, padding):
     inputs = image(34, 36, num_skip), image(17, 18, 5)
     folded = blocks.UpConvNorm(4, padding=padding, upsample=doubling)

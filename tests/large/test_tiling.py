@@ -202,6 +202,7 @@ def test_where_a_seed_diverges_in_a_tile_the_others_stand_in():
     assert not restore(all_dead, KEYS, task, tile=30).alive.any()
 
 
+@pytest.mark.slow
 def test_a_seed_that_is_left_out_of_a_tile_is_named_and_the_others_stand_in(monkeypatch):
     _, task = PROBLEMS["denoise"]
     calls = []
@@ -327,6 +328,7 @@ def test_the_need_grows_with_pixels_and_with_the_runs_at_once():
     assert memory.needed(recipe, large, 8, layouts.ONE_BY_ONE) >= one_by_one
 
 
+@pytest.mark.slow
 def test_the_need_is_about_what_the_compiler_says():
     recipe, task = skip_recipe(), problem.denoising(picture(64, 64))
     state = loop.init(recipe, KEYS[0], task)
@@ -411,6 +413,7 @@ def test_the_records_of_a_restoration_in_tiles_say_so(folder, capsys):
     assert Path("f.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_the_command_and_the_function_agree_on_tiles(folder):
     assert app.main(["denoise", "photo.png", "--seeds", "2", "--tile", "30"]) == 0
     restored = dipjax.denoise(np.asarray(Image.open("photo.png")), seeds=2, tile=30)

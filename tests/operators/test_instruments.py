@@ -263,6 +263,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.slow
 def test_three_steps_of_every_instrument_go_downhill_and_stack(name):
     task = PROBLEMS[name]()
     recipe = mixer_recipe(task.shape[-1], input_noise=0.0, loss=losses.Poisson(50) if "photons" in name else losses.MSE())

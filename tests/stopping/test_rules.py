@@ -334,6 +334,7 @@ restore = partial(drive.restore, num_steps=40)
 
 @RULES
 @pytest.mark.parametrize("layout", [layouts.ONE_BY_ONE, layouts.TOGETHER, layouts.Layout(2)], ids=["one by one", "together", "pairs"])
+@pytest.mark.slow
 def test_a_run_in_a_batch_stops_as_it_does_alone(rule, layout):
     together = restore(recipe_with(rule), KEYS, TASK, batching=layout)
     for run, key in enumerate(KEYS):

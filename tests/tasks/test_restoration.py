@@ -240,6 +240,7 @@ def test_an_interruption_before_the_first_step_is_one():
         dipjax.denoise(GRAY, seeds=2, callback=interrupt)
 
 
+@pytest.mark.slow
 def test_tiles_give_a_picture_of_the_same_size():
     image = picture(40, 36)[..., 0]
     restored, outcome = dipjax.denoise(image, seeds=2, tile=32, tile_overlap=8, return_result=True)
@@ -316,6 +317,7 @@ def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
     assert setting_for(task, Options(recipe=own, stop="none"))[0].recipe.stopping is None
 
 
+@pytest.mark.slow
 def test_by_default_a_seed_stops_by_itself(monkeypatch):
     monkeypatch.setattr(flow, "_GENEROUS", 4)
     enlarging = HeldOut(correlation=1.0, gain=0.05, patience=0.4, least=100, late=0.25, fit=0)
@@ -343,6 +345,7 @@ def test_a_seed_that_is_left_out_changes_nothing(monkeypatch):
     np.testing.assert_allclose(outcome.std, outcome.images[~odd].std(0, ddof=1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_uncertainty_has_the_units_and_the_shape_of_the_result():
     image = picture(40, 36)[..., 0]
     maps = []
@@ -368,6 +371,7 @@ def test_what_was_known_has_no_error():
     assert large.uncertainty.shape == (40, 36, 1)
 
 
+@pytest.mark.slow
 def test_the_uncertainty_of_tiles_is_blended_and_unknown_where_a_tile_is_not_finished():
     image = picture(40, 70)[..., 0]
     how = {"seeds": 2, "tile": 40, "tile_overlap": 10, "return_result": True}
