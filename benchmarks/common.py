@@ -121,6 +121,16 @@ def parser(doc: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_kept(parser: argparse.ArgumentParser, what: str, **numbers: int) -> None:
+    """Adds the folders of a benchmark that keeps what deep image priors make, its whole numbers with their defaults, and their steps."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help=f"keeps what {what} made")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N")
+    parser.add_argument("--steps", type=int, help="of the deep image prior; those of the setting if not given")
+    parser.add_argument("--pictures", type=Path, metavar="DIR")
+
+
 def command(script: str, argv: list[str]) -> str:
     """Returns the command without the paths of this machine."""
     shown = [_PLACEHOLDERS.get(before, word) for before, word in zip(["", *argv], argv, strict=False)]

@@ -13,7 +13,6 @@ rows in the file `--json`: the same command goes on. To add a method, add a row 
 
 import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -112,16 +111,10 @@ def measure(path, method, made, options):
 
 def parse(argv):
     parser = common.parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="keeps what the teachers made")
-    for name, default in (("teachers", 16), ("tests", 8), ("size", 128), ("seeds", 4), ("width", 16), ("layers", 6)):
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
+    common.add_kept(parser, "the teachers", teachers=16, tests=8, size=128, seeds=4, width=16, layers=6, training_steps=3000)
     parser.add_argument("--sigma", type=float, default=25.0)
     parser.add_argument("--swapped", type=float, default=0.0, metavar="SHARE", help="of the patches that get the noise of another place")
-    parser.add_argument("--steps", type=int, help="of the deep image prior; those of the setting if not given")
-    parser.add_argument("--training-steps", type=int, default=3000, metavar="N")
     parser.add_argument("--only", nargs="+", default=[name for name in METHODS if name != "BM3D" or common.has_bm3d()], choices=METHODS)
-    parser.add_argument("--pictures", type=Path, metavar="DIR")
     return parser.parse_args(argv)
 
 

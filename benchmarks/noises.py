@@ -31,9 +31,7 @@ DEFAULT = ("gauss25", "poisson10", "poisson30", "salt10", "speckle20", "blurred1
 
 def measure(options, noise, name, index, path):
     """Returns the row of one picture with one noise, restored by one name."""
-    truth = common.load(path, crop=stopping.SIDE).astype(np.float32) / 255
-    noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
-    noisy, made = np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), []
+    (truth, noisy), made = stopping.example(path, noise, index, NOISE), []
     seconds = common.seconds(lambda: made.append(dipjax.denoise(noisy, noise=name, seeds=options.seeds, return_result=True)))
     _, outcome = made[0]
     return {

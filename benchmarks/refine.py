@@ -16,7 +16,6 @@ Reference: Crete, Dolmiere, Ladret, Nicolas, The blur effect, SPIE 2007.
 import sys
 import zlib
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from skimage.measure import blur_effect
@@ -70,14 +69,9 @@ def scores(image, truth):
 
 def parse(argv):
     parser = common.parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="keeps what the deep image priors made")
-    for name, default in (("number", 6), ("examples", 12), ("size", 128), ("seeds", 4), ("refine-steps", 400)):
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
-    parser.add_argument("--steps", type=int, help="of the deep image prior; those of the setting if not given")
+    common.add_kept(parser, "the deep image priors", number=6, examples=12, size=128, seeds=4, refine_steps=400)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 3e-4, 3e-3], metavar="W")
-    parser.add_argument("--pictures", type=Path, metavar="DIR")
     return parser.parse_args(argv)
 
 

@@ -160,15 +160,21 @@ class Following:
         return jax.tree.map(partial(jnp.where, old.stopped), old, new)  # once stopped, a rule sees nothing more
 
 
+def example(path, noise, index, kinds=NOISE):
+    """Returns the middle of a picture and the same with a noise of `kinds`, which depends on the number of the picture, in 8 bit."""
+    truth = common.load(path, crop=SIDE).astype(np.float32) / 255
+    noisy = kinds[noise](truth, np.random.default_rng([list(kinds).index(noise), index]))
+    return truth, np.float32(np.rint(noisy.clip(0, 1) * 255) / 255)
+
+
 def made(options, noise):
     """Returns the pictures' files, and their problems with that noise."""
     files = common.pictures_in(options.data / options.pictures)
     files = [path for path in files if path.stem in (options.only or [path.stem])]
     tasks = []
     for index, path in enumerate(files):
-        truth = common.load(path, crop=SIDE).astype(np.float32) / 255
-        noisy = NOISE[noise](truth, np.random.default_rng([list(NOISE).index(noise), index]))
-        tasks.append(problem.denoising(np.float32(np.rint(noisy.clip(0, 1) * 255) / 255), truth=truth))
+        truth, noisy = example(path, noise, index)
+        tasks.append(problem.denoising(noisy, truth=truth))
     return files, tasks
 
 

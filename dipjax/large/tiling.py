@@ -94,9 +94,9 @@ def plan(
     needed = partial(memory.needed, recipe, num_seeds=num_seeds, layout=batching)
     free, height, width = memory.available(), *problem.shape[:2]
     if tile is None:
-        if fits(recipe, problem, num_seeds, batching=batching):
-            return Plan(None, "")
         whole = needed(problem) if free else 0
+        if _fits(whole, free):
+            return Plan(None, "")
         reason = f"the whole picture would need about {_gigabytes(whole)} of memory, and there are {_gigabytes(free)}"
         sides = [side for side in _SIDES if side < max(height, width)] or [_SIDES[-1]]
     else:
@@ -118,7 +118,10 @@ def plan(
 def fits(recipe: Recipe, problem: Problem, num_runs: int, *, batching: Layout | None = None) -> bool:
     """Says whether so many runs of a problem surely fit the memory there is, as far as that is known."""
     free = memory.available()
-    whole = memory.needed(recipe, problem, num_seeds=num_runs, layout=batching) if free else 0
+    return _fits(memory.needed(recipe, problem, num_seeds=num_runs, layout=batching) if free else 0, free)
+
+
+def _fits(whole, free):
     return whole <= _SHARE * (free or 0)
 
 

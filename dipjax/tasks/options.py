@@ -37,7 +37,7 @@ class Argument(NamedTuple):
     choices: tuple[str, ...] | None = None
     metavar: str | None = None
     many: bool = False  # may be given several times
-    read: str | None = None  # the kind of file that holds it: "picture", "mask" or "psf"
+    read: str | None = None  # the kind of file that holds it: "picture", "mask", "psf" or "complex"
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
