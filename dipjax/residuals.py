@@ -19,18 +19,19 @@ class Residual(NamedTuple):
     chance: float  # its standard deviation, were the noise independent
 
 
-def residual(image: np.ndarray, problem: Problem) -> Residual:
+def residual(image: np.ndarray, problem: Problem, *unknowns: np.ndarray) -> Residual:
     """Finds what an image leaves of its measurement.
 
     Args:
       image: the estimate, of the problem's shape.
       problem: one picture with a measurement `(h, w, c)`, or `(k, h, w, c)` of k coils.
+      unknowns: what the operator takes after the image, such as a psf that was found.
 
     Examples:
       >>> residual(result.image, problem).correlation  # doctest: +SKIP
       0.01
     """
-    values = np.asarray(problem.measurement) - np.asarray(problem.operator(image))
+    values = np.asarray(problem.measurement) - np.asarray(problem.operator(image, *unknowns))
     if values.ndim > 3:
         values = np.moveaxis(values, 0, -2).reshape(*values.shape[1:3], -1)
     if np.iscomplexobj(values):

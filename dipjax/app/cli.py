@@ -150,10 +150,8 @@ def _add_task(commands, spec):
         help="show the picture as it forms: tells the address of a page for a browser on this machine, with buttons to stop and to keep",
     )
     extra.add_argument("--preview", action="store_true", help="draw the picture small below the progress, in a terminal that can")
-    if spec.unknown:
-        extra.add_argument(
-            "--found", type=file_name, metavar="FILE", help="write where the picture was filled in, white, as --mask takes it"
-        )
+    if spec.finds:
+        extra.add_argument("--found", type=file_name, metavar="FILE", help=f"write {spec.finds}")
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     add_switches(extra, "--max-pixels")
@@ -220,6 +218,9 @@ def _add_psf(parser, name, argument):
     blur = parser.add_mutually_exclusive_group(required=True)
     blur.add_argument(argument.flag, type=file_name, metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
     blur.add_argument("--gaussian", type=typed(asked.positive), metavar="SIGMA", help="Gaussian blur, standard deviation in pixels")
+    blur.add_argument(
+        "--unknown", type=typed(asked.whole(2)), metavar="PIXELS", help="it is found, in a square of this side, little larger than the blur"
+    )
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
 
 

@@ -212,6 +212,10 @@ def _read_psf(path, given, picture, most):
     del most
     from dipjax.operators import psfs
 
+    if given.unknown:
+        return given.unknown
+    if given.found:
+        raise Misused("--found: found a blur that is given, expected --unknown, with which one is looked for")
     if given.psf:
         return files.load_psf(given.psf)
     extent = 8 * given.gaussian if given.gaussian else given.motion[0]

@@ -38,6 +38,17 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class Halving:
+    """A learning rate that is halved at these shares of the run; by default those of SelfDeblur, 2000, 3000 and 4000 of 5000 steps."""
+
+    at: tuple[float, ...] = (0.4, 0.6, 0.8)
+
+    def __call__(self, progress: Array) -> Array:
+        """Returns a factor from 1 down to a power of a half."""
+        return 0.5 ** jnp.sum(progress >= jnp.asarray(self.at, jnp.asarray(progress).dtype))
+
+
+@dataclass(frozen=True)
 class Adam:
     """Adam with optax's (and PyTorch's) defaults.
 
@@ -122,7 +133,7 @@ def _followed_by_noise(inner, deviation):
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-SCHEDULES = {"constant": Constant(), "cosine": Cosine()}
+SCHEDULES = {"constant": Constant(), "cosine": Cosine(), "halving": Halving()}
 """Every schedule by its word on the command line."""
 
 REGISTRY = {"adam": Adam, "with parameter noise": WithParameterNoise, "langevin": Langevin}

@@ -22,6 +22,7 @@ from dipjax.generators.siren import Siren
 from dipjax.generators.skip import Skip
 from dipjax.generators.texture_net import TextureNet
 from dipjax.generators.unet import UNet
+from dipjax.generators.with_psf import WithPsf
 
 __all__ = [
     "ConvDecoder",
@@ -36,4 +37,5 @@ __all__ = [
     "Skip",
     "TextureNet",
     "UNet",
+    "WithPsf",
 ]

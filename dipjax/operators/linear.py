@@ -114,6 +114,21 @@ class Blur:
         return measurement[rows, columns] * seen, Compose((self, Mask(seen)))
 
 
+@struct.dataclass
+class UnknownBlur:
+    """Convolves every channel with a point spread function that the generator makes beside the image: deblurring without knowing the blur.
+
+    Linear in each of the two for itself. See `Blur` for the boundary, and `generators.WithPsf` for the generator.
+    """
+
+    boundary: str = struct.field(pytree_node=False, default="valid")
+    stride = 1
+
+    def __call__(self, image: Array, psf: Array) -> Array:
+        """Returns the convolution of `image` with `psf (k, l)`."""
+        return Blur(psf, self.boundary)(image)
+
+
 def unspoilt(part: tuple, shape: tuple, margins: list, *, wraps: bool = False, stride: int = 1) -> np.ndarray:
     """Returns 1 for the measured pixels `(h, w, 1)` of a part that depend on no image outside of it, else 0.
 

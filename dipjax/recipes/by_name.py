@@ -18,6 +18,7 @@ FAST = {
     "superres": fast.super_resolution,
     "superres 8": fast.super_resolution_8,
     "deblur": fast.deblurring,
+    "deblur unknown": fast.blind_deblurring,
     "flash": fast.flash,
 }
 PAPER = {
@@ -27,6 +28,7 @@ PAPER = {
     "superres": paper.super_resolution,
     "superres 8": paper.super_resolution_8,
     "deblur": paper.deblurring,
+    "deblur unknown": paper.blind_deblurring,
     "flash": paper.flash,
 }
 WORDS = {"fast": FAST, "paper": PAPER}

@@ -30,6 +30,7 @@ class Task:
     before: np.ndarray  # (H', W', C), the input at the size of the result, for comparison
     finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
     setting: str = "denoise"  # which of the settings in `recipes.by_name` suits it
+    around: Callable[[Any], Any] | None = None  # (generator) -> one that also makes what else is unknown, such as a psf
     takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
     finish_std: Callable[[np.ndarray], np.ndarray] | None = None  # the same of a standard deviation (H, W, C), where it is another
     own_range: Range | None = None  # of the result, where `build` has brought the problem to [0, 1] itself
@@ -59,6 +60,7 @@ class Spec:
     done: Callable[..., str]  # (**arguments) -> what was done to the picture, for the name of the output
     build: Callable[..., Task]  # (pixels (H, W, C) in their range, **arguments) -> the task
     unknown: Callable[..., np.ndarray] | None  # (pixels, **arguments) -> where nothing was measured (H, W)
+    finds: str  # what --found writes, in words; none where it is empty
     toned: Callable[..., np.ndarray] | None  # (pixels, where unknown, **arguments) -> with other tones
     shape: Callable[..., tuple[int, int, int]]  # ((H, W, C) of the pixels, **arguments) -> that of the result
     is_picture: bool  # whether what is given looks like the result; else `build` gets it in its own units, and is linear
@@ -82,6 +84,7 @@ def task(
     words: str,
     done: Callable[..., str] | str,
     unknown: Callable[..., np.ndarray] | None = None,
+    finds: str = "",
     toned: Callable[..., np.ndarray] | None = None,
     shape: Callable[..., tuple[int, int, int]] = lambda shape, **arguments: shape,
     is_picture: bool = True,
@@ -117,7 +120,7 @@ def task(
         signature = inspect.Signature([picture, *plain, *keywords])
         function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
         named = done if callable(done) else lambda **arguments: done
-        spec = TASKS[command] = Spec(command, words, named, build, unknown, toned, shape, is_picture, is_complex, function)
+        spec = TASKS[command] = Spec(command, words, named, build, unknown, finds, toned, shape, is_picture, is_complex, function)
         return function
 
     return register

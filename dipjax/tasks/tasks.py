@@ -20,7 +20,8 @@ KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 _LEAST_CONTRAST = 1e-6
 _BRIGHTER = 1.25  # than what zeros leave of the brightest pixel, a result may be
 _MOST_DAMAGE = 0.5  # of the pixels: more of it is none
-BOUNDARIES = ("reflect", "circular", "valid")
+BOUNDARIES = ("auto", "reflect", "circular", "valid")
+_FILLED = "where the picture was filled in, white, as --mask takes it"
 COLOURS, FADING = ("keep", "neutral"), ("keep", "undo")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
@@ -107,7 +108,7 @@ def _marked(pixels, mask, grow):
     return holes
 
 
-@task("inpaint", words="fill in missing pixels; the others stay as they are", done="inpainted", unknown=_holes)
+@task("inpaint", words="fill in missing pixels; the others stay as they are", done="inpainted", unknown=_holes, finds=_FILLED)
 def inpaint(
     pixels: np.ndarray,
     mask: Annotated[
@@ -159,6 +160,7 @@ def _toned(pixels, holes, mask=None, grow=2, sensitivity=1.0, colour="keep", fad
     words="restore an old photograph: scratches and dust, which are found, grain, and if asked for fading",
     done="restored",
     unknown=_damage,
+    finds=_FILLED,
     toned=_toned,
     shape=lambda shape, colour="keep", **others: (*shape[:2], 1 if colour == "neutral" and shape[2] == 3 else shape[2]),
 )
@@ -237,31 +239,63 @@ def _enlarged(pixels, shape):
     return np.stack([np.asarray(channel) for channel in channels], -1)
 
 
-@task("deblur", words="sharpen a picture whose blur is known", done="deblurred")
+@task(
+    "deblur",
+    words="sharpen a picture whose blur is known, or is found",
+    done="deblurred",
+    finds="the blur that was found, as --psf takes it",
+)
 def deblur(
     pixels: np.ndarray,
-    psf: Annotated[np.ndarray, Argument("(k, l), what became of one bright point, for example from `psfs`", "--psf", read="psf")],
+    psf: Annotated[
+        np.ndarray | int,
+        Argument(
+            "(k, l), what became of one bright point, for example from `psfs`; or a number of pixels: in a square of that side it is found",
+            "--psf",
+            read="psf",
+        ),
+    ],
     boundary: Annotated[
-        str, Argument("what lies beyond the edges: reflect, circular, or valid, where nothing is assumed", "--boundary", choices=BOUNDARIES)
-    ] = "reflect",
+        str,
+        Argument(
+            "what lies beyond the edges: reflect, circular, or valid, where nothing is assumed; auto: reflect, valid for an unknown blur",
+            "--boundary",
+            choices=BOUNDARIES,
+        ),
+    ] = "auto",
 ) -> Task:
-    """Sharpens a picture blurred by a known point spread function.
+    """Sharpens a picture blurred by a point spread function, a known one or one that is found.
+
+    An unknown one is the same all over the picture, as that of a camera that moved, and its square should be little larger than the
+    blur: Ren et al., *Neural Blind Deconvolution Using Deep Priors*, CVPR 2020. The `psf` of the `Outcome` is what was found.
 
     Examples:
       >>> sharp = dipjax.deblur(photo, dipjax.psfs.gaussian(2.0))  # doctest: +SKIP
+      >>> sharp = dipjax.deblur(photo, 15)  # doctest: +SKIP
     """
-    from dipjax.operators import problem, psfs
+    from dipjax.generators import WithPsf
+    from dipjax.operators import problem
+    from dipjax.operators.checks import whole
 
-    psf = psfs.normalized(psf)
-    if psf.shape[0] > pixels.shape[0] or psf.shape[1] > pixels.shape[1]:
-        raise ValueError(f"psf: found shape {psf.shape}, expected one no larger than the picture, {pixels.shape[:2]}.")
+    if boundary not in BOUNDARIES:
+        raise ValueError(f"boundary: found {boundary!r}, expected one of {', '.join(BOUNDARIES)}.")
+    is_unknown = whole(psf)
+    boundary = ("reflect", "valid")[is_unknown] if boundary == "auto" else boundary
     data = problem.deblurring(pixels, psf, boundary=boundary)
+    size = (int(psf), int(psf)) if is_unknown else np.shape(psf)
+    if max(np.subtract(size, pixels.shape[:2])) > 0:
+        raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {pixels.shape[:2]}.")
+
+    def with_psf(generator):
+        return generator if isinstance(generator, WithPsf) else WithPsf(generator, size)
+
+    how = {"setting": "deblur unknown", "around": with_psf} if is_unknown else {"setting": "deblur"}
     if boundary != "valid":
-        return Task(data, pixels, setting="deblur")
+        return Task(data, pixels, **how)
     # Here the estimate is larger than the picture: what is returned is the part that was photographed.
-    top, left = (size - 1 - size // 2 for size in psf.shape)
+    top, left = (side - 1 - side // 2 for side in size)
     rows, columns = slice(top, top + pixels.shape[0]), slice(left, left + pixels.shape[1])
-    return Task(data, pixels, lambda estimate: estimate[..., rows, columns, :], setting="deblur")
+    return Task(data, pixels, lambda estimate: estimate[..., rows, columns, :], **how)
 
 
 @task("flash", words="remove the noise of a picture taken without flash, with the help of one with flash", done="merged")

@@ -237,6 +237,16 @@ def test_deblurring_keeps_the_size_for_every_blur_and_boundary(run, blur):
     assert json.loads(Path("record.json").read_text())["metrics"]["ensemble"]["psnr"] > 0
 
 
+def test_a_blur_that_is_not_known_is_found_and_can_be_given_again(run):
+    how = ("deblur", "photo.png", "--unknown", 3, "--found", "psf.png", "--report", "page.html")
+    assert run(*how, *SHORT)[0] == 0
+    assert pixels("photo.deblurred.png").shape == RGB.shape
+    assert "The blur that was found" in Path("page.html").read_text()
+    np.testing.assert_allclose(files.load_psf("psf.png").sum(), 1, rtol=1e-5)
+    assert files.load_psf("psf.png").shape == (3, 3)
+    assert run("deblur", "photo.png", "--psf", "psf.png", "-o", "again.png", *SHORT)[0] == 0
+
+
 RECORD = ("--reference", "clean.png", "--json", "record.json", "--plot", "figure.png", "--curve", "curve.csv")
 
 
@@ -408,6 +418,10 @@ def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
         ("superres", "photo.png", "--kernel", "nearest"),
         ("deblur", "photo.png"),
         ("deblur", "photo.png", "--gaussian", "0"),
+        ("deblur", "photo.png", "--unknown", "1"),
+        ("deblur", "photo.png", "--unknown", "3.5"),
+        ("deblur", "photo.png", "--unknown", "3", "--gaussian", "1"),
+        ("deblur", "photo.png", "--gaussian", "1", "--found", "psf.png"),
         ("deblur", "photo.png", "--gaussian", "1", "--motion", "3", "0"),
         ("deblur", "photo.png", "--motion", "0", "0"),
         ("deblur", "photo.png", "--motion", "3"),
@@ -497,6 +511,7 @@ def test_a_word_that_an_option_does_not_take_is_exit_code_2(run, arguments):
         ("deblur", "photo.png", "--psf", "zero.txt"),
         ("deblur", "photo.png", "--psf", "large.txt"),
         ("deblur", "photo.png", "--gaussian", "1e9"),
+        ("deblur", "photo.png", "--unknown", "1000"),
         ("deblur", "photo.png", "--motion", "1e9", "0"),
     ],
 )
