@@ -14,6 +14,7 @@ from jax import Array
 
 from dipjax.core.problem import Problem
 from dipjax.fitting.guides import NonLocalMeans
+from dipjax.operators import checks
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Noise:
     scale: float = 0.1
     stride: int = 1
     grain: int = 1
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check(self)
+        checks.count("grain", self.grain)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z."""
@@ -48,9 +54,19 @@ class Normal:
     scale: float = 0.1
     stride: int = 1
 
+    def __post_init__(self):
+        """Checks the settings."""
+        _check(self)
+
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z."""
         return self.scale * jax.random.normal(key, (*_sides(problem, self.stride), self.depth), problem.dtype)
+
+
+def _check(noise):
+    checks.count("depth", noise.depth)
+    checks.count("stride", noise.stride)
+    checks.positive("scale", noise.scale)
 
 
 def _sides(problem, stride):

@@ -14,6 +14,7 @@ import optax
 from jax import Array
 
 from dipjax.core.recipe import transformation
+from dipjax.operators import checks
 
 _KERNEL_RANK = 3  # at least: of a signal, of a picture 4, of a volume 5
 
@@ -43,6 +44,11 @@ class Halving:
 
     at: tuple[float, ...] = (0.4, 0.6, 0.8)
 
+    def __post_init__(self):
+        """Checks the settings."""
+        if not (isinstance(self.at, tuple) and all(checks.is_real(share) and 0 <= share <= 1 for share in self.at)):
+            raise ValueError(f"at: found {self.at!r}, expected shares of the run, numbers from 0 to 1.")
+
     def __call__(self, progress: Array) -> Array:
         """Returns a factor from 1 down to a power of a half."""
         return 0.5 ** jnp.sum(progress >= jnp.asarray(self.at, jnp.asarray(progress).dtype))
@@ -60,8 +66,9 @@ class Adam:
 
     def __post_init__(self):
         """Checks the settings."""
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate: found {self.learning_rate!r}, expected a positive number.")
+        checks.positive("learning_rate", self.learning_rate)
+        if not callable(self.schedule):
+            raise ValueError(f"schedule: found {self.schedule!r}, expected one of this module, or a function (progress).")
 
     def __call__(self, progress: Array) -> optax.GradientTransformation:
         """Returns the transformation of a step."""
@@ -80,6 +87,10 @@ class WithParameterNoise:
 
     optimizer: Any = Adam()
     scale: float = 1 / 50
+
+    def __post_init__(self):
+        """Checks the settings."""
+        checks.not_negative("scale", self.scale)
 
     def __call__(self, progress: Array) -> optax.GradientTransformationExtraArgs:
         """Returns the transformation of a step, which takes the `key` of the run's step."""
@@ -102,11 +113,9 @@ class Langevin:
 
     def __post_init__(self):
         """Checks the settings."""
-        for name in ("learning_rate", "noise", "weight_decay"):
-            value = getattr(self, name)
-            if not (0 <= value < float("inf") and (value or name != "learning_rate")):
-                expected = "a positive number" if name == "learning_rate" else "a number that is not negative"
-                raise ValueError(f"{name}: found {value!r}, expected {expected}.")
+        checks.positive("learning_rate", self.learning_rate)
+        for name in ("noise", "weight_decay"):
+            checks.not_negative(name, getattr(self, name))
 
     def __call__(self, progress: Array) -> optax.GradientTransformationExtraArgs:
         """Returns the transformation of a step, which takes the `key` of the run's step."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
+from dipjax.operators import checks
+
 
 @dataclass(frozen=True)
 class TotalVariation:
@@ -19,6 +21,11 @@ class TotalVariation:
 
     weight: float
     epsilon: float = 1e-3
+
+    def __post_init__(self):
+        """Checks the settings."""
+        checks.positive("weight", self.weight)
+        checks.positive("epsilon", self.epsilon, least=1e-12)
 
     def __call__(self, image: Array) -> Array:
         """Returns the penalty."""
@@ -35,6 +42,10 @@ class TotalVariationSum:
 
     weight: float
     epsilon: float = 1e-3
+
+    def __post_init__(self):
+        """Checks the settings."""
+        TotalVariation(self.weight, self.epsilon)
 
     def __call__(self, image: Array) -> Array:
         """Returns the penalty."""

@@ -18,6 +18,8 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from dipjax.operators import checks
+
 
 @struct.dataclass
 class Identity:
@@ -48,7 +50,7 @@ class Mask:
 
     def __call__(self, image: Array) -> Array:
         """Returns `image * known`."""
-        image = jnp.asarray(image)
+        image = checks.inexact(image)
         return image * jnp.asarray(self.known).astype(image.dtype)
 
     def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
@@ -79,7 +81,7 @@ class Blur:
 
     def __call__(self, image: Array) -> Array:
         """Returns the convolution of `image` with the psf."""
-        image, (k, l) = jnp.asarray(image), self.psf.shape
+        image, (k, l) = checks.inexact(image), self.psf.shape
         if self.boundary == "circular":
             return _fourier_product(image, self._kernel(image, (-(k // 2), -(l // 2))))
         if self.boundary not in {"reflect", "valid"}:

@@ -62,6 +62,7 @@ class Spec:
     unknown: Callable[..., np.ndarray] | None  # (pixels, **arguments) -> where nothing was measured (H, W)
     finds: str  # what --found writes, in words; none where it is empty
     toned: Callable[..., np.ndarray] | None  # (pixels, where unknown, **arguments) -> with other tones
+    ranged: Callable[..., Range]  # (wish, pixels, **arguments) -> what is black and what is white
     shape: Callable[..., tuple[int, int, int]]  # ((H, W, C) of the pixels, **arguments) -> that of the result
     is_picture: bool  # whether what is given looks like the result; else `build` gets it in its own units, and is linear
     is_complex: bool  # whether what is given may be complex: `build` gets its `parts`
@@ -86,6 +87,7 @@ def task(
     unknown: Callable[..., np.ndarray] | None = None,
     finds: str = "",
     toned: Callable[..., np.ndarray] | None = None,
+    ranged: Callable[..., Range] = lambda wish, pixels, **arguments: ranges.choose(wish, pixels),
     shape: Callable[..., tuple[int, int, int]] = lambda shape, **arguments: shape,
     is_picture: bool = True,
     is_complex: bool = False,
@@ -103,7 +105,7 @@ def task(
             read = {"picture": lambda name, value: to_pixels(value, channel_axis=options.channel_axis, name=name)[0], "complex": _parts_of}
             for name, parameter in spec.parameters.items():
                 kind = argument_of(parameter).read
-                if given.get(name) is not None and kind in read:
+                if kind in read and not (given.get(name, parameter.default) is None and parameter.default is None):
                     given[name] = read[kind](name, given[name])
             truth = None if options.truth is None else to_pixels(options.truth, channel_axis=options.channel_axis, name="truth")[0]
             outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole(image))
@@ -120,7 +122,7 @@ def task(
         signature = inspect.Signature([picture, *plain, *keywords])
         function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
         named = done if callable(done) else lambda **arguments: done
-        spec = TASKS[command] = Spec(command, words, named, build, unknown, finds, toned, shape, is_picture, is_complex, function)
+        spec = TASKS[command] = Spec(command, words, named, build, unknown, finds, toned, ranged, shape, is_picture, is_complex, function)
         return function
 
     return register
@@ -169,7 +171,7 @@ def planned(
     if holes is not None:
         pixels = np.where(holes[..., None], pixels.dtype.type(np.nan), pixels)
     if spec.is_picture:
-        span = ranges.choose(options.range, pixels)
+        span = spec.ranged(options.range, pixels, **arguments)
         frame = frame and options.stop in _FRAMED  # the others look at the whole measurement
         made = _framed(spec, span.inside(pixels), arguments) if frame else spec.build(span.inside(pixels), **arguments)
     else:

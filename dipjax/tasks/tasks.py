@@ -5,6 +5,7 @@
 takes all `Options`, and on the command line.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,7 +27,13 @@ COLOURS, FADING = ("keep", "neutral"), ("keep", "undo")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
-@task("denoise", words="remove noise", done="denoised")
+def _from_zero(wish, pixels, noise="auto"):
+    """Returns the range of a picture whose noise depends on the brightness, which counts from zero and not from what is darkest."""
+    span = ranges.choose(wish, pixels)
+    return replace(span, low=min(0.0, span.low)) if span.found and noise in ("poisson", "speckle") else span
+
+
+@task("denoise", words="remove noise", done="denoised", ranged=_from_zero)
 def denoise(
     pixels: np.ndarray,
     noise: Annotated[
@@ -100,7 +107,7 @@ def _marked(pixels, mask, grow):
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
         raise ValueError("mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in.")
     if isinstance(grow, bool) or not isinstance(grow, (int, np.integer)) or not 0 <= grow <= max(pixels.shape[:2]):
-        raise ValueError(f"grow: found {grow!r}, expected a whole number of pixels, at least 0.")
+        raise ValueError(f"grow: found {grow!r}, expected a whole number of pixels from 0 to {max(pixels.shape[:2])}.")
     holes, unknown = mask.astype(bool), ~np.isfinite(pixels).all(axis=-1)
     holes = grown(holes, grow) | unknown if grow else holes | unknown
     if holes.all():
@@ -316,11 +323,20 @@ def flash(
     return Task(problem.flash(pixels, guide), pixels, setting="flash", takes_noise=False)
 
 
+def _of_colours(wish, pixels, pattern="RGGB"):
+    """Returns the range of a mosaic: its colours are four pictures, of which each may be much brighter than the others."""
+    del pattern
+    even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2, :1]
+    colours = [even[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    return ranges.choose(wish, np.concatenate(colours, -1) if even.size else pixels)
+
+
 @task(
     "demosaic",
     words="find all colours of a raw picture, of which each pixel saw one",
     done="demosaiced",
     shape=lambda shape, **arguments: (*shape[:2], 3),
+    ranged=_of_colours,
 )
 def demosaic(
     pixels: np.ndarray,
@@ -421,10 +437,10 @@ def ct(
     Examples:
       >>> piece = dipjax.ct(sinogram, angles)  # doctest: +SKIP
     """
-    from dipjax.operators import instruments
+    from dipjax.operators import checks, instruments
 
-    angles = np.asarray(angles, float)
-    if angles.shape == (2,) and pixels.shape[1] != 2:
-        angles = np.linspace(*angles, pixels.shape[1], endpoint=False)
+    ends = checks.numbers("angles", angles)
+    if ends.shape == (2,) and (isinstance(angles, tuple) or pixels.shape[1] != 2):  # of an array of two for two views, the views
+        angles = np.linspace(*ends, pixels.shape[1], endpoint=False)
     data = instruments.tomography(pixels, angles, distance=np.inf if distance is None else distance)
     return Task(data, instruments.least_squares(data), setting="inpaint")
