@@ -90,4 +90,7 @@ def _restore(job: many.Job, given: Namespace, folder: str) -> tuple[many.Counts,
 
     errors = []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return many.run([job], given, command.work, lambda _, sentence: errors.append(sentence)), errors
+        try:
+            return many.run([job], given, command.work, lambda _, sentence: errors.append(sentence)), errors
+        except Misused as error:
+            return many.Counts(0, 0, 1, 0), [str(error)]

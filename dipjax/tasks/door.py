@@ -144,6 +144,7 @@ def planned(
     is_whole: bool = True,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
+    check: Callable[[Any], None] = lambda setting: None,
     frame: bool = False,
 ) -> Any:
     """Plans one task; both faces call it.
@@ -157,6 +158,7 @@ def planned(
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
       note: as for `plan` in `restore`.
       warn: as for `plan` in `restore`.
+      check: as for `plan` in `restore`.
       frame: whether the picture gets a frame, up to one of few sizes, so that many pictures share a compiled program.
 
     Returns:
@@ -194,7 +196,7 @@ def planned(
         note(made.found)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
-    return plan(made, options, note=note, warn=warn)
+    return plan(made, options, note=note, warn=warn, check=check)
 
 
 _FRAMED = ("auto", "none", "held-out")  # stopping rules that do not see what frames a picture
