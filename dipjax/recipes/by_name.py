@@ -52,10 +52,12 @@ def for_generator(generator: Any) -> Setting:
     """Returns a setting for noisy pictures with any generator: its input, jitter, learning rate and number of steps, from the registry.
 
     What each reaches, and the trials behind it, are in benchmarks/results/generators.md. Other tasks may want more steps, and pictures
-    smaller than 256 x 256 fewer.
+    smaller than 256 x 256 fewer. It has no stopping rule: with it as `recipe` all steps are taken and nothing is known of the error, unless
+    `stop="held-out"` is given. `dipjax.denoise(image, generator=UNet(3))` is the same setting with the rule.
 
     Examples:
-      >>> dipjax.denoise(image, recipe=dipjax.recipes.for_generator(UNet(3)))  # doctest: +SKIP
+      >>> setting = dipjax.recipes.for_generator(UNet(3)).changed(loss=losses.L1())  # doctest: +SKIP
+      >>> dipjax.denoise(image, recipe=setting, stop="held-out")  # doctest: +SKIP
     """
     row = registry.row_of(generator)
     recipe = Recipe(generator, row.input(generator), Adam(row.learning_rate), input_noise=row.input_noise)

@@ -248,6 +248,7 @@ def plan(
     *,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
+    check: Callable[[Setting], None] = lambda setting: None,
 ) -> Plan:
     """Decides how one picture will be restored.
 
@@ -256,11 +257,13 @@ def plan(
       options: how.
       note: is told what was decided.
       warn: is told, then and later, what went wrong and does not end the work.
+      check: is shown the setting before anything is written, and raises what does not suit it.
 
     Raises:
       ValueError: an option does not fit the picture.
     """
     setting, name = setting_for(task, options)
+    check(setting)
     layout = layout_for(options.batching)
     folder = None
     if options.checkpoint is not None:

@@ -120,7 +120,7 @@ def inpaint(
     pixels: np.ndarray,
     mask: Annotated[
         np.ndarray | None,
-        Argument("(H, W), True (white) where to fill in; None where the picture has NaN there", "--mask", read="mask", metavar="MASK"),
+        Argument("(H, W), True (white) where to fill in; what is NaN is filled in anyway", "--mask", read="mask", metavar="MASK"),
     ] = None,
     grow: Annotated[int, Argument("pixels around the mask that are filled in too", "--grow", parse=whole(0), metavar="PIXELS")] = 0,
 ) -> Task:
@@ -170,12 +170,13 @@ def _toned(pixels, holes, mask=None, grow=2, sensitivity=1.0, colour="keep", fad
     finds=_FILLED,
     toned=_toned,
     shape=lambda shape, colour="keep", **others: (*shape[:2], 1 if colour == "neutral" and shape[2] == 3 else shape[2]),
+    result='with its axes, one channel for colour="neutral"; after fading="undo" black is 0 and white 1',
 )
 def restore_photo(
     pixels: np.ndarray,
     mask: Annotated[
         np.ndarray | None,
-        Argument("(H, W), True (white) where there is damage; None: it is looked for", "--mask", read="mask", metavar="MASK"),
+        Argument("(H, W), True (white) where there is damage; if not given, it is looked for", "--mask", read="mask", metavar="MASK"),
     ] = None,
     grow: Annotated[int, Argument("pixels around the damage that are filled in too", "--grow", parse=whole(0), metavar="PIXELS")] = 2,
     sensitivity: Annotated[
@@ -211,7 +212,13 @@ def _larger(shape, factor=4, **others):
     return *(enlarged(side, factor) for side in shape[:2]), shape[2]
 
 
-@task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor:g}", shape=_larger)
+@task(
+    "superres",
+    words="enlarge",
+    done=lambda factor=4, **others: f"x{factor:g}",
+    shape=_larger,
+    result="with its axes, those of height and width `factor` times as long",
+)
 def super_resolve(
     pixels: np.ndarray,
     factor: Annotated[float, Argument("times longer on each side, 1.5 too", "--factor", parse=at_least_one, metavar="N")] = 4,
@@ -337,6 +344,8 @@ def _of_colours(wish, pixels, pattern="RGGB"):
     done="demosaiced",
     shape=lambda shape, **arguments: (*shape[:2], 3),
     ranged=_of_colours,
+    image="`(H, W)`, what each pixel saw behind its filter, in proportion to the light; uint8, uint16 or float in any unit",
+    result="`(H, W, 3)`",
 )
 def demosaic(
     pixels: np.ndarray,
@@ -370,6 +379,8 @@ def _turn(text):
     shape=lambda shape, **arguments: (*shape[:2], 1),
     is_picture=False,
     is_complex=True,
+    image="complex, `(H, W)`, or `(K, H, W)` of K coils; zero where nothing was sampled",
+    result="`(H, W)`, not negative",
 )
 def mri(
     pixels: np.ndarray,
@@ -413,20 +424,24 @@ def mri(
     done="slice",
     shape=lambda shape, **arguments: (shape[0], shape[0], shape[2]),
     is_picture=False,
+    image="the sinogram `(D, T)` of D detectors and T views, or with channels; uint8, uint16 or float in any unit",
+    result="`(D, D)`, or with its channels, as much as the sums hold for each pixel",
 )
 def ct(
     pixels: np.ndarray,
     angles: Annotated[
         Any,
         Argument(
-            "of the views, in degrees: FIRST,LAST, of which the last is that of one view more; in Python also an array (T,)",
+            "of the views, in degrees: FIRST,LAST spreads them evenly and leaves LAST out, so that 0,180 with 12 views means 0, 15, ...,"
+            " 165; in Python also an array (T,)",
             "--angles",
             parse=_turn,
             metavar="FIRST,LAST",
         ),
     ] = (0.0, 180.0),
     distance: Annotated[
-        float | None, Argument("from the source of a fan to the centre, in pixels; None: parallel beams", "--distance", parse=positive)
+        float | None,
+        Argument("from the source of a fan to the centre, in pixels; if not given, beams are parallel", "--distance", parse=positive),
     ] = None,
 ) -> Task:
     """Reconstructs a slice from few views: `(D, T)` sums along rays, as `skimage.transform.radon` makes them, become `(D, D)` pixels.
