@@ -50,6 +50,7 @@ EXAMPLES = {
     losses.Anscombe: [(losses.Anscombe(), losses.Anscombe(gain=1 / 30))],
     losses.Logarithm: [(losses.Logarithm(), losses.Logarithm(0.05))],
     losses.RootMSE: [(losses.RootMSE(), losses.RootMSE(1e-3))],
+    losses.Consistency: [(losses.Consistency(), losses.Consistency(0.1))],
     losses.Gradients: [(losses.Gradients(),) * 2],
     losses.Structure: [(losses.Structure(), losses.Structure(3, window=7)), (losses.Structure(1, 3),) * 2],
     losses.Perceptual: [(losses.Perceptual(penalties.TotalVariation(0.1)), losses.Perceptual(penalties.TotalVariation(0.1), 1.0))],
@@ -91,7 +92,7 @@ every_part = pytest.mark.parametrize(
     ("one", "other"), [pair for pairs in EXAMPLES.values() for pair in pairs], ids=lambda part: repr(part)[:40]
 )
 OF_PICTURES = {losses.Gradients, losses.Structure, losses.Perceptual}  # which look at neighbours, so that they are no mean over elements
-every_loss = examples("loss", losses, but={losses.Maximise})
+every_loss = examples("loss", losses, but={losses.Maximise, losses.Consistency})  # which are not least at a perfect fit
 
 
 def test_every_part_has_an_example():
@@ -217,6 +218,26 @@ def test_the_noise_of_photons_and_of_speckle_counts_alike_in_dark_and_in_bright_
         dark, bright = (float(loss(jnp.full(10_000, level), jnp.asarray(noisy(level), jnp.float32))) for level in (0.1, 0.9))
         assert 0.9 < dark / bright < 1.1
         assert 0.9 < dark / 0.01 < 1.1  # the gain, or the square of a tenth
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_residuals_are_consistent_where_they_look_like_the_noise_and_not_at_a_perfect_fit(dtype):
+    with jax.enable_x64(dtype == np.float64):
+        clean = random((60, 50, 3), dtype)
+        noise = jnp.asarray(np.random.default_rng(5).normal(0, 0.2, clean.shape), dtype)
+        loss = jax.jit(losses.Consistency(0.2))
+        right = loss(clean, clean + noise)
+        chex.assert_type(right, dtype)
+        assert right < 0.05
+        for wrong in (clean + noise, clean + noise / 2, clean - noise, clean + 0.1):
+            assert loss(wrong, clean + noise) > 10 * right
+        np.testing.assert_allclose(
+            loss({"a": clean[:9], "b": clean[9:]}, {"a": (clean + noise)[:9], "b": (clean + noise)[9:]}), right, rtol=1e-4
+        )
+        for far in (0.0, 1.0, 100.0):
+            chex.assert_tree_all_finite(jax.grad(losses.Consistency(0.01))(clean, clean + far))
+    with pytest.raises(ValueError, match="^loss: found consistency for a complex"):
+        losses.Consistency()(jnp.ones(3), jnp.ones(3) * 1j)
 
 
 def test_structure_sees_blur_and_gradients_do_not_see_brightness():
