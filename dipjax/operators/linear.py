@@ -124,11 +124,18 @@ class UnknownBlur:
     """
 
     boundary: str = struct.field(pytree_node=False, default="valid")
-    stride = 1
+    reach, stride = 0, 1
 
     def __call__(self, image: Array, psf: Array) -> Array:
         """Returns the convolution of `image` with `psf (k, l)`."""
         return Blur(psf, self.boundary)(image)
+
+    def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
+        """Refuses, since every tile would find a blur of its own."""
+        raise ValueError(
+            "tile: found a picture to be cut whose blur is not known, expected one that fits the memory; find the blur in a part with edges"
+            " of it (--found psf.png, or `psf` of the Outcome), and then give it for the whole (--psf psf.png)."
+        )
 
 
 def unspoilt(part: tuple, shape: tuple, margins: list, *, wraps: bool = False, stride: int = 1) -> np.ndarray:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from dipjax.large import tiling
 from dipjax.operators import Blur, Compose, Downsample, Identity, problem, psfs, resampling
+from tests.conftest import mixer_recipe
 from tests.flags import sixty_four_bits
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -299,6 +301,8 @@ def test_an_unknown_blur_measures_as_the_known_one_that_it_is_given():
         image = jnp.asarray(picture(*task.shape))
         np.testing.assert_array_equal(task.operator(image, psf), Blur(psf, boundary)(image))
         assert task.operator(image, psf).shape == task.measurement.shape
+    with pytest.raises(ValueError, match="^tile: found a picture to be cut whose blur is not known"):
+        tiling.plan(mixer_recipe(3), task, 2, tile=8, overlap=4)
 
 
 @pytest.mark.parametrize("name", ["super_resolution", "deblurring"])
