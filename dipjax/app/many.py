@@ -267,20 +267,23 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
 
 def _computed(runs):
     """Yields the outcome of each run, or what was wrong; what fails side by side is tried alone."""
-    outcomes = None
-    try:
-        outcomes = [runs[0].alone()] if len(runs) == 1 else runs[0].together(runs[1:])
-    except Exception as error:
-        if len(runs) == 1:
-            outcomes = [error]
-        else:
+    if len(runs) > 1:
+        try:
+            outcomes = runs[0].together(runs[1:])
+        except Exception as error:
             note(f"side by side they fail, {type(error).__name__}: {' '.join(str(error).split())[:200]}; now one by one")
-    if outcomes is not None:
-        yield from outcomes
-        return
-    gc.collect()  # the memory of what failed
-    for run in runs:
-        yield from _computed([run])
+        else:
+            yield from outcomes
+            return
+        gc.collect()  # the memory of what failed
+    yield from map(_alone, runs)
+
+
+def _alone(run):
+    try:
+        return run.alone()
+    except Exception as error:
+        return error
 
 
 def check_place(name: str, wish: str | None, of: str) -> None:
