@@ -33,12 +33,18 @@ WORDS = {"fast": FAST, "paper": PAPER}
 
 
 def choose(task: str, word: str | None = None) -> Callable[[int], Setting]:
-    """Returns the setting `(channels) -> Setting` for a kind of task, a key of `FAST`; others take that of "denoise".
+    """Returns the setting `(channels) -> Setting` for a kind of task.
 
-    `word` is "fast" or "paper"; None takes `fast` on a CPU, else `paper`.
+    Args:
+      task: a key of `FAST`; others take that of "denoise".
+      word: "fast" or "paper"; None takes `fast` on a CPU, else `paper`.
 
     Raises:
       ValueError: the word is neither.
+
+    Examples:
+      >>> dipjax.recipes.choose("inpaint", "paper")(3).num_steps
+      6001
     """
     word = word or ("fast" if jax.default_backend() == "cpu" else "paper")
     if word not in WORDS:
@@ -52,8 +58,13 @@ def for_generator(generator: Any) -> Setting:
     What each reaches, and the trials behind it, are in benchmarks/results/generators.md. Other tasks may want more steps, and pictures
     smaller than 256 x 256 fewer.
 
+    Args:
+      generator: one of `dipjax.generators`, or a wrapper of one; any other gets what suits `Skip`.
+
     Examples:
-      >>> dipjax.denoise(image, recipe=dipjax.recipes.for_generator(UNet(3)))  # doctest: +SKIP
+      >>> setting = dipjax.recipes.for_generator(dipjax.generators.UNet(3))
+      >>> setting.num_steps, setting.recipe.optimizer.learning_rate
+      (1800, 0.001)
     """
     row = registry.row_of(generator)
     recipe = Recipe(generator, row.input(generator), Adam(row.learning_rate), input_noise=row.input_noise)
