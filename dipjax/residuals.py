@@ -25,12 +25,13 @@ class Residual(NamedTuple):
     chance: float
 
 
-def residual(image: np.ndarray, problem: Problem) -> Residual:
+def residual(image: np.ndarray, problem: Problem, *unknowns: np.ndarray) -> Residual:
     """Finds what an image leaves of its measurement.
 
     Args:
       image: the estimate, of the problem's shape.
       problem: one picture with a measurement `(h, w, c)`, or `(k, h, w, c)` of k coils.
+      unknowns: what the operator takes after the image, such as a psf that was found.
 
     Examples:
       >>> from dipjax.residuals import residual
@@ -38,7 +39,7 @@ def residual(image: np.ndarray, problem: Problem) -> Residual:
       >>> round(residual(np.zeros_like(ramp), dipjax.problem.denoising(ramp)).correlation, 1)  # all of it is structure
       1.0
     """
-    values = np.asarray(problem.measurement) - np.asarray(problem.operator(image))
+    values = np.asarray(problem.measurement) - np.asarray(problem.operator(image, *unknowns))
     if values.ndim > 3:
         values = np.moveaxis(values, 0, -2).reshape(*values.shape[1:3], -1)
     if np.iscomplexobj(values):

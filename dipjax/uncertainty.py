@@ -22,7 +22,7 @@ Examples:
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -30,9 +30,9 @@ from scipy import ndimage, optimize
 
 from dipjax.core.problem import Problem
 from dipjax.core.state import Result, deviation
-from dipjax.stopping.held_out import filled
+from dipjax.stopping.held_out import HeldOut, filled
 from dipjax.stopping.noise import CORRELATED, of_picture
-from dipjax.stopping.samples import Sampled
+from dipjax.stopping.samples import Sampled, Samples
 
 _REACH = 2.0  # pixels, over which the disagreement of neighbours counts, because that of a few seeds at one pixel says little
 _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, beside the K - 1 of the pixel itself
@@ -61,6 +61,13 @@ class Uncertainty(NamedTuple):
         if np.isnan(self.noise) or np.isnan(self.std).all():
             return None
         return bool(np.nanmean(self.std**2) < _DOUBT * self.noise**2)
+
+
+def least_seeds(rule: Any) -> int | None:
+    """Returns of how many seeds with a stopping rule something can be known; None of a rule that holds nothing out, and of no rule."""
+    if isinstance(rule, Samples):
+        return 1
+    return 2 if isinstance(rule, HeldOut) else None
 
 
 def calibrated(result: Result, problem: Problem) -> Uncertainty | None:

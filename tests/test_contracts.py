@@ -59,6 +59,7 @@ EXAMPLES = {
     penalties.TotalVariationSum: [(penalties.TotalVariationSum(0.1), penalties.TotalVariationSum(weight=0.1))],
     optimizers.Constant: [(optimizers.Constant(),) * 2],
     optimizers.Cosine: [(optimizers.Cosine(),) * 2],
+    optimizers.Halving: [(optimizers.Halving((0.5,)), optimizers.Halving(at=(0.5,)))],
     optimizers.Adam: [
         (optimizers.Adam(), optimizers.Adam(0.01, optimizers.Constant())),
         (optimizers.Adam(0.1, optimizers.Cosine()), optimizers.Adam(schedule=optimizers.Cosine(), learning_rate=0.1)),
@@ -67,7 +68,7 @@ EXAMPLES = {
     optimizers.Langevin: [(optimizers.Langevin(), optimizers.Langevin(0.01))],
     optimizers.WithParameterNoise: [(optimizers.WithParameterNoise(), optimizers.WithParameterNoise(optimizers.Adam(0.01), 0.02))],
 }
-SCHEDULES = {optimizers.Constant, optimizers.Cosine}
+SCHEDULES = {optimizers.Constant, optimizers.Cosine, optimizers.Halving}
 MODULES = (inputs, guides, losses, penalties, optimizers, stopping)
 
 
@@ -365,6 +366,7 @@ def test_a_schedule_is_a_factor_that_begins_with_one_and_never_rises(schedule):
 
 def test_a_cosine_ends_with_zero_and_is_half_in_the_middle():
     np.testing.assert_allclose([optimizers.Cosine()(p) for p in (0.0, 0.5, 1.0)], [1, 0.5, 0], atol=1e-7)
+    assert [float(optimizers.Halving()(p)) for p in (0.0, 0.39, 0.4, 0.7, 1.0)] == [1, 1, 0.5, 0.25, 0.125]
 
 
 @examples("optimizer", optimizers, but=SCHEDULES)

@@ -29,7 +29,7 @@ from dipjax.files import is_whole, to_pixels
 from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators.residual import Residual
-from dipjax.operators import Mask
+from dipjax.operators import Mask, checks
 from dipjax.tasks import ranges, tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, solve
 from dipjax.tasks.options import Options
@@ -87,15 +87,20 @@ def distill(
     """
     if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
         raise ValueError(f"pictures: found one array of shape {pictures.shape}, expected a sequence of pictures.")
-    options, lessons, whole = options or Options(), [], []
-    for number, picture in enumerate(pictures):
-        pixels, _ = to_pixels(picture, channel_axis=options.channel_axis, name=f"pictures[{number}]")
-        whole.append(is_whole(picture))
-        made = solve(TASKS["denoise"], pixels, {}, options, is_whole=whole[-1])
+    options, lessons = options or Options(), []
+    _check_numbers(width=width, num_layers=num_layers, num_steps=num_steps, rng=rng)
+    whole = {is_whole(picture) for picture in pictures}
+    if len(whole) > 1:
+        raise ValueError("pictures: found whole numbers and floats, expected the same in all; divide the whole ones by their largest.")
+    names = [f"pictures[{number}]" for number in range(len(pictures))]
+    read = [to_pixels(one, channel_axis=options.channel_axis, name=name)[0] for one, name in zip(pictures, names, strict=True)]
+    network = Residual(read[0].shape[-1] if read else 1, width, num_layers)
+    _check([Lesson(pixels, pixels) for pixels in read], network)  # before the teachers, which take long
+    for pixels in read:
+        made = solve(TASKS["denoise"], pixels, {}, options, is_whole=True in whole)
         if made.gained is not False:
             lessons.append(Lesson(pixels, made.image, made.uncertainty))
-    span = Range(0.0, 1.0) if all(whole) else common_range([lesson.degraded for lesson in lessons])
-    network = Residual(lessons[0].degraded.shape[-1] if lessons else 1, width, num_layers)
+    span = Range(0.0, 1.0) if True in whole else common_range([lesson.degraded for lesson in lessons])
     about = {"pictures": len(lessons), "options": {"seeds": options.seeds, "steps": options.num_iter}}
     return teach(lessons, network, span=span, num_steps=num_steps, rng=rng, about=about, callback=callback)
 
@@ -134,6 +139,7 @@ def teach(
     Raises:
       ValueError: the lessons do not fit together.
     """
+    _check_numbers(width=network.width, num_layers=network.num_layers, num_steps=num_steps, rng=rng)
     _check(lessons, network)
     inside = [_inside(lesson, span) for lesson in lessons]
     learned = degradation.together([degradation.estimate(lesson.degraded) for lesson in inside])
@@ -151,6 +157,12 @@ def teach(
     tail = losses[-max(1, len(losses) // 10) :]
     about = (about or {}) | {"training": {"steps": len(losses), "rng": rng, "loss": float(np.mean(tail))}} | record.made_with()
     return Student(network, jax.tree.map(np.asarray, state.params), span, learned, about)
+
+
+def _check_numbers(*, rng, **counts):
+    for name, value in counts.items():
+        checks.count(name, value)
+    checks.count("rng", rng, 0)
 
 
 def _check(lessons, network):

@@ -30,6 +30,7 @@ from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators.residual import Judge, Residual
 from dipjax.large import tiling
+from dipjax.operators import checks
 from dipjax.operators import problem as problems
 from dipjax.tasks.ranges import Range
 
@@ -137,6 +138,13 @@ def refine(
       >>> refined.image.shape, type(refined.is_refined)
       ((32, 32), <class 'bool'>)
     """
+    checks.count("num_steps", num_steps)
+    checks.not_negative("weight", weight)
+    checks.not_negative("bound", bound)
+    checks.count("rng", rng, 0)
+    if examples is None or (isinstance(examples, np.ndarray) and examples.ndim < 4):
+        found = "None" if examples is None else f"one array of shape {examples.shape}"
+        raise ValueError(f"examples: found {found}, expected a sequence of clean pictures.")
     pixels, restore_layout = to_pixels(restored, channel_axis=channel_axis, name="restored")
     if isinstance(of, Problem):
         data, span = of, Range(0.0, 1.0)
@@ -145,7 +153,7 @@ def refine(
         span = Range(0.0, 1.0) if is_whole(of) else common_range([measured])
         data = _problem(pixels.shape, span.inside(measured))
     shown = [to_pixels(one, channel_axis=channel_axis, name=f"examples[{i}]")[0] for i, one in enumerate(examples)]
-    _check(pixels, data, shown, num_steps, weight, bound)
+    _check(pixels, data, shown)
     image, before, after = _trained(
         span.inside(pixels), data, [span.inside(one) for one in shown], num_steps=num_steps, weight=weight, rng=rng, callback=callback
     )
@@ -170,7 +178,7 @@ def _problem(shape, measured):
     return problems.denoising(measured) if factor == 1 else problems.super_resolution(measured, factor)
 
 
-def _check(pixels, data, examples, num_steps, weight, bound):
+def _check(pixels, data, examples):
     if tuple(data.shape) != pixels.shape:
         raise ValueError(f"restored: found shape {pixels.shape}, expected {tuple(data.shape)}, that of the problem's image.")
     if not isinstance(data.measurement, (np.ndarray, Array)) or np.iscomplexobj(data.measurement):
@@ -187,14 +195,6 @@ def _check(pixels, data, examples, num_steps, weight, bound):
             raise ValueError(f"examples[{number}]: found {width} x {height} pixels, expected at least {SMALLEST} along each side.")
     if min(pixels.shape[:2]) < SMALLEST:
         raise ValueError(f"restored: found shape {pixels.shape}, expected at least {SMALLEST} pixels along each side.")
-    counts = isinstance(num_steps, (int, np.integer)) and not isinstance(num_steps, bool)
-    for name, value, is_right, expected in (
-        ("num_steps", num_steps, counts and num_steps >= 1, "a whole number of at least 1"),
-        ("weight", weight, 0 <= weight < math.inf, "a number that is not negative"),
-        ("bound", bound, 0 <= bound < math.inf, "a number that is not negative"),
-    ):
-        if not is_right:
-            raise ValueError(f"{name}: found {value!r}, expected {expected}.")
 
 
 def _trained(picture, data, examples, *, num_steps, weight, rng, callback):

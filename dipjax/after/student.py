@@ -132,6 +132,7 @@ def load(path: str | os.PathLike) -> Student:
         exponent = None if found.exponent is None else float(found.exponent)
         found = found._replace(least=float(found.least), most=float(found.most), exponent=exponent)
         known = isinstance(network, Residual) and found.kind in degradation.KINDS and low < high and isinstance(header["about"], dict)
+        known = known and bool(np.isfinite([low, high, found.least, found.most, exponent or 0.0]).all())
     except (TypeError, ValueError) as error:
         raise ValueError(f"student: {path} has a header that is not understood") from error
     if not known or not (1 <= network.channels <= 64 and 1 <= network.width <= 1024 and 1 <= network.num_layers <= 100):

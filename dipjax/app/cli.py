@@ -87,7 +87,7 @@ def _parser():
     demo.add_argument("-o", "--output", type=typed(text), default="dipjax-demo", metavar="DIR", help="where to write (default dipjax-demo)")
     resume = commands.add_parser("resume", help="go on with a command that was given --checkpoint DIR")
     resume.add_argument("folder", type=typed(text), metavar="DIR", help="the folder of its checkpoints")
-    resume.add_argument("--steps", type=typed(asked.whole(1, asked.MOST_STEPS)), metavar="N", help="so many steps instead")
+    resume.add_argument("--steps", type=typed(asked.whole(1, asked.MOST_STEPS)), metavar="N", help="go on to N steps in all")
     doctor = commands.add_parser("doctor", help="say what this machine has and whether it works")
     listing = commands.add_parser("generators", help="list the networks for --generator, and their options")
     for command, action in ((demo, _demo), (resume, _resume), (doctor, _doctor), (listing, _generators)):
@@ -97,17 +97,18 @@ def _parser():
 
 
 def _add_task(commands, spec):
-    description = f"{spec.words.capitalize()}. Reads {KINDS}, and writes all of them but GIF and HEIC."
+    reads = "complex numbers in NumPy's .npy" if spec.is_complex else KINDS
+    writes = "all of them but GIF and HEIC" if spec.is_picture else "float32: TIFF, NumPy, FITS"
+    description = f"{spec.words.capitalize()}. Reads {reads}; writes {writes}."
     parser = commands.add_parser(spec.command, help=spec.words, description=description)
     parser.set_defaults(run=_restore, task=spec.command, parser=parser, **dict.fromkeys(OUTPUTS))
     parser.add_argument("input", nargs="+", type=typed(text), metavar="IN", help="the picture; or several, folders, patterns; - is stdin")
     for name, parameter in spec.parameters.items():
         argument, required = argument_of(parameter), parameter.default is parameter.empty
-        default = "" if required else f" (default {parameter.default})"
         if argument.read in _READERS:
             _READERS[argument.read](parser, name, argument)
         else:
-            _add(parser, name, argument, help=f"{argument.help}{default}", required=required)
+            _add(parser, name, argument, default_shown=None if required else parameter.default, required=required)
     parser.add_argument(
         "-o",
         "--output",
@@ -135,7 +136,8 @@ def _add_task(commands, spec):
         "--uncertainty",
         type=file_name,
         metavar="FILE",
-        help="write the standard deviation of the error of every pixel: .tif in the units of the picture, or .png, scaled as --json says",
+        help="write the standard deviation of the error of every pixel: .tif in the units of the picture, or .png, scaled as --json says;"
+        " needs --stop held-out, which only denoise, superres and restore-photo have by themselves, and two seeds",
     )
     extra.add_argument(
         "--report",
@@ -150,10 +152,8 @@ def _add_task(commands, spec):
         help="show the picture as it forms: tells the address of a page for a browser on this machine, with buttons to stop and to keep",
     )
     extra.add_argument("--preview", action="store_true", help="draw the picture small below the progress, in a terminal that can")
-    if spec.unknown:
-        extra.add_argument(
-            "--found", type=file_name, metavar="FILE", help="write where the picture was filled in, white, as --mask takes it"
-        )
+    if spec.finds:
+        extra.add_argument("--found", type=file_name, metavar="FILE", help=f"write {spec.finds}")
     extra.add_argument("--plot", type=file_name, metavar="FILE", help="write a figure: pictures, standard deviation, curves")
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     add_switches(extra, "--max-pixels")
@@ -185,7 +185,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     common = parser.add_argument_group("how long and how well")
     for name, argument in asked.arguments().items():
         if argument.flag and not argument.read:
-            _add(common, name, argument)
+            _add(common, name, argument, default_shown=getattr(asked.Options, name))
     common.add_argument(
         "--compilation-cache",
         choices=("auto", "on", "off"),
@@ -194,9 +194,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add(parser, name, argument, **more):
+def _add(parser, name, argument, *, default_shown, **more):
     """Adds an option that says nothing of itself where it is not given, so that it is known what the user asked for."""
-    how = {"dest": name, "default": argparse.SUPPRESS, "help": argument.help, "metavar": argument.metavar} | more
+    shown = f"{argument.help}{_default(default_shown)}"
+    how = {"dest": name, "default": argparse.SUPPRESS, "help": shown, "metavar": argument.metavar} | more
     how |= (
         {"choices": argument.choices}
         if argument.choices
@@ -204,6 +205,14 @@ def _add(parser, name, argument, **more):
     )
     how |= {"action": "append"} if argument.many else {}
     parser.add_argument(argument.flag, **{key: value for key, value in how.items() if value is not None})
+
+
+def _default(value):
+    """Returns the words for a default as it is written in a shell; none where the help says itself what happens."""
+    if value is None or value == ():
+        return ""
+    parts = value if isinstance(value, tuple) else (value,)
+    return f" (default {','.join(f'{part:g}' if isinstance(part, float) else str(part) for part in parts)})"
 
 
 def _add_picture(parser, name, argument, *, required=True):
@@ -220,6 +229,9 @@ def _add_psf(parser, name, argument):
     blur = parser.add_mutually_exclusive_group(required=True)
     blur.add_argument(argument.flag, type=file_name, metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
     blur.add_argument("--gaussian", type=typed(asked.positive), metavar="SIGMA", help="Gaussian blur, standard deviation in pixels")
+    blur.add_argument(
+        "--unknown", type=typed(asked.whole(2)), metavar="PIXELS", help="it is found, in a square of this side, little larger than the blur"
+    )
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
 
 

@@ -1,7 +1,7 @@
 """Many pictures on many machines: Ray hands each of them to a worker, and tries again where a worker is lost.
 
 What a worker does is what one machine does, record included, so that a picture that is restored twice is still one picture. Files are read
-and written where the command says, which all machines must see alike. Needs the package ray: `pip install dipjax[ray]`.
+and written where the command says, which all machines must see alike. Needs the package ray.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def _started(address):
     try:
         import ray
     except ImportError as error:
-        raise Misused("--ray: found no package ray; install it with pip install dipjax[ray]") from error
+        raise Misused("--ray: found no package ray; install it (in a checkout '.[ray]')") from error
     how = {"include_dashboard": False} if address == LOCAL else {"address": address}
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True, **how)
@@ -90,4 +90,7 @@ def _restore(job: many.Job, given: Namespace, folder: str) -> tuple[many.Counts,
 
     errors = []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return many.run([job], given, command.work, lambda _, sentence: errors.append(sentence)), errors
+        try:
+            return many.run([job], given, command.work, lambda _, sentence: errors.append(sentence)), errors
+        except Misused as error:
+            return many.Counts(0, 0, 1, 0), [str(error)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dipjax import files
+from dipjax import files, uncertainty
 from dipjax.app import journal, many, progress, report, rescue, signals, stack, startup
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
@@ -114,6 +114,7 @@ def work(given: Namespace) -> Generator[Run, Outcome, Finished]:
     show = partial(progress.follow, scene=scene, preview=getattr(given, "preview", False))
     follow = (lambda results, *more, **how: show(log.opened(results), *more, **how)) if log else show
     faces = {"note": note, "warn": complain, "frame": getattr(given, "frame", False)}
+    faces |= {"check": partial(_check_map, options.seeds)} if given.uncertainty else {}
     plan = planned(spec, picture.pixels, arguments, options, truth=truth, is_whole=is_whole, **faces)
     is_shown = scene is not None or getattr(given, "preview", False)
     outcome = yield Run(plan, follow, 1 if is_shown else getattr(given, "together", None))
@@ -212,6 +213,10 @@ def _read_psf(path, given, picture, most):
     del most
     from dipjax.operators import psfs
 
+    if given.unknown:
+        return given.unknown
+    if given.found:
+        raise Misused("--found: found a blur that is given, expected --unknown, with which one is looked for")
     if given.psf:
         return files.load_psf(given.psf)
     extent = 8 * given.gaussian if given.gaussian else given.motion[0]
@@ -259,6 +264,15 @@ def _check_outputs(output, picture, shape, given, spec):
     # To replace the input itself by the result is a wish that --force may express, the rest is a slip.
     if read & {output.resolve()} or (read | {Path(given.input).resolve()}) & {path.resolve() for path in others}:
         raise OutputError("an output would replace a file that is read; give it another name")
+
+
+def _check_map(num_seeds, setting):
+    """Refuses a map of the error where nothing will be known of it."""
+    least = uncertainty.least_seeds(setting.recipe.stopping)
+    if least is None:
+        raise Misused("--uncertainty: found no rule that keeps pixels back, by which the error is known, expected --stop held-out")
+    if num_seeds < least:
+        raise Misused(f"--uncertainty: found {num_seeds} seed, expected at least {least}, whose differences tell of the error")
 
 
 def _keeper(output, picture, given):

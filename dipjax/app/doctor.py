@@ -54,7 +54,7 @@ def _warnings(versions):
     if tuple(int(part) for part in pillow.split(".")[:2] if part.isdecimal()) < _SAFE_PILLOW:
         yield f"Pillow {pillow} is older than {'.'.join(map(str, _SAFE_PILLOW))}; update it before opening files of strangers"
     if shutil.which("nvidia-smi") and not any(versions[name] for name in _PLUGINS):
-        yield "there is an NVIDIA driver but no JAX plugin for it; run: pip install 'dipjax[cuda12]'"
+        yield "there is an NVIDIA driver but no JAX plugin for it; in a checkout run: pip install '.[cuda13]' or '.[cuda12]'"
 
 
 def _advice(num_devices, num_cores):

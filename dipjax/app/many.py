@@ -22,6 +22,7 @@ from dipjax.app import cli, journal, signals
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
+from dipjax.tasks.options import Misused
 
 _READ = ("mask", "reference", "flash_image", "psf", "coils")  # files that may be one for all pictures, or a folder with one for each
 OTHERS = tuple(name for name in cli.OUTPUTS if name not in ("json", "report"))  # one for each picture, where the user says
@@ -102,6 +103,7 @@ def restore(given: Namespace, work: Work, done: Callable[[Namespace], str], *, i
     Raises:
       ImageError: there is nothing to restore.
       OutputError: outputs have no place, or share one.
+      Misused: an option suits not even the first picture.
     """
     jobs, folder = planned(given, done), getattr(given, "checkpoint", None)
     log, errors = journal.Journal.of(given, folder, only=True).begins() if folder else None, {}
@@ -198,6 +200,9 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
     """Restores what is not done yet, until a signal asks to end; `tell` is told each error and of which picture it is.
 
     Pictures that are alike are computed side by side, as many as fill the machine, or as `--together` says.
+
+    Raises:
+      Misused: an option suits not even the first of them.
     """
     codes, done, groups = [], 0, []  # the exit codes of those that have come to their end; what is to be computed, the oldest first
 
@@ -206,8 +211,11 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
         try:
             found = function(*arguments)
         except Exception as error:  # whatever it is, the others go on
+            sentence = _fail(job, error, given)
+            if isinstance(error, Misused) and not (codes or groups):
+                raise
             codes.append(FAILED)
-            tell(job, _fail(job, error, given))
+            tell(job, sentence)
             return
         is_left = found is None or (found.exit_code > FAILED and signals.requested())
         codes.extend([] if is_left else [found.exit_code])
@@ -254,8 +262,7 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
             end(job, begin, job, ours, before)
         while groups and not signals.requested():
             compute(groups[0])
-    failed = sum(code != 0 for code in codes)
-    return Counts(len(codes) - failed, done, failed, len(jobs) - len(codes) - done)
+    return Counts(codes.count(0), done, len(codes) - codes.count(0), len(jobs) - len(codes) - done)
 
 
 def _computed(runs):

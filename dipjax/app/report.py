@@ -128,8 +128,9 @@ def uncertainty(report: Report) -> bytes:
 
 
 def found(report: Report) -> bytes:
-    """Returns where the picture was filled in, as a picture: white."""
-    return encode_map(report.given.found, np.float32(report.outcome.filled)[..., None])
+    """Returns what was found, as a picture: where it was filled in, white, or the blur, its largest value white."""
+    filled, psf = report.outcome.filled, report.outcome.psf
+    return encode_map(report.given.found, np.float32(psf / psf.max() if filled is None else filled)[..., None])
 
 
 def _at_best(result):

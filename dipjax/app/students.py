@@ -82,7 +82,8 @@ def _teachers(given, parse):
         setattr(made, name, getattr(given, name))
     made.resumed = getattr(given, "resumed", False)
     seeds, stop = getattr(made, "seeds", asked.Options.seeds), getattr(made, "stop", "auto")
-    if seeds > 1 and stop in ("auto", "held-out"):
+    is_named = getattr(made, "recipe", "fast") != "fast"  # and brings its own rule
+    if seeds > 1 and (stop == "held-out" or (stop == "auto" and not is_named)):
         made.uncertainty = str(Path(folder) / _MAP)
     else:
         note("all of what the teachers make counts alike: their uncertainty is known with --stop held-out and two seeds or more")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -153,6 +154,17 @@ class Result:
     def std(self) -> np.ndarray:
         """The standard deviation over the seeds that count (unbiased), per pixel and channel; NaN, undefined, for fewer than two."""
         return deviation(self.images, self.counted) if self.over_seeds else np.full_like(self.images.real, np.nan)
+
+    @property
+    def unknowns(self) -> tuple:
+        """What every run's generator makes beside its estimate, such as a psf: arrays `(..., ...)`, none for most generators."""
+        state = self.state
+        if state.watch is None:
+            return jax.tree.map(np.asarray, state.unknowns)
+        best = state.watch.best  # of which nothing is known before the rule's first score
+        known = np.isfinite(best.score)
+        pairs = zip(best.estimate[1:], state.unknowns, strict=True)
+        return tuple(np.where(known.reshape(*known.shape, *(1,) * (new.ndim - known.ndim)), new, old) for new, old in pairs)
 
     def _repr_html_(self) -> str:
         from dipjax.files import card

@@ -1,6 +1,7 @@
 """Blur kernels from files: pictures, arrays, and numbers as spreadsheets write them."""
 
 import codecs
+import csv
 import os
 import re
 from pathlib import Path
@@ -77,7 +78,7 @@ def _rows(text: str, suffix: str) -> list[list[float]]:
     if lines and lines[0].lower().startswith("sep="):  # a line for spreadsheets
         lines = lines[1:]
     separator, decimal_comma = _separator(lines, suffix)
-    rows = [[field.strip().strip("\"'") for field in line.split(separator)] for line in lines]
+    rows, decimal_comma = _fields(lines, separator, decimal_comma)
     rows = [row for row in rows if any(row)]
     while rows and all(row and not row[-1] for row in rows):  # a separator ends every line
         rows = [row[:-1] for row in rows]
@@ -85,6 +86,14 @@ def _rows(text: str, suffix: str) -> list[list[float]]:
     if len(lengths) > 1:
         raise ImageError(f"its rows have {lengths[0]} to {lengths[-1]} numbers, expected equally many")
     return [[_number(field, decimal_comma, index + 1) for field in row] for index, row in enumerate(rows)] or [[]]
+
+
+def _fields(lines: list[str], separator: str | None, decimal_comma: bool) -> tuple[list[list[str]], bool]:
+    """Returns the fields of every line, and whether a comma in one is the decimal sign, as it must be inside quotation marks."""
+    if separator is None:
+        return [[field.strip("\"'") for field in line.split()] for line in lines], decimal_comma
+    rows = [[field.strip().strip("\"'") for field in row] for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+    return rows, decimal_comma or any("," in field for row in rows for field in row)
 
 
 def _separator(lines: list[str], suffix: str) -> tuple[str | None, bool]:

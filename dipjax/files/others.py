@@ -1,7 +1,7 @@
 """GIF, Netpbm, JPEG 2000, AVIF, HEIC, NumPy's arrays and FITS.
 
 What the size of a picture is stands in its header and is checked before a decoder allocates. HEIC needs the package pillow-heif, FITS the
-package astropy (`pip install dipjax[astro]`); both are told so where they are missing.
+package astropy; both are told so where they are missing.
 """
 
 import contextlib
@@ -242,7 +242,7 @@ def _fits():
     try:
         from astropy.io import fits
     except ImportError:
-        raise ImageError("it is FITS, for which there must be the package astropy; install it with pip install dipjax[astro]") from None
+        raise ImageError("it is FITS, for which there must be the package astropy; install it (in a checkout '.[astro]')") from None
     return fits
 
 

@@ -22,6 +22,7 @@ from jax import Array
 
 from dipjax.core.problem import Problem
 from dipjax.fitting.guides import NonLocalMeans
+from dipjax.operators import checks
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,24 @@ class Noise:
 
     Attributes:
       depth: channels D of z.
-      scale: of its values.
+      scale: of its values, positive.
       stride: pixels of the image for each one of z, on each side; that of the generator.
       grain: of how many pixels the sides of a square are that share one value. The official input has 1; with 8 super-resolution by 4
         and deblurring restore better and sooner, other tasks do not (benchmarks/results/grain.md).
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
     depth: int = 32
     scale: float = 0.1
     stride: int = 1
     grain: int = 1
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check(self)
+        checks.count("grain", self.grain)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z `(h, w, depth)`, in the problem's dtype."""
@@ -58,17 +67,30 @@ class Normal:
 
     Attributes:
       depth: channels D of z.
-      scale: its standard deviation.
+      scale: its standard deviation, positive.
       stride: pixels of the image for each one of z, on each side; that of the generator.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
     depth: int = 32
     scale: float = 0.1
     stride: int = 1
 
+    def __post_init__(self):
+        """Checks the settings."""
+        _check(self)
+
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z `(h, w, depth)`, in the problem's dtype."""
         return self.scale * jax.random.normal(key, (*_sides(problem, self.stride), self.depth), problem.dtype)
+
+
+def _check(noise):
+    checks.count("depth", noise.depth)
+    checks.count("stride", noise.stride)
+    checks.positive("scale", noise.scale)
 
 
 def _sides(problem, stride):

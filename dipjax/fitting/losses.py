@@ -25,6 +25,7 @@ import optax
 from jax import Array, lax
 
 from dipjax.core.recipe import MSE, mean_of
+from dipjax.operators import checks
 
 __all__ = [
     "L1",
@@ -70,7 +71,7 @@ class Huber:
 
     def __post_init__(self):
         """Checks the setting."""
-        _check_positive("delta", self.delta)
+        checks.positive("delta", self.delta, least=1e-30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
         """Returns the mean `()` of `e^2 / 2` where `|e| <= delta`, else `delta (|e| - delta / 2)`."""
@@ -81,30 +82,40 @@ class Huber:
 class Poisson:
     """The negative log-likelihood of counts, per element, less that of a perfect fit: noise of few photons.
 
+    The logarithm of the prediction goes on as a straight line below `epsilon`, so that it has a gradient there.
+
     Reference: Shepp, Vardi, Maximum likelihood reconstruction for emission tomography, 1982.
 
     Attributes:
       photons: those of a measurement of 1; what counts is their product with the measurement.
-      epsilon: above which the prediction is kept, and the measurement, whose noise may have made it negative; in its units.
+      epsilon: above which the measurement is kept, whose noise may have made it negative; None is 0.03 photons, and 1e-3 at most.
 
     Raises:
       ValueError: either is not positive.
     """
 
     photons: float = 30.0
-    epsilon: float = 1e-3
+    epsilon: float | None = None
 
     def __post_init__(self):
         """Checks the settings."""
-        _check_positive("photons", self.photons)
-        _check_positive("epsilon", self.epsilon)
+        checks.positive("photons", self.photons, most=1e30)
+        if self.epsilon is not None:
+            checks.positive("epsilon", self.epsilon, least=1e-30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `photons * mean(p - y + y log(y / p))`, `()`, never negative, of real arrays."""
+        """Returns `photons * mean(p - y + y log(y / p))`, `()`, never negative.
+
+        Raises:
+          ValueError: the measurement is complex.
+        """
+        _check_real("poisson", measurement)
+        epsilon = min(1e-3, 0.03 / self.photons) if self.epsilon is None else self.epsilon
 
         def one(prediction, measurement):
-            p, y = jnp.maximum(prediction, self.epsilon), jnp.maximum(measurement, self.epsilon)
-            return p - y + y * (jnp.log(y) - jnp.log(p))
+            y = jnp.maximum(measurement, epsilon)
+            log = jnp.log(jnp.maximum(prediction, epsilon)) + jnp.minimum(prediction / epsilon - 1, 0)
+            return prediction - y + y * (jnp.log(y) - log)
 
         parts = jax.tree.leaves(jax.tree.map(one, prediction, measurement))
         return self.photons * sum(jnp.sum(part) for part in parts) / sum(part.size for part in parts)
@@ -129,10 +140,15 @@ class Anscombe:
 
     def __post_init__(self):
         """Checks the setting."""
-        _check_positive("gain", self.gain)
+        checks.positive("gain", self.gain, least=1e-30, most=1e30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `gain * mean (2 sqrt(p / gain + 3/8) - 2 sqrt(y / gain + 3/8))^2`, `()`; negative values are taken for 0."""
+        """Returns `gain * mean (2 sqrt(p / gain + 3/8) - 2 sqrt(y / gain + 3/8))^2`, `()`; negative values are taken for 0.
+
+        Raises:
+          ValueError: the measurement is complex.
+        """
+        _check_real("anscombe", measurement)
         return self.gain * _transformed(lambda value: 2 * jnp.sqrt(value / self.gain + 3 / 8), prediction, measurement)
 
 
@@ -151,11 +167,21 @@ class Logarithm:
 
     def __post_init__(self):
         """Checks the setting."""
-        _check_positive("epsilon", self.epsilon)
+        checks.positive("epsilon", self.epsilon, least=1e-30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `mean (log(p + epsilon) - log(y + epsilon))^2`, `()`; negative values are taken for 0."""
+        """Returns `mean (log(p + epsilon) - log(y + epsilon))^2`, `()`; negative values are taken for 0.
+
+        Raises:
+          ValueError: the measurement is complex.
+        """
+        _check_real("log", measurement)
         return _transformed(lambda value: jnp.log(value + self.epsilon), prediction, measurement)
+
+
+def _check_real(name, measurement):
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(measurement))):
+        raise ValueError(f"loss: found {name} for a complex measurement, expected a real one.")
 
 
 def _transformed(function, prediction, measurement):
@@ -179,7 +205,7 @@ class RootMSE:
 
     def __post_init__(self):
         """Checks the setting."""
-        _check_positive("epsilon", self.epsilon)
+        checks.positive("epsilon", self.epsilon, least=1e-12)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
         """Returns `sqrt(mean |p - y|^2 + epsilon^2) - epsilon`, `()`."""
@@ -225,8 +251,7 @@ class Structure:
         """Checks the settings."""
         for name in ("scales", "window"):
             value = getattr(self, name)
-            if isinstance(value, bool) or value != int(value) or value < 1:
-                raise ValueError(f"{name}: found {value!r}, expected a whole number of at least 1.")
+            checks.count(name, int(value) if isinstance(value, float) and value.is_integer() else value)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
         """Returns the mean `()` over scales and windows, from 0 to 2.
@@ -287,7 +312,7 @@ class Perceptual:
 
     def __post_init__(self):
         """Checks the settings."""
-        _check_positive("weight", self.weight)
+        checks.positive("weight", self.weight)
         if not callable(self.features):
             raise ValueError(f"features: found {self.features!r}, expected a function of a picture.")
 
@@ -295,6 +320,8 @@ class Perceptual:
         """Returns `weight * mean |f(p) - f(y)|^2`, `()`, the mean over the arrays of the features."""
         pairs = zip(*(jax.tree.leaves(self.features(value)) for value in (prediction, measurement)), strict=True)
         errors = [MSE()(*pair) for pair in pairs]
+        if not errors:
+            raise ValueError("features: found a function that returns no array, expected at least one.")
         return self.weight * sum(errors) / len(errors)
 
 
@@ -307,7 +334,7 @@ class Sum:
       weights: one for each, positive; a greater one counts more.
 
     Raises:
-      ValueError: there are not as many weights as losses, or one is not positive.
+      ValueError: there is no loss, one is no function, or there are not as many positive weights.
     """
 
     losses: tuple[Callable, ...]
@@ -315,10 +342,12 @@ class Sum:
 
     def __post_init__(self):
         """Checks the settings."""
-        if not self.losses or len(self.losses) != len(self.weights):
-            raise ValueError(f"weights: found {len(self.weights)} for {len(self.losses)} losses, expected one for each, and at least one.")
+        if not isinstance(self.losses, (tuple, list)) or not self.losses or not all(map(callable, self.losses)):
+            raise ValueError(f"losses: found {self.losses!r}, expected one or more functions (prediction, measurement).")
+        if not isinstance(self.weights, (tuple, list)) or len(self.losses) != len(self.weights):
+            raise ValueError(f"weights: found {self.weights!r} for {len(self.losses)} losses, expected one for each.")
         for weight in self.weights:
-            _check_positive("weights", weight)
+            checks.positive("weights", weight)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
         """Returns the sum, `()`."""
@@ -330,10 +359,17 @@ class Maximise:
     """Makes activations as large as they can be (activation_maximization.ipynb).
 
     Attributes:
-      weight: a greater one counts more against a penalty.
+      weight: positive; a greater one counts more against a penalty.
+
+    Raises:
+      ValueError: the weight is not positive.
     """
 
     weight: float = 1.0
+
+    def __post_init__(self):
+        """Checks the setting."""
+        checks.positive("weight", self.weight)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
         """Returns `-weight * sum(prediction)`, `()`; the measurement is not looked at."""
@@ -364,26 +400,25 @@ def make(word: str) -> Any:
       ValueError: there is no such loss, or its number is not positive.
     """
     if "+" not in word:
-        return _one(word)
+        return _one(word, word)
     parts = [part.partition(":") for part in word.split("+")]
-    chosen = tuple(_one(name) for name, _, _ in parts)
+    chosen = tuple(_one(name, word) for name, _, _ in parts)
     try:
         return Sum(chosen, tuple(float(number) if colon else 1.0 for _, colon, number in parts))
     except ValueError as error:
         raise ValueError(f"loss: found {word!r}, expected a positive weight behind each colon, as in l1+ssim:0.01.") from error
 
 
-def _one(word):
+def _one(word, whole):
     name, colon, number = word.partition(":")
     if name not in REGISTRY or (colon and not REGISTRY[name].__dataclass_fields__):
         expected = ", ".join(f"{name}[:number]" if loss.__dataclass_fields__ else name for name, loss in REGISTRY.items())
-        raise ValueError(f"loss: found {word!r}, expected one of {expected}.")
+        raise ValueError(f"loss: found {whole!r}, expected one of {expected}, or several of them with + between.")
     try:
-        return REGISTRY[name](*([float(number)] if colon else []))
+        value = float(number) if colon else None
     except ValueError as error:
-        raise ValueError(f"loss: found {word!r}, expected a positive number behind the colon.") from error
-
-
-def _check_positive(name, value):
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}: found {value!r}, expected a positive number.")
+        raise ValueError(f"loss: found {whole!r}, expected a number behind the colon.") from error
+    try:
+        return REGISTRY[name](*([value] if colon else []))
+    except ValueError as error:
+        raise ValueError(f"loss: found {whole!r}, whose {error}") from error

@@ -5,8 +5,8 @@ follows all of it, with one compiled program. An optax transformation in place o
 
 Examples:
   >>> optimizers = dipjax.optimizers
-  >>> float(optimizers.Constant()(1.0)), float(optimizers.Cosine()(1.0))
-  (1.0, 0.0)
+  >>> float(optimizers.Constant()(1.0)), float(optimizers.Cosine()(1.0)), float(optimizers.Halving()(1.0))
+  (1.0, 0.0, 0.125)
   >>> step = optimizers.Adam(0.01, optimizers.Cosine())(0.0)
   >>> updates, _ = step.update({"w": jnp.ones(2)}, step.init({"w": jnp.zeros(2)}))
   >>> updates["w"].round(3)
@@ -25,6 +25,7 @@ import optax
 from jax import Array
 
 from dipjax.core.recipe import transformation
+from dipjax.operators import checks
 
 _KERNEL_RANK = 3  # at least: of a signal, of a picture 4, of a volume 5
 
@@ -52,6 +53,31 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class Halving:
+    """A learning rate that is halved at some shares of the run; by default those of SelfDeblur, 2000, 3000 and 4000 of 5000 steps.
+
+    Reference: Ren et al., Neural blind deconvolution using deep priors, CVPR 2020, and its code.
+
+    Attributes:
+      at: the shares, from 0 to 1.
+
+    Raises:
+      ValueError: they are something else.
+    """
+
+    at: tuple[float, ...] = (0.4, 0.6, 0.8)
+
+    def __post_init__(self):
+        """Checks the settings."""
+        if not (isinstance(self.at, tuple) and all(checks.is_real(share) and 0 <= share <= 1 for share in self.at)):
+            raise ValueError(f"at: found {self.at!r}, expected shares of the run, numbers from 0 to 1.")
+
+    def __call__(self, progress: Array) -> Array:
+        """Returns a factor from 1 down to a power of a half."""
+        return 0.5 ** jnp.sum(progress >= jnp.asarray(self.at, jnp.asarray(progress).dtype))
+
+
+@dataclass(frozen=True)
 class Adam:
     """Adam with optax's (and PyTorch's) defaults.
 
@@ -64,7 +90,7 @@ class Adam:
       schedule: `(progress) -> factor` of the learning rate.
 
     Raises:
-      ValueError: the learning rate is not positive.
+      ValueError: the learning rate is not positive, or the schedule no function.
     """
 
     learning_rate: float = 0.01
@@ -72,8 +98,9 @@ class Adam:
 
     def __post_init__(self):
         """Checks the settings."""
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate: found {self.learning_rate!r}, expected a positive number.")
+        checks.positive("learning_rate", self.learning_rate)
+        if not callable(self.schedule):
+            raise ValueError(f"schedule: found {self.schedule!r}, expected one of this module, or a function (progress).")
 
     def __call__(self, progress: Array) -> optax.GradientTransformation:
         """Returns the transformation of a step."""
@@ -92,10 +119,17 @@ class WithParameterNoise:
     Attributes:
       optimizer: as in a recipe.
       scale: not negative.
+
+    Raises:
+      ValueError: the scale is negative.
     """
 
     optimizer: Any = Adam()
     scale: float = 1 / 50
+
+    def __post_init__(self):
+        """Checks the settings."""
+        checks.not_negative("scale", self.scale)
 
     def __call__(self, progress: Array) -> optax.GradientTransformationExtraArgs:
         """Returns the transformation of a step, which takes the `key` of the run's step."""
@@ -126,11 +160,9 @@ class Langevin:
 
     def __post_init__(self):
         """Checks the settings."""
-        for name in ("learning_rate", "noise", "weight_decay"):
-            value = getattr(self, name)
-            if not (0 <= value < float("inf") and (value or name != "learning_rate")):
-                expected = "a positive number" if name == "learning_rate" else "a number that is not negative"
-                raise ValueError(f"{name}: found {value!r}, expected {expected}.")
+        checks.positive("learning_rate", self.learning_rate)
+        for name in ("noise", "weight_decay"):
+            checks.not_negative(name, getattr(self, name))
 
     def __call__(self, progress: Array) -> optax.GradientTransformationExtraArgs:
         """Returns the transformation of a step, which takes the `key` of the run's step."""
@@ -157,7 +189,7 @@ def _followed_by_noise(inner, deviation):
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-SCHEDULES = {"constant": Constant(), "cosine": Cosine()}
+SCHEDULES = {"constant": Constant(), "cosine": Cosine(), "halving": Halving()}
 """Every schedule by its word on the command line."""
 
 REGISTRY = {"adam": Adam, "with parameter noise": WithParameterNoise, "langevin": Langevin}

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
+from dipjax.operators import checks
+
 
 @dataclass(frozen=True)
 class TotalVariation:
@@ -23,12 +25,20 @@ class TotalVariation:
     Reference: Rudin, Osher, Fatemi, Nonlinear total variation based noise removal algorithms, 1992.
 
     Attributes:
-      weight: not negative.
-      epsilon: positive, in units of intensity: keeps the gradient finite on flat pixels, where the square root alone has none.
+      weight: positive.
+      epsilon: at least 1e-12, in units of intensity: keeps the gradient finite on flat pixels, where the square root alone has none.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
     weight: float
     epsilon: float = 1e-3
+
+    def __post_init__(self):
+        """Checks the settings."""
+        checks.positive("weight", self.weight)
+        checks.positive("epsilon", self.epsilon, least=1e-12)
 
     def __call__(self, image: Array) -> Array:
         """Returns the penalty `()` of an image `(..., C)`."""
@@ -44,12 +54,19 @@ class TotalVariationSum:
     """`TotalVariation` as a sum over pixels and channels, which the weights of the paper mean (utils/sr_utils.py, tv_loss).
 
     Attributes:
-      weight: not negative.
+      weight: positive.
       epsilon: as for `TotalVariation`.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
     weight: float
     epsilon: float = 1e-3
+
+    def __post_init__(self):
+        """Checks the settings."""
+        TotalVariation(self.weight, self.epsilon)
 
     def __call__(self, image: Array) -> Array:
         """Returns the penalty `()` of an image `(..., C)`."""

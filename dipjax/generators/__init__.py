@@ -7,6 +7,8 @@ do the same with signals and volumes.
 
 Derivatives of any order, forwards and backwards, pass through every generator here.
 
+To add one, add a file, a line here, and its row in `registry`, which is all that tests, recipes and the command line look at.
+
 Examples:
   >>> generators, z = dipjax.generators, jnp.zeros((16, 16, 4))
   >>> generator = generators.Plain(3, num_layers=2, width=4)
@@ -24,10 +26,11 @@ Examples:
   ((16, 16, 3), (16, 16, 3), (16, 16, 3))
   >>> {shape_of(kind(3, num_doublings=2)) for kind in (generators.DCGAN, generators.DeepDecoder)}
   {(64, 64, 3)}
+  >>> with_psf = generators.WithPsf(generator, (5, 5), width=8)
+  >>> [made.shape for made in with_psf.apply(with_psf.init(jax.random.key(0), z), z)]
+  [(16, 16, 3), (5, 5)]
   >>> shape_of(generators.ConvDecoder(3, stride=4))
   (64, 64, 3)
-
-To add one, add a file, a line here, and its row in `registry`, which is all that tests, recipes and the command line look at.
 """
 
 from dipjax.generators.conv_decoder import ConvDecoder
@@ -42,6 +45,7 @@ from dipjax.generators.siren import Siren
 from dipjax.generators.skip import Skip
 from dipjax.generators.texture_net import TextureNet
 from dipjax.generators.unet import UNet
+from dipjax.generators.with_psf import WithPsf
 
 __all__ = [
     "ConvDecoder",
@@ -56,4 +60,5 @@ __all__ = [
     "Skip",
     "TextureNet",
     "UNet",
+    "WithPsf",
 ]

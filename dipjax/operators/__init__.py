@@ -4,7 +4,7 @@ from dipjax.operators import camera, foreign, fourier, instruments, jpeg, proble
 from dipjax.operators.camera import Bayer
 from dipjax.operators.fourier import Complex, Fourier, FourierMagnitude, NonUniformFourier
 from dipjax.operators.jpeg import JPEG
-from dipjax.operators.linear import Blur, Compose, Identity, Mask
+from dipjax.operators.linear import Blur, Compose, Identity, Mask, UnknownBlur
 from dipjax.operators.radon import Radon, Transmission
 from dipjax.operators.resampling import Downsample, Resize
 from dipjax.operators.sensing import Hadamard, Matrix
@@ -26,6 +26,7 @@ __all__ = [
     "Radon",
     "Resize",
     "Transmission",
+    "UnknownBlur",
     "camera",
     "foreign",
     "fourier",

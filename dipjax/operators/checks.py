@@ -21,7 +21,7 @@ def floats(name: str, value: Any) -> np.ndarray:
     """Returns floats or complex numbers, in the precision that JAX computes with."""
     if np.ma.is_masked(value):
         raise ValueError(f"{name}: found a masked array, expected a plain one; `inpainting(array.filled(0), ~array.mask)` fills it in.")
-    array = _read(name, value)
+    array = read(name, value)
     if array.dtype.kind in "bui":
         raise ValueError(f"{name}: found whole numbers ({array.dtype}), expected floats; divide by what white is, 255 for 8 bits.")
     if not jnp.issubdtype(array.dtype, jnp.inexact):
@@ -55,7 +55,7 @@ def image(name: str, value: Any, *, planar: bool = False) -> np.ndarray:
 
 def known_pixels(known: Any, measurement: np.ndarray) -> np.ndarray:
     """Returns weights in [0, 1], not all zero, of a shape that multiplies the measurement `(..., C)`."""
-    known = _read("known", known)
+    known = read("known", known)
     if known.dtype.kind not in "buif":
         raise ValueError(f"known: found values of type {known.dtype}, expected True (or 1) where a pixel was measured, else False.")
     shape, known = known.shape, known[..., None] if known.ndim == measurement.ndim - 1 else known
@@ -74,10 +74,53 @@ def whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def positive(name: str, value: Any) -> None:
-    """Refuses what is no positive, finite number."""
-    if not (isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf):
+def positive(name: str, value: Any, *, least: float = 0.0, most: float = math.inf) -> None:
+    """Refuses what is no positive, finite number, or none from `least` to `most`, between which float32 can compute with it."""
+    if not (is_real(value) and 0 < value < math.inf):
         raise ValueError(f"{name}: found {value!r}, expected a positive number.")
+    if not least <= value <= most:
+        raise ValueError(f"{name}: found {value!r}, expected a number {f'of at least {least:g}' if value < least else f'up to {most:g}'}.")
+
+
+def not_negative(name: str, value: Any) -> None:
+    """Refuses what is no finite number from 0."""
+    if not (is_real(value) and 0 <= value < math.inf):
+        raise ValueError(f"{name}: found {value!r}, expected a number that is not negative.")
+
+
+def count(name: str, value: Any, least: int = 1) -> None:
+    """Refuses what is no whole number from `least`."""
+    if not (whole(value) and value >= least):
+        raise ValueError(f"{name}: found {value!r}, expected a whole number of at least {least}.")
+
+
+def random(seed: Any) -> np.random.Generator:
+    """Returns NumPy's generator that begins with `seed`."""
+    count("seed", seed, 0)
+    return np.random.default_rng(int(seed))
+
+
+def is_real(value: Any) -> bool:
+    """Says whether a value is one real number, of Python or NumPy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """Returns real numbers, whole ones too, in float64."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}: found a masked array, expected a plain one.")
+    array = read(name, value)
+    if array.dtype.kind not in "uif":
+        raise ValueError(f"{name}: found numbers of type {array.dtype}, expected real ones.")
+    return array.astype(np.float64)
+
+
+def inexact(image: Any) -> Array:
+    """Returns an image whose numbers are floats or complex, as an operator's arrays can follow."""
+    image = jnp.asarray(image)
+    if not jnp.issubdtype(image.dtype, jnp.inexact):
+        raise ValueError(f"image: found numbers of type {image.dtype}, expected floats; divide by what white is, 255 for 8 bits.")
+    return image
 
 
 def sides(name: str, value: Any) -> tuple[int, int]:
@@ -136,7 +179,8 @@ def alike(tree: Any, other: Any) -> bool:
     return same and jax.tree.leaves(described(tree)) == jax.tree.leaves(described(other))
 
 
-def _read(name, value):
+def read(name: str, value: Any) -> np.ndarray:
+    """Returns any array."""
     try:
         return np.asarray(value)
     except Exception as error:  # ragged lists, tensors with gradients or on another device; a class of anyone's may raise anything

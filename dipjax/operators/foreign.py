@@ -95,6 +95,8 @@ def _on_host(function, shape, dtype, array):
         made = np.asarray(function(np.asarray(array)))
         if made.shape != shape:
             raise ValueError(f"operator: found an array of shape {made.shape} from a function of NumPy's, expected {shape}.")
+        if np.iscomplexobj(made) and not np.issubdtype(dtype, np.complexfloating):
+            raise ValueError("operator: found complex numbers from a function of NumPy's, expected real ones, or `is_complex=True`.")
         return made.astype(dtype)
 
     return jax.pure_callback(on_host, jax.ShapeDtypeStruct(shape, dtype), array, vmap_method="sequential")

@@ -18,14 +18,12 @@ Examples:
   Array([1.+1.j], dtype=complex64)
 """
 
-from numbers import Real
-
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax.operators.checks import sides, whole
+from dipjax.operators.checks import is_real, random, sides, whole
 
 _AXES = (-2, -1)
 
@@ -135,16 +133,16 @@ def cartesian(shape: tuple[int, int], acceleration: float = 4.0, *, centre: floa
     """
     shape = sides("shape", shape)
     for name, value, low, high in (("acceleration", acceleration, 1, shape[1]), ("centre", centre, 0, 1), ("power", power, 0, 100)):
-        _check(name, value, isinstance(value, Real) and low <= value <= high, f"a number from {low} to {high}")
+        _check(name, value, is_real(value) and low <= value <= high, f"a number from {low} to {high}")
     width, number = shape[1], max(1, round(shape[1] / acceleration))
     inner = round(centre * width)
     _check("centre", centre, inner <= number, f"at most 1 / acceleration, {1 / acceleration:.3g}")
     taken = np.zeros(width, bool)
     taken[width // 2 - inner // 2 :][:inner] = True
     distance = np.abs(np.arange(width) - width // 2) / (width / 2 + 1)
-    chance = np.where(taken, 0, (1 - distance) ** power)
+    chance = np.where(taken, 0, np.maximum((1 - distance) ** power, 1e-30))
     if number > inner:
-        taken[np.random.default_rng(seed).choice(width, number - inner, replace=False, p=chance / chance.sum())] = True
+        taken[random(seed).choice(width, number - inner, replace=False, p=chance / chance.sum())] = True
     return np.broadcast_to(taken, shape).copy()
 
 

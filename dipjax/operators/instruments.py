@@ -21,7 +21,6 @@ Examples:
 """
 
 import math
-from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +32,8 @@ from dipjax.operators.fourier import Complex, Fourier, FourierMagnitude, NonUnif
 from dipjax.operators.linear import Compose
 from dipjax.operators.problem import general
 from dipjax.operators.radon import Radon, Transmission
+
+_LINEAR = 1e-3  # by which share of A(x) may A(2 x) - 2 A(x) differ, for rounding
 
 
 def mri(kspace, mask=None, *, coils=None, is_complex: bool = False, truth=None) -> Problem:
@@ -64,6 +65,8 @@ def mri(kspace, mask=None, *, coils=None, is_complex: bool = False, truth=None) 
         coils = checks.finite("coils", _complex("coils", coils))
         if coils.shape != kspace.shape:
             raise ValueError(f"coils: found shape {coils.shape}, expected {kspace.shape}, that of `kspace`.")
+        if not coils.any():
+            raise ValueError("coils: found zeros only, expected how each coil sees each pixel.")
         coils = jnp.asarray(coils)
     operator = Fourier(jnp.asarray(mask.astype(kspace.real.dtype)), coils)
     return _of_spectrum(kspace[..., None], operator, shape, is_complex, truth)
@@ -87,11 +90,11 @@ def non_uniform_mri(samples, frequencies, shape: tuple[int, int], *, is_complex:
     """
     samples = checks.finite("samples", _complex("samples", samples))
     frequencies = checks.finite("frequencies", checks.floats("frequencies", frequencies))
-    if samples.ndim != 1 or frequencies.shape != (samples.size, 2) or np.iscomplexobj(frequencies):
+    if samples.ndim != 1 or not samples.size or frequencies.shape != (samples.size, 2) or np.iscomplexobj(frequencies):
         raise ValueError(f"frequencies: found shape {frequencies.shape}, expected (M, 2) for samples (M,), found {samples.shape}.")
     if np.abs(frequencies).max() > 1 / 2:
         raise ValueError(f"frequencies: found {np.abs(frequencies).max():.4g}, expected at most 1/2, in periods per pixel.")
-    return _of_spectrum(samples[:, None], NonUniformFourier(jnp.asarray(frequencies)), checks.sides("size", shape), is_complex, truth)
+    return _of_spectrum(samples[:, None], NonUniformFourier(jnp.asarray(frequencies)), checks.sides("shape", shape), is_complex, truth)
 
 
 def phase_retrieval(magnitudes, support, *, oversampling: int = 2, truth=None) -> Problem:
@@ -114,10 +117,13 @@ def phase_retrieval(magnitudes, support, *, oversampling: int = 2, truth=None) -
         raise ValueError("magnitudes: found complex or negative numbers, expected magnitudes.")
     if not (checks.whole(oversampling) and oversampling >= 1):
         raise ValueError(f"oversampling: found {oversampling!r}, expected a whole number from 1.")
-    shape = np.shape(support)
+    support = _zero_to_one("support", support)
+    shape = support.shape
     if len(shape) != 2 or magnitudes.shape != tuple(oversampling * side for side in shape):
         raise ValueError(f"support: found shape {shape}, expected {oversampling} times smaller sides than {magnitudes.shape}.")
-    operator = FourierMagnitude(jnp.asarray(_zero_to_one("support", support, shape)), int(oversampling))
+    if not support.any():
+        raise ValueError("support: found no pixel in it, expected where the object may be.")
+    operator = FourierMagnitude(jnp.asarray(support), int(oversampling))
     return general(magnitudes[..., None], operator, (*shape, 1), truth=truth)
 
 
@@ -139,16 +145,16 @@ def tomography(sinogram, angles, *, size=None, photons=None, distance: float = m
     Raises:
       ValueError: an array is not as said here; the message names it.
     """
-    sinogram = checks.floats("sinogram", np.asarray(sinogram, float) if photons is not None else sinogram)
+    sinogram = checks.floats("sinogram", checks.numbers("sinogram", sinogram) if photons is not None else sinogram)
     sinogram = checks.finite("sinogram", sinogram[..., None] if sinogram.ndim == 2 else sinogram)
     if sinogram.ndim != 3 or sinogram.size == 0 or np.iscomplexobj(sinogram):
         raise ValueError(f"sinogram: found {checks.described(sinogram)}, expected real ones (D, T) or (D, T, C).")
-    angles = checks.finite("angles", checks.floats("angles", np.asarray(angles, float)))
-    if angles.shape != sinogram.shape[1:2] or np.iscomplexobj(angles):
+    angles = checks.finite("angles", checks.floats("angles", checks.numbers("angles", angles)))
+    if angles.shape != sinogram.shape[1:2]:
         raise ValueError(f"angles: found shape {angles.shape}, expected {sinogram.shape[1:2]}, one for each column of the sinogram.")
     size = checks.sides("size", (sinogram.shape[0],) * 2 if size is None else size)
     checks.positive("spacing", spacing)
-    if not (isinstance(distance, Real) and not isinstance(distance, bool) and distance > math.hypot(*size) / 2):
+    if not (checks.is_real(distance) and distance > math.hypot(*size) / 2):
         raise ValueError(f"distance: found {distance!r}, expected a number above {math.hypot(*size) / 2:.4g} pixels, outside the image.")
     operator = Radon(jnp.asarray(angles), sinogram.shape[0], float(distance), float(spacing))
     if photons is not None:
@@ -173,7 +179,7 @@ def demosaicing(raw, pattern: str = "RGGB", *, truth=None) -> Problem:
     Raises:
       ValueError: an array is not as said here; the message names it.
     """
-    raw = np.asarray(raw)
+    raw = checks.read("raw", raw)
     raw = checks.finite("raw", checks.image("raw", raw[..., None] if raw.ndim == 2 else raw, planar=True))
     if raw.shape[-1] != 1 or np.iscomplexobj(raw):
         raise ValueError(f"raw: found {checks.described(raw)}, expected real ones (H, W) or (H, W, 1).")
@@ -192,22 +198,31 @@ def least_squares(problem: Problem, num_steps: int = 10) -> np.ndarray:
     Args:
       problem: of a linear operator; one image, no batch.
       num_steps: of conjugate gradients, from 0.
+
+    Raises:
+      ValueError: the operator is not linear, or the number of steps is none.
     """
-    return np.asarray(_least_squares(problem, jnp.int32(num_steps)))
+    checks.count("num_steps", num_steps, 0)
+    found, deviation = _least_squares(problem, jnp.int32(num_steps))
+    if not deviation < _LINEAR:
+        raise ValueError("problem: found an operator that is not linear, expected one that is.")
+    return np.asarray(found)
 
 
 @jax.jit
 def _least_squares(problem, num_steps):
-    zero = jnp.zeros(problem.shape, problem.dtype)
-    transpose = jax.linear_transpose(problem.operator, zero)
+    some = jax.random.uniform(jax.random.key(0), problem.shape, problem.dtype)
+    measured, transpose = jax.vjp(problem.operator, some)  # operators of other libraries have no other transpose
 
     def back(measurement):
-        return transpose(jnp.conj(measurement))[0]  # of a real image the adjoint is this, without an imaginary part
+        return transpose(jax.tree.map(jnp.conj, measurement))[0]  # of a real image the adjoint is this, without an imaginary part
 
     def normal(image):
         return back(problem.operator(image))
 
-    return jax.scipy.sparse.linalg.cg(normal, back(problem.measurement), maxiter=num_steps, tol=1e-6)[0]
+    found = jax.scipy.sparse.linalg.cg(normal, back(problem.measurement), maxiter=num_steps, tol=1e-6)[0]
+    double = jax.tree.leaves(jax.tree.map(lambda one, two: jnp.sum(jnp.abs(two - 2 * one) ** 2), measured, problem.operator(2 * some)))
+    return found, jnp.sqrt(sum(double) / sum(jnp.sum(jnp.abs(part) ** 2) for part in jax.tree.leaves(measured)))
 
 
 def _of_spectrum(samples, operator, shape, is_complex, truth):
@@ -220,8 +235,9 @@ def _complex(name, value):
     return array.astype(np.result_type(array.dtype, np.complex64))
 
 
-def _zero_to_one(name, value, shape):
-    array = np.asarray(value)
+def _zero_to_one(name, value, shape=None):
+    array = checks.read(name, value)
+    shape = array.shape if shape is None else shape
     if array.dtype.kind not in "buif" or array.shape not in (shape, shape[-1:]):
         raise ValueError(f"{name}: found {array.dtype} numbers of shape {array.shape}, expected real ones {shape}.")
     if not ((array >= 0) & (array <= 1)).all():

@@ -19,6 +19,8 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
+from dipjax.operators import checks
+
 _COSINES = np.sqrt(2 / 8) * np.cos(np.outer(np.arange(8), 2 * np.arange(8) + 1) * np.pi / 16)
 _COSINES[0] /= np.sqrt(2)
 # JFIF 1.02: luminance, and differences of blue and red from it.
@@ -65,7 +67,7 @@ class JPEG:
 
     def __call__(self, image: Array) -> Array:
         """Returns the picture as it comes out of the file."""
-        image = jnp.asarray(image)
+        image = checks.inexact(image)
         if image.shape[-1] == 1:
             return (self._coded(image[..., 0] * _WHITE - 128, self.luma)[..., None] + 128) / _WHITE
         planes = jnp.einsum("pc,hwc->phw", _TO_LUMA.astype(image.dtype), image, precision="highest") * _WHITE
@@ -110,8 +112,11 @@ def tables(quantization: dict[int, Any]) -> tuple[np.ndarray, np.ndarray]:
       >>> luma[0, :3], luma.shape
       (array([16., 11., 10.], dtype=float32), (8, 8))
     """
-    found = [np.asarray(table, np.float32) for _, table in sorted(dict(quantization).items())]
-    if not found or any(table.size != 64 or not (table > 0).all() for table in found):
+    try:
+        found = [np.asarray(table, np.float32) for _, table in sorted(dict(quantization).items())]
+    except (TypeError, ValueError):
+        found = []
+    if not found or any(table.size != 64 or not ((table > 0) & np.isfinite(table)).all() for table in found):
         raise ValueError(f"quantization: found {quantization!r}, expected tables of 64 positive numbers, as Pillow reads them.")
     luma, chroma = (found * 2)[:2]
     return luma.reshape(8, 8), chroma.reshape(8, 8)

@@ -2,13 +2,21 @@
 
 An operator is a callable pytree: `operator(image (..., C)) -> measurement`. Arrays (a mask, a psf) are leaves, so that many
 pictures with many masks are one batch and nothing recompiles; what decides shapes is static. The result has the dtype of the image,
-float or complex, and the arrays follow it. `Downsample` is in `resampling`. To add a linear one, write a small `flax.struct.dataclass`
-with `__call__`, export it, and add a line to `registry`; any function of the user's works in `problem.general`.
+float or complex, and the arrays follow it; an image of whole numbers is refused. `Downsample` is in `resampling`. To add a linear one,
+write a small `flax.struct.dataclass` with `__call__`, export it, and add a line to `registry`; any function of the user's works in
+`problem.general`.
+
+An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
+shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
+same structure for every part of one size; `reach` says how many pixels of the image around its own one measured pixel
+depends on, and `stride` of which number of pixels the sides of a part must be multiples. `cut` works on NumPy arrays.
 
 Examples:
   >>> image = np.ones((8, 8, 1), np.float32)
   >>> blur = dipjax.operators.Blur(dipjax.psfs.box(3), "valid")
   >>> blur(image).shape
+  (6, 6, 1)
+  >>> dipjax.operators.UnknownBlur()(image, dipjax.psfs.box(3)).shape
   (6, 6, 1)
   >>> dipjax.operators.Compose((blur, dipjax.operators.Downsample(2)))(image).shape
   (3, 3, 1)
@@ -17,11 +25,6 @@ Examples:
   >>> known = np.eye(8, dtype=np.float32)[..., None]
   >>> float(dipjax.operators.Mask(known)(image).sum())
   8.0
-
-An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
-shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
-same structure for every part of one size; `reach` says how many pixels of the image around its own one measured pixel
-depends on, and `stride` of which number of pixels the sides of a part must be multiples. `cut` works on NumPy arrays.
 """
 
 from collections.abc import Callable
@@ -30,6 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
+
+from dipjax.operators import checks
 
 
 @struct.dataclass
@@ -64,7 +69,7 @@ class Mask:
 
     def __call__(self, image: Array) -> Array:
         """Returns `image * known`."""
-        image = jnp.asarray(image)
+        image = checks.inexact(image)
         return image * jnp.asarray(self.known).astype(image.dtype)
 
     def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
@@ -101,7 +106,7 @@ class Blur:
         Raises:
           ValueError: the boundary is none of the three.
         """
-        image, (k, l) = jnp.asarray(image), self.psf.shape
+        image, (k, l) = checks.inexact(image), self.psf.shape
         if self.boundary == "circular":
             return _fourier_product(image, self._kernel(image, (-(k // 2), -(l // 2))))
         if self.boundary not in {"reflect", "valid"}:
@@ -134,6 +139,24 @@ class Blur:
         margins = [(size - 1 - size // 2, size // 2) for size in (k, l)]
         seen = unspoilt((rows, columns), shape, margins, wraps=self.boundary == "circular")
         return measurement[rows, columns] * seen, Compose((self, Mask(seen)))
+
+
+@struct.dataclass
+class UnknownBlur:
+    """Convolves every channel with a point spread function that the generator makes beside the image: deblurring without knowing the blur.
+
+    Linear in each of the two for itself. See `generators.WithPsf` for the generator.
+
+    Attributes:
+      boundary: as for `Blur`.
+    """
+
+    boundary: str = struct.field(pytree_node=False, default="valid")
+    stride = 1
+
+    def __call__(self, image: Array, psf: Array) -> Array:
+        """Returns the convolution of `image (H, W, C)` with `psf (k, l)`."""
+        return Blur(psf, self.boundary)(image)
 
 
 def unspoilt(part: tuple, shape: tuple, margins: list, *, wraps: bool = False, stride: int = 1) -> np.ndarray:

@@ -34,7 +34,7 @@ from jax.typing import ArrayLike
 
 from dipjax.core.problem import Problem, stack
 from dipjax.operators import checks, psfs, resampling
-from dipjax.operators.linear import Blur, Identity, Mask
+from dipjax.operators.linear import Blur, Identity, Mask, UnknownBlur
 
 __all__ = [
     "Problem",
@@ -116,21 +116,28 @@ def enlarged(side: int, factor: float) -> int:
     return round(float(side * factor))
 
 
-def deblurring(measurement: ArrayLike, psf: ArrayLike, *, boundary: str = "reflect", truth: ArrayLike | None = None) -> Problem:
+def deblurring(measurement: ArrayLike, psf: ArrayLike | int, *, boundary: str = "reflect", truth: ArrayLike | None = None) -> Problem:
     """Returns the problem of a picture `(h, w, C)` blurred by a known `psf (k, l)`, which is normalised to a sum of one.
 
     `boundary` is "reflect", "circular" or "valid", see `operators.Blur`; with "valid" the image is larger than the measurement.
+    Where the blur is not known, `psf` is the number of pixels along each side of one that holds it, for `generators.WithPsf`.
     """
     measurement = checks.finite("measurement", checks.image("measurement", measurement, planar=True))
-    psf = psfs.normalized(psf, dtype=measurement.real.dtype)
     if boundary not in ("reflect", "circular", "valid"):
         raise ValueError(f'boundary: found {boundary!r}, expected "reflect", "circular" or "valid".')
     height, width, channels = measurement.shape
-    if boundary != "valid" and (psf.shape[0] > height or psf.shape[1] > width):
-        raise ValueError(f"psf: found shape {psf.shape}, expected one no larger than the picture, {(height, width)}.")
-    margin = (psf.shape[0] - 1, psf.shape[1] - 1) if boundary == "valid" else (0, 0)
+    if is_unknown := checks.whole(psf):
+        size, operator = (int(psf), int(psf)), UnknownBlur(boundary)
+    else:
+        psf = psfs.normalized(psf, dtype=measurement.real.dtype)
+        size, operator = psf.shape, Blur(jnp.asarray(psf), boundary)
+    if is_unknown and not 1 < psf <= min(height, width):
+        raise ValueError(f"psf: found {psf} pixels along a side, expected from 2 to {min(height, width)}, those of the picture.")
+    if boundary != "valid" and (size[0] > height or size[1] > width):
+        raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {(height, width)}.")
+    margin = (size[0] - 1, size[1] - 1) if boundary == "valid" else (0, 0)
     shape = (height + margin[0], width + margin[1], channels)
-    return _problem(measurement, Blur(jnp.asarray(psf), boundary), shape, truth)
+    return _problem(measurement, operator, shape, truth)
 
 
 def flash(measurement: ArrayLike, flash_image: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:

@@ -20,7 +20,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax.operators.checks import floats, positive, whole
+from dipjax.operators.checks import inexact, numbers, positive, whole
 
 
 @struct.dataclass
@@ -47,7 +47,7 @@ class Radon:
 
     def __call__(self, image: Array) -> Array:
         """Returns the sinogram `(num_detectors, T, C)`."""
-        image = jnp.asarray(image)
+        image = inexact(image)
         side = max(image.shape[:2])
         starts, slopes, lengths, is_flat = self._rays(image)
         steps = jnp.arange(side, dtype=starts.dtype)
@@ -93,7 +93,7 @@ class Transmission:
 
     def __call__(self, image: Array) -> Array:
         """Returns `exp(-image)`, of any shape; of sums along rays `(D, T, C)` the shares of the light."""
-        return jnp.exp(-jnp.asarray(image))
+        return jnp.exp(-inexact(image))
 
 
 def line_integrals(counts, photons: float) -> np.ndarray:
@@ -112,10 +112,9 @@ def line_integrals(counts, photons: float) -> np.ndarray:
       ValueError: photons are not positive, or counts negative, complex or not finite.
     """
     positive("photons", photons)
-    counts = np.asarray(counts)
-    counts = floats("counts", counts if counts.dtype.kind not in "ui" else counts.astype(np.float64))
-    if np.iscomplexobj(counts) or not ((counts >= 0) & np.isfinite(counts)).all():
-        raise ValueError("counts: found negative, complex or non-finite numbers, expected counts of photons.")
+    counts = numbers("counts", counts)
+    if not ((counts >= 0) & np.isfinite(counts)).all():
+        raise ValueError("counts: found negative or non-finite numbers, expected counts of photons.")
     return np.log(photons / np.maximum(counts, 0.5)).astype(np.float32)
 
 

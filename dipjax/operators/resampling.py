@@ -26,6 +26,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from dipjax.operators import checks
 from dipjax.operators.linear import Compose, Mask, unspoilt
 
 
@@ -36,11 +37,13 @@ class Kernel(NamedTuple):
       weight: `weight(distance)`, of distances of any shape.
       support: the distance beyond which the weight is zero.
       replicate: taps outside the image: True takes the edge pixel, False drops them and renormalises.
+      is_area: True: a pixel weighs as much of it as lies inside the support, whatever `weight` says.
     """
 
     weight: Callable[[np.ndarray], np.ndarray]
     support: float
     replicate: bool
+    is_area: bool = False
 
 
 def _lanczos2(distance):
@@ -67,8 +70,8 @@ LANCZOS3 = Kernel(_lanczos3, 3.0, replicate=True)
 BICUBIC = Kernel(_cubic, 2.0, replicate=False)
 """Bicubic with anti-aliasing: what Pillow's `resize(..., BICUBIC)` computes."""
 
-BOX = Kernel(np.ones_like, 0.5, replicate=True)
-"""The mean of every factor x factor block: what a camera pixel of that size sees."""
+BOX = Kernel(np.ones_like, 0.5, replicate=True, is_area=True)
+"""The mean of every factor x factor block, of parts of pixels too: what a camera pixel of that size sees."""
 
 
 def matrix(size: int, factor: float, kernel: Kernel) -> np.ndarray:
@@ -84,7 +87,10 @@ def matrix(size: int, factor: float, kernel: Kernel) -> np.ndarray:
     reach = int(np.ceil(kernel.support * factor))
     positions = np.floor(centres)[:, None].astype(int) + np.arange(-reach, reach + 2)
     distances = np.abs(positions - centres[:, None]) / factor
-    weights = np.where(distances < kernel.support, kernel.weight(distances), 0.0)
+    if kernel.is_area:
+        weights = ((kernel.support - distances) * factor + 0.5).clip(0, 1)
+    else:
+        weights = np.where(distances < kernel.support, kernel.weight(distances), 0.0)
     if not kernel.replicate:
         weights *= (positions >= 0) & (positions < size)
     weights /= weights.sum(1, keepdims=True)
@@ -94,7 +100,7 @@ def matrix(size: int, factor: float, kernel: Kernel) -> np.ndarray:
 
 
 def shrink(image: Array, factor: float | tuple[float, float], kernel: Kernel) -> Array:
-    """Returns `image (H, W, C)` shrunk to `(H / factor, W / factor, C)`.
+    """Returns `image (H, W, C)` shrunk to `(H / factor, W / factor, C)`, rounded down.
 
     In full precision: where it defines the measurement, TF32 would change the problem, and it costs nothing beside a generator.
 
@@ -102,9 +108,15 @@ def shrink(image: Array, factor: float | tuple[float, float], kernel: Kernel) ->
       image: `(H, W, C)`.
       factor: from 1; of two factors the first is that of the height.
       kernel: one of this module, or another.
+
+    Raises:
+      ValueError: a factor is below 1, or larger than the image.
     """
-    image = jnp.asarray(image)
+    image = checks.inexact(image)
     factors = factor if isinstance(factor, tuple) else (factor, factor)
+    for each, side in zip(factors, image.shape, strict=False):
+        if not 1 <= each <= side:
+            raise ValueError(f"factor: found {each:g} for {side} pixels along a side, expected a number from 1 to {side}.")
     rows, columns = (matrix(*pair, kernel).astype(image.dtype) for pair in zip(image.shape, factors, strict=False))
     image = jnp.einsum("hH,HWC->hWC", rows, image, precision="highest")
     return jnp.einsum("wW,hWC->hwC", columns, image, precision="highest")
@@ -112,7 +124,7 @@ def shrink(image: Array, factor: float | tuple[float, float], kernel: Kernel) ->
 
 @struct.dataclass
 class Downsample:
-    """Shrinks the image by an integer factor, `(H, W, C) -> (H / factor, W / factor, C)`: super-resolution.
+    """Shrinks the image by an integer factor, `(H, W, C) -> (H // factor, W // factor, C)`: super-resolution.
 
     Attributes:
       factor: a whole number from 1.

@@ -11,14 +11,12 @@ Examples:
   ((8, 8, 1), 24)
 """
 
-from numbers import Real
-
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax.operators.checks import sides, whole
+from dipjax.operators.checks import inexact, is_real, random, sides, whole
 
 _MOST_NUMBERS = 2**28  # of a matrix: one GiB
 
@@ -35,7 +33,7 @@ class Matrix:
 
     def __call__(self, image: Array) -> Array:
         """Returns the measurement `(M, C)`."""
-        image = jnp.asarray(image)
+        image = inexact(image)
         return jnp.dot(jnp.asarray(self.rows).astype(image.dtype), image.reshape(-1, image.shape[-1]), precision="highest")
 
 
@@ -56,7 +54,7 @@ class Hadamard:
 
     def __call__(self, image: Array) -> Array:
         """Returns the measurement `(P, Q, C)`."""
-        image, size = jnp.asarray(image), self.mask.shape
+        image, size = inexact(image), self.mask.shape
         image = jnp.pad(image, [*((0, large - small) for large, small in zip(size, image.shape, strict=False)), (0, 0)])
         image = image * jnp.asarray(self.signs).astype(image.dtype)[..., None]
         for axis in (0, 1):
@@ -65,7 +63,7 @@ class Hadamard:
 
 
 def gaussian(num_measurements: int, shape: tuple[int, int], *, seed: int = 0) -> Matrix:
-    """Returns sums with normal weights of variance `1 / num_measurements`, which keep the mean square of an image.
+    """Returns sums with normal weights of variance `1 / num_measurements`, which in the mean keep an image's sum of squares.
 
     Args:
       num_measurements: M, from 1.
@@ -76,9 +74,11 @@ def gaussian(num_measurements: int, shape: tuple[int, int], *, seed: int = 0) ->
       ValueError: a number is out of its range.
     """
     size = int(np.prod(sides("shape", shape)))
+    if size > _MOST_NUMBERS:
+        raise ValueError(f"shape: found {shape}, expected at most {_MOST_NUMBERS:,} pixels; take `hadamard`, which has no matrix.")
     if not (whole(num_measurements) and num_measurements >= 1 and num_measurements * size <= _MOST_NUMBERS):
         raise ValueError(f"num_measurements: found {num_measurements!r}, expected a whole number from 1 to {_MOST_NUMBERS // size:,}.")
-    rows = np.random.default_rng(seed).standard_normal((num_measurements, size), np.float32)
+    rows = random(seed).standard_normal((num_measurements, size), np.float32)
     return Matrix(jnp.asarray(rows / np.float32(np.sqrt(num_measurements))))
 
 
@@ -94,13 +94,13 @@ def hadamard(share: float, shape: tuple[int, int], *, seed: int = 0) -> Hadamard
       ValueError: a number is out of its range.
     """
     height, width = sides("shape", shape)
-    if not (isinstance(share, Real) and 0 < share <= 1):
+    if not (is_real(share) and 0 < share <= 1):
         raise ValueError(f"share: found {share!r}, expected a number above 0, at most 1.")
-    size, random = tuple(1 << (side - 1).bit_length() for side in (height, width)), np.random.default_rng(seed)
+    size, draw = tuple(1 << (side - 1).bit_length() for side in (height, width)), random(seed)
     number, places = max(1, round(share * height * width)), size[0] * size[1]
     mask = np.zeros(places, np.float32)
-    mask[random.choice(places, number, replace=False)] = 1
-    return Hadamard(jnp.asarray(mask.reshape(size)), jnp.asarray(random.choice(np.float32([-1, 1]), size)))
+    mask[draw.choice(places, number, replace=False)] = 1
+    return Hadamard(jnp.asarray(mask.reshape(size)), jnp.asarray(draw.choice(np.float32([-1, 1]), size)))
 
 
 def _butterflies(image, axis):

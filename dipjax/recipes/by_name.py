@@ -18,6 +18,7 @@ FAST = {
     "superres": fast.super_resolution,
     "superres 8": fast.super_resolution_8,
     "deblur": fast.deblurring,
+    "deblur unknown": fast.blind_deblurring,
     "flash": fast.flash,
 }
 PAPER = {
@@ -27,6 +28,7 @@ PAPER = {
     "superres": paper.super_resolution,
     "superres 8": paper.super_resolution_8,
     "deblur": paper.deblurring,
+    "deblur unknown": paper.blind_deblurring,
     "flash": paper.flash,
 }
 WORDS = {"fast": FAST, "paper": PAPER}
@@ -56,15 +58,16 @@ def for_generator(generator: Any) -> Setting:
     """Returns a setting for noisy pictures with any generator: its input, jitter, learning rate and number of steps, from the registry.
 
     What each reaches, and the trials behind it, are in benchmarks/results/generators.md. Other tasks may want more steps, and pictures
-    smaller than 256 x 256 fewer.
+    smaller than 256 x 256 fewer. It has no stopping rule: with it as `recipe` all steps are taken and nothing is known of the error, unless
+    `stop="held-out"` is given. `dipjax.denoise(image, generator=UNet(3))` is the same setting with the rule.
 
     Args:
       generator: one of `dipjax.generators`, or a wrapper of one; any other gets what suits `Skip`.
 
     Examples:
-      >>> setting = dipjax.recipes.for_generator(dipjax.generators.UNet(3))
-      >>> setting.num_steps, setting.recipe.optimizer.learning_rate
-      (1800, 0.001)
+      >>> setting = dipjax.recipes.for_generator(dipjax.generators.UNet(3)).changed(loss=dipjax.losses.L1())
+      >>> setting.num_steps, setting.recipe.optimizer.learning_rate, setting.recipe.loss  # as `recipe`, with `stop="held-out"`
+      (1800, 0.001, L1())
     """
     row = registry.row_of(generator)
     recipe = Recipe(generator, row.input(generator), Adam(row.learning_rate), input_noise=row.input_noise)

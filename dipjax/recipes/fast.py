@@ -49,6 +49,11 @@ def deblurring(channels: int = 3) -> Setting:
     return Setting(_recipe(channels, input_noise=0.01, grain=8), 1500)
 
 
+def blind_deblurring(channels: int = 3) -> Setting:
+    """Returns the quick setting for pictures with a blur that is not known, for a generator in `generators.WithPsf`."""
+    return Setting(_recipe(channels, input_noise=0.01, grain=8), 2000)
+
+
 def flash(channels: int = 3) -> Setting:
     """Returns the quick setting for a picture without flash, guided by one with flash."""
     return Setting(_recipe(channels, input_noise=0.0), 600).changed(input=inputs.Guide())

@@ -17,7 +17,7 @@ Examples:
 
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs, losses
-from dipjax.fitting.optimizers import Adam, Langevin
+from dipjax.fitting.optimizers import Adam, Halving, Langevin
 from dipjax.fitting.penalties import TotalVariationSum
 from dipjax.generators import Pixels, ResNet, Skip, UNet, blocks
 from dipjax.recipes.setting import Setting
@@ -145,6 +145,16 @@ def flash(channels: int = 3) -> Setting:
 def deblurring(channels: int = 3) -> Setting:
     """Returns the official generator and optimizer for deblurring, a task that neither paper nor notebooks treat."""
     return _setting(Skip(channels), inputs.Noise(32), 3000, input_noise=0.01)
+
+
+def blind_deblurring(channels: int = 3) -> Setting:
+    """Returns the setting of SelfDeblur for a blur that is not known, for a generator in `generators.WithPsf`.
+
+    Source: Ren et al., *Neural Blind Deconvolution Using Deep Priors*, CVPR 2020, and its code, which from step 1000 on fits the
+    structural similarity instead of the square error, and takes a third of our steps for the psf.
+    """
+    setting = _setting(Skip(channels, skip=(16,) * 5), inputs.Noise(8), 5000, input_noise=0.001)
+    return setting.with_schedule(Halving())
 
 
 def feature_inversion(channels: int = 3) -> Setting:

@@ -6,6 +6,7 @@ things in pictures: whiskers, wires, letters, stripes. How often they are taken 
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -59,11 +60,18 @@ class Finder:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(f"{name}: found {value!r}, expected a whole number of pixels, at least {least}.")
         value = self.sensitivity
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or not 0 < value < math.inf:
             raise ValueError(f"sensitivity: found {value!r}, expected a positive number.")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns where there is damage, `(H, W)` bool, in a picture `(H, W, C)` in [0, 1] without NaN."""
+        """Returns where there is damage, `(H, W)` bool, in a picture `(H, W, C)` in [0, 1] without NaN.
+
+        Raises:
+          ValueError: the pixels are none.
+        """
+        pixels = np.asarray(pixels)
+        if pixels.ndim != 3 or pixels.size == 0 or not np.isfinite(pixels).all():
+            raise ValueError(f"pixels: found shape {pixels.shape}, or NaN among them, expected a picture (H, W, C) of finite numbers.")
         length = self.length or min(max(round(math.sqrt(pixels.shape[0] * pixels.shape[1]) / 6), 20), 40)
         weights = LUMINANCE if pixels.shape[-1] == 3 else np.full(pixels.shape[-1], 1 / pixels.shape[-1])
         light = (pixels @ np.asarray(weights)).astype(np.float32)

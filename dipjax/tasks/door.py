@@ -31,6 +31,7 @@ class Task:
       before: `(H', W', C)`, the input at the size of the result, for comparison.
       finish: `(..., H, W, C)` -> the result `(..., H', W', C)`.
       setting: which of the settings in `recipes.by_name` suits it.
+      around: `(generator)` -> one that also makes what else is unknown, such as a psf.
       takes_noise: False where the network sees another picture, so that generators of another input do not fit.
       finish_std: as `finish`, of a standard deviation `(H, W, C)`, where it is another.
       own_range: of the result, where `build` has brought the problem to [0, 1] itself.
@@ -56,6 +57,7 @@ class Task:
     before: np.ndarray
     finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate
     setting: str = "denoise"
+    around: Callable[[Any], Any] | None = None
     takes_noise: bool = True
     finish_std: Callable[[np.ndarray], np.ndarray] | None = None
     own_range: Range | None = None
@@ -85,7 +87,9 @@ class Spec:
     done: Callable[..., str]  # (**arguments) -> what was done to the picture, for the name of the output
     build: Callable[..., Task]  # (pixels (H, W, C) in their range, **arguments) -> the task
     unknown: Callable[..., np.ndarray] | None  # (pixels, **arguments) -> where nothing was measured (H, W)
+    finds: str  # what --found writes, in words; none where it is empty
     toned: Callable[..., np.ndarray] | None  # (pixels, where unknown, **arguments) -> with other tones
+    ranged: Callable[..., Range]  # (wish, pixels, **arguments) -> what is black and what is white
     shape: Callable[..., tuple[int, int, int]]  # ((H, W, C) of the pixels, **arguments) -> that of the result
     is_picture: bool  # whether what is given looks like the result; else `build` gets it in its own units, and is linear
     is_complex: bool  # whether what is given may be complex: `build` gets its `parts`
@@ -102,34 +106,47 @@ def argument_of(parameter: inspect.Parameter) -> Argument:
     return next(item for item in get_args(parameter.annotation) if isinstance(item, Argument))
 
 
+_PICTURE = "uint8, uint16 or float, `(H, W)` or with channels; floats in any unit"
+
+
 def task(
     command: str,
     *,
     words: str,
     done: Callable[..., str] | str,
     unknown: Callable[..., np.ndarray] | None = None,
+    finds: str = "",
     toned: Callable[..., np.ndarray] | None = None,
+    ranged: Callable[..., Range] = lambda wish, pixels, **arguments: ranges.choose(wish, pixels),
     shape: Callable[..., tuple[int, int, int]] = lambda shape, **arguments: shape,
     is_picture: bool = True,
     is_complex: bool = False,
+    image: str = _PICTURE,
+    result: str = "with its axes",
 ) -> Callable:
-    """Registers a function `(pixels, its own parameters) -> Task`, see `Spec` for the rest, and returns the function for people."""
+    """Registers a function `(pixels, its own parameters) -> Task` and returns the function for people.
+
+    Args:
+      image: what people give, in words, for its docstring.
+      result: how what they get differs from it, the same.
+      others: as in `Spec`.
+    """
 
     def register(build):
         @functools.wraps(build)
         def function(*arguments, **keywords):
             given = signature.bind(*arguments, **keywords).arguments
-            image = given.pop("image")
+            array = given.pop("image")
             options = Options(**{name: given.pop(name) for name in list(given) if name in option_arguments()})
             how = {"channel_axis": options.channel_axis, "allow_nan": unknown is not None, "allow_complex": is_complex}
-            pixels, restore_layout = to_pixels(image, **how)
+            pixels, restore_layout = to_pixels(array, **how)
             read = {"picture": lambda name, value: to_pixels(value, channel_axis=options.channel_axis, name=name)[0], "complex": _parts_of}
             for name, parameter in spec.parameters.items():
                 kind = argument_of(parameter).read
-                if given.get(name) is not None and kind in read:
+                if kind in read and not (given.get(name, parameter.default) is None and parameter.default is None):
                     given[name] = read[kind](name, given[name])
             truth = None if options.truth is None else to_pixels(options.truth, channel_axis=options.channel_axis, name="truth")[0]
-            outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole(image))
+            outcome = solve(spec, pixels, given, options, truth=truth, is_whole=is_whole(array))
             restored = restore_layout(outcome.image)
             return (restored, outcome) if options.return_result else restored
 
@@ -141,9 +158,10 @@ def task(
         ]
         plain = [parameter.replace(annotation=get_args(parameter.annotation)[0]) for parameter in own]
         signature = inspect.Signature([picture, *plain, *keywords])
-        function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own)
+        taken = f"{image}; NaN is filled in" if unknown else image
+        function.__signature__, function.__doc__ = signature, _documented(build.__doc__, own, taken, result)
         named = done if callable(done) else lambda **arguments: done
-        spec = TASKS[command] = Spec(command, words, named, build, unknown, toned, shape, is_picture, is_complex, function)
+        spec = TASKS[command] = Spec(command, words, named, build, unknown, finds, toned, ranged, shape, is_picture, is_complex, function)
         return function
 
     return register
@@ -167,6 +185,7 @@ def planned(
     is_whole: bool = True,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
+    check: Callable[[Any], None] = lambda setting: None,
     frame: bool = False,
 ) -> Any:
     """Plans one task; both faces call it.
@@ -180,6 +199,7 @@ def planned(
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
       note: as for `plan` in `restore`.
       warn: as for `plan` in `restore`.
+      check: as for `plan` in `restore`.
       frame: whether the picture gets a frame, up to one of few sizes, so that many pictures share a compiled program.
 
     Returns:
@@ -192,7 +212,7 @@ def planned(
     if holes is not None:
         pixels = np.where(holes[..., None], pixels.dtype.type(np.nan), pixels)
     if spec.is_picture:
-        span = ranges.choose(options.range, pixels)
+        span = spec.ranged(options.range, pixels, **arguments)
         frame = frame and options.stop in _FRAMED  # the others look at the whole measurement
         made = _framed(spec, span.inside(pixels), arguments) if frame else spec.build(span.inside(pixels), **arguments)
     else:
@@ -217,7 +237,7 @@ def planned(
         note(made.found)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
-    return plan(made, options, note=note, warn=warn)
+    return plan(made, options, note=note, warn=warn, check=check)
 
 
 _FRAMED = ("auto", "none", "held-out")  # stopping rules that do not see what frames a picture
@@ -255,10 +275,8 @@ def _parts_of(name, value):
 
 
 _ENDING = (
-    "",
-    "Returns:",
-    "  The restored picture, float32, in the layout and the units of `image` (whole numbers: divided by their largest);",
-    "  with `return_result` also the `Outcome`.",
+    "  Its units are those of `image`, uint8 and uint16 divided by their largest value. It is float32, or float64 where that would",
+    "  lose digits: of float64, complex128 and whole numbers of 32 bits. With `return_result` also the `Outcome`.",
     "",
     "Raises:",
     "  ValueError: an argument is not what is said here; the message says what to do.",
@@ -266,9 +284,9 @@ _ENDING = (
 )
 
 
-def _documented(text, own):
+def _documented(text, own, image, result):
     """Returns the docstring of a task with all that may be asked of it."""
-    lines = [inspect.cleandoc(text), "", "Args:", "  image: uint8, uint16 or float, `(H, W)` or with channels; floats in any unit."]
+    lines = [inspect.cleandoc(text), "", "Args:", f"  image: {image}."]
     lines += [f"  {parameter.name}: {argument_of(parameter).help}." for parameter in own]
     lines += [f"  {name}: {argument.help}." for name, argument in option_arguments().items()]
-    return "\n".join([*lines, *_ENDING])
+    return "\n".join([*lines, "", "Returns:", f"  The result, {result}.", *_ENDING])

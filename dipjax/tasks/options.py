@@ -113,14 +113,15 @@ class Options:
         "--seeds", limits=(1, _MOST_SEEDS), metavar="K",
     )  # fmt: skip
     num_iter: int | None = _option(
-        None, "training steps of each; None takes the recipe's, for noise by the picture's size, four times as many with a stopping rule",
+        None, "training steps of each seed; if not given, the recipe's, for noise by the picture's size, and four times as many with a"
+        " stopping rule",
         "--steps", limits=(1, MOST_STEPS), metavar="N",
     )  # fmt: skip
     stop: Any = _option(
         "auto", "when each seed stops: held-out, where it no longer predicts better what it has not seen; wmv, emv, discrepancy or sure,"
-        " the published rules; none, after all steps; auto, held-out for noise and for super-resolution, none for the other tasks,"
-        " and a recipe's own for a recipe that is named. With a rule the steps are the most it may take. In Python also a rule from"
-        " `dipjax.stopping`",
+        " the published rules; none, after all steps; auto, held-out for denoise, superres and restore-photo, none for the other tasks,"
+        " and a recipe's own, if it has one, for a recipe that is named. With a rule the steps are the most it may take. In Python also a"
+        " rule from `dipjax.stopping`",
         "--stop", metavar="RULE",
     )  # fmt: skip
     sigma: float | None = _option(
@@ -137,7 +138,7 @@ class Options:
     )
     recipe: Any = _option(
         None, "fast, a quick small network, paper, the official setting, or the name of a file .json with a recipe or a record; in Python"
-        " also a Recipe, a Setting, or a function of the channels that returns one. None is fast on a CPU, else paper",
+        " also a Recipe, a Setting, or a function of the channels that returns one; if not given, fast on a CPU, else paper",
         "--recipe", metavar="NAME",
     )  # fmt: skip
     guide: str = _option(
@@ -158,11 +159,11 @@ class Options:
     )
     loss: Any = _option(
         None, "how the fit is measured: mse, l1, huber[:delta], poisson[:photons], anscombe[:gain], log, rmse, gradients or ssim, or"
-        " several with their weights, as l1+ssim:0.01; in Python also a loss. None takes the recipe's",
+        " several with their weights, as l1+ssim:0.01; in Python also a loss; if not given, the one that suits the noise, or the recipe's",
         "--loss", metavar="NAME",
     )  # fmt: skip
     schedule: Any = _option(
-        None, "of the learning rate: constant or cosine; in Python also a schedule. None takes the recipe's",
+        None, "of the learning rate: constant or cosine; in Python also a schedule; if not given, the recipe's",
         "--schedule", metavar="NAME",
     )  # fmt: skip
     range: Any = _option(
@@ -182,12 +183,14 @@ class Options:
         "--aggregate", choices=AGGREGATE,
     )  # fmt: skip
     tile: int | None = _option(
-        None, "restore in tiles of this side, in pixels, and blend them; 0 never; None where the whole would not fit the memory",
+        None, "restore in tiles of this side, in pixels, and blend them; 0 never; if not given, where the whole would not fit the"
+        " memory",
         "--tile", limits=(0, None), metavar="PIXELS",
     )  # fmt: skip
     tile_overlap: int | None = _option(
-        None, "pixels that neighbouring tiles share; None is an eighth of the tile", "--tile-overlap", limits=(1, None), metavar="PIXELS"
-    )
+        None, "pixels that neighbouring tiles share; if not given, an eighth of the tile",
+        "--tile-overlap", limits=(1, None), metavar="PIXELS",
+    )  # fmt: skip
     checkpoint: Any = _option(
         None, "a folder where the work is kept, every so often and at its end: the same call, or `dipjax resume`, goes on from there, bit"
         " for bit as if it had never been broken off", "--checkpoint", metavar="DIR",

@@ -140,6 +140,16 @@ class Outcome:
         return None if self.task.known is None else np.isnan(self.task.known).any(axis=-1)
 
     @cached_property
+    def psf(self) -> np.ndarray | None:
+        """The point spread function `(k, l)` that was found, the mean over the seeds that count; None where none was looked for."""
+        return next(iter(self._unknowns), None)
+
+    @cached_property
+    def _unknowns(self):
+        counted = self.result.counted
+        return tuple(values[counted].mean(axis=0) for values in self.result.unknowns) if self.task.around else ()
+
+    @cached_property
     def gained(self) -> bool | None:
         """Whether the result is closer to the truth than its input, as far as can be told; None where it cannot."""
         if not self.task.is_answer or self._found is None:
@@ -149,7 +159,7 @@ class Outcome:
     @cached_property
     def residual(self) -> residuals.Residual:
         """What the estimate of the seeds leaves of the measurement, in the units of the input."""
-        found = residuals.residual(self._estimate, self.task.problem)
+        found = residuals.residual(self._estimate, self.task.problem, *self._unknowns)
         return found._replace(values=found.values * np.float32(self.task.span.high - self.task.span.low))
 
     @property
@@ -272,6 +282,7 @@ def plan(
     *,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
+    check: Callable[[Setting], None] = lambda setting: None,
 ) -> Plan:
     """Decides how one picture will be restored.
 
@@ -280,11 +291,13 @@ def plan(
       options: how.
       note: is told what was decided.
       warn: is told, then and later, what went wrong and does not end the work.
+      check: is shown the setting before anything is written, and raises what does not suit it.
 
     Raises:
       ValueError: an option does not fit the picture.
     """
     setting, name = setting_for(task, options)
+    check(setting)
     layout = layout_for(options.batching)
     folder = None
     if options.checkpoint is not None:
@@ -437,6 +450,8 @@ def _named(task, options):
 
 
 def _changed(setting, task, options):
+    if task.around is not None:
+        setting = setting.changed(generator=task.around(setting.recipe.generator))
     setting = setting.changed(stopping=_rule(task, options, setting.recipe.stopping))
     if options.guide == "none" and isinstance(setting.recipe.input, inputs.Guided):
         setting = setting.changed(input=setting.recipe.input.noise)

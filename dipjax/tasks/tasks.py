@@ -5,6 +5,7 @@
 takes all `Options`, and on the command line.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,12 +21,19 @@ KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 _LEAST_CONTRAST = 1e-6
 _BRIGHTER = 1.25  # than what zeros leave of the brightest pixel, a result may be
 _MOST_DAMAGE = 0.5  # of the pixels: more of it is none
-BOUNDARIES = ("reflect", "circular", "valid")
+BOUNDARIES = ("auto", "reflect", "circular", "valid")
+_FILLED = "where the picture was filled in, white, as --mask takes it"
 COLOURS, FADING = ("keep", "neutral"), ("keep", "undo")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
-@task("denoise", words="remove noise", done="denoised")
+def _from_zero(wish, pixels, noise="auto"):
+    """Returns the range of a picture whose noise depends on the brightness, which counts from zero and not from what is darkest."""
+    span = ranges.choose(wish, pixels)
+    return replace(span, low=min(0.0, span.low)) if span.found and noise in ("poisson", "speckle") else span
+
+
+@task("denoise", words="remove noise", done="denoised", ranged=_from_zero)
 def denoise(
     pixels: np.ndarray,
     noise: Annotated[
@@ -99,7 +107,7 @@ def _marked(pixels, mask, grow):
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
         raise ValueError("mask: found values other than 0 and 1, expected True (or 1) where a pixel is to be filled in.")
     if isinstance(grow, bool) or not isinstance(grow, (int, np.integer)) or not 0 <= grow <= max(pixels.shape[:2]):
-        raise ValueError(f"grow: found {grow!r}, expected a whole number of pixels, at least 0.")
+        raise ValueError(f"grow: found {grow!r}, expected a whole number of pixels from 0 to {max(pixels.shape[:2])}.")
     holes, unknown = mask.astype(bool), ~np.isfinite(pixels).all(axis=-1)
     holes = grown(holes, grow) | unknown if grow else holes | unknown
     if holes.all():
@@ -107,12 +115,12 @@ def _marked(pixels, mask, grow):
     return holes
 
 
-@task("inpaint", words="fill in missing pixels; the others stay as they are", done="inpainted", unknown=_holes)
+@task("inpaint", words="fill in missing pixels; the others stay as they are", done="inpainted", unknown=_holes, finds=_FILLED)
 def inpaint(
     pixels: np.ndarray,
     mask: Annotated[
         np.ndarray | None,
-        Argument("(H, W), True (white) where to fill in; None where the picture has NaN there", "--mask", read="mask", metavar="MASK"),
+        Argument("(H, W), True (white) where to fill in; what is NaN is filled in anyway", "--mask", read="mask", metavar="MASK"),
     ] = None,
     grow: Annotated[int, Argument("pixels around the mask that are filled in too", "--grow", parse=whole(0), metavar="PIXELS")] = 0,
 ) -> Task:
@@ -159,14 +167,16 @@ def _toned(pixels, holes, mask=None, grow=2, sensitivity=1.0, colour="keep", fad
     words="restore an old photograph: scratches and dust, which are found, grain, and if asked for fading",
     done="restored",
     unknown=_damage,
+    finds=_FILLED,
     toned=_toned,
     shape=lambda shape, colour="keep", **others: (*shape[:2], 1 if colour == "neutral" and shape[2] == 3 else shape[2]),
+    result='with its axes, one channel for colour="neutral"; after fading="undo" black is 0 and white 1',
 )
 def restore_photo(
     pixels: np.ndarray,
     mask: Annotated[
         np.ndarray | None,
-        Argument("(H, W), True (white) where there is damage; None: it is looked for", "--mask", read="mask", metavar="MASK"),
+        Argument("(H, W), True (white) where there is damage; if not given, it is looked for", "--mask", read="mask", metavar="MASK"),
     ] = None,
     grow: Annotated[int, Argument("pixels around the damage that are filled in too", "--grow", parse=whole(0), metavar="PIXELS")] = 2,
     sensitivity: Annotated[
@@ -202,7 +212,13 @@ def _larger(shape, factor=4, **others):
     return *(enlarged(side, factor) for side in shape[:2]), shape[2]
 
 
-@task("superres", words="enlarge", done=lambda factor=4, **others: f"x{factor:g}", shape=_larger)
+@task(
+    "superres",
+    words="enlarge",
+    done=lambda factor=4, **others: f"x{factor:g}",
+    shape=_larger,
+    result="with its axes, those of height and width `factor` times as long",
+)
 def super_resolve(
     pixels: np.ndarray,
     factor: Annotated[float, Argument("times longer on each side, 1.5 too", "--factor", parse=at_least_one, metavar="N")] = 4,
@@ -237,31 +253,63 @@ def _enlarged(pixels, shape):
     return np.stack([np.asarray(channel) for channel in channels], -1)
 
 
-@task("deblur", words="sharpen a picture whose blur is known", done="deblurred")
+@task(
+    "deblur",
+    words="sharpen a picture whose blur is known, or is found",
+    done="deblurred",
+    finds="the blur that was found, as --psf takes it",
+)
 def deblur(
     pixels: np.ndarray,
-    psf: Annotated[np.ndarray, Argument("(k, l), what became of one bright point, for example from `psfs`", "--psf", read="psf")],
+    psf: Annotated[
+        np.ndarray | int,
+        Argument(
+            "(k, l), what became of one bright point, for example from `psfs`; or a number of pixels: in a square of that side it is found",
+            "--psf",
+            read="psf",
+        ),
+    ],
     boundary: Annotated[
-        str, Argument("what lies beyond the edges: reflect, circular, or valid, where nothing is assumed", "--boundary", choices=BOUNDARIES)
-    ] = "reflect",
+        str,
+        Argument(
+            "what lies beyond the edges: reflect, circular, or valid, where nothing is assumed; auto: reflect, valid for an unknown blur",
+            "--boundary",
+            choices=BOUNDARIES,
+        ),
+    ] = "auto",
 ) -> Task:
-    """Sharpens a picture blurred by a known point spread function.
+    """Sharpens a picture blurred by a point spread function, a known one or one that is found.
+
+    An unknown one is the same all over the picture, as that of a camera that moved, and its square should be little larger than the
+    blur: Ren et al., *Neural Blind Deconvolution Using Deep Priors*, CVPR 2020. The `psf` of the `Outcome` is what was found.
 
     Examples:
       >>> sharp = dipjax.deblur(photo, dipjax.psfs.gaussian(2.0))  # doctest: +SKIP
+      >>> sharp = dipjax.deblur(photo, 15)  # doctest: +SKIP
     """
-    from dipjax.operators import problem, psfs
+    from dipjax.generators import WithPsf
+    from dipjax.operators import problem
+    from dipjax.operators.checks import whole
 
-    psf = psfs.normalized(psf)
-    if psf.shape[0] > pixels.shape[0] or psf.shape[1] > pixels.shape[1]:
-        raise ValueError(f"psf: found shape {psf.shape}, expected one no larger than the picture, {pixels.shape[:2]}.")
+    if boundary not in BOUNDARIES:
+        raise ValueError(f"boundary: found {boundary!r}, expected one of {', '.join(BOUNDARIES)}.")
+    is_unknown = whole(psf)
+    boundary = ("reflect", "valid")[is_unknown] if boundary == "auto" else boundary
     data = problem.deblurring(pixels, psf, boundary=boundary)
+    size = (int(psf), int(psf)) if is_unknown else np.shape(psf)
+    if max(np.subtract(size, pixels.shape[:2])) > 0:
+        raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {pixels.shape[:2]}.")
+
+    def with_psf(generator):
+        return generator if isinstance(generator, WithPsf) else WithPsf(generator, size)
+
+    how = {"setting": "deblur unknown", "around": with_psf} if is_unknown else {"setting": "deblur"}
     if boundary != "valid":
-        return Task(data, pixels, setting="deblur")
+        return Task(data, pixels, **how)
     # Here the estimate is larger than the picture: what is returned is the part that was photographed.
-    top, left = (size - 1 - size // 2 for size in psf.shape)
+    top, left = (side - 1 - side // 2 for side in size)
     rows, columns = slice(top, top + pixels.shape[0]), slice(left, left + pixels.shape[1])
-    return Task(data, pixels, lambda estimate: estimate[..., rows, columns, :], setting="deblur")
+    return Task(data, pixels, lambda estimate: estimate[..., rows, columns, :], **how)
 
 
 @task("flash", words="remove the noise of a picture taken without flash, with the help of one with flash", done="merged")
@@ -282,11 +330,22 @@ def flash(
     return Task(problem.flash(pixels, guide), pixels, setting="flash", takes_noise=False)
 
 
+def _of_colours(wish, pixels, pattern="RGGB"):
+    """Returns the range of a mosaic: its colours are four pictures, of which each may be much brighter than the others."""
+    del pattern
+    even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2, :1]
+    colours = [even[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    return ranges.choose(wish, np.concatenate(colours, -1) if even.size else pixels)
+
+
 @task(
     "demosaic",
     words="find all colours of a raw picture, of which each pixel saw one",
     done="demosaiced",
     shape=lambda shape, **arguments: (*shape[:2], 3),
+    ranged=_of_colours,
+    image="`(H, W)`, what each pixel saw behind its filter, in proportion to the light; uint8, uint16 or float in any unit",
+    result="`(H, W, 3)`",
 )
 def demosaic(
     pixels: np.ndarray,
@@ -320,6 +379,8 @@ def _turn(text):
     shape=lambda shape, **arguments: (*shape[:2], 1),
     is_picture=False,
     is_complex=True,
+    image="complex, `(H, W)`, or `(K, H, W)` of K coils; zero where nothing was sampled",
+    result="`(H, W)`, not negative",
 )
 def mri(
     pixels: np.ndarray,
@@ -363,20 +424,24 @@ def mri(
     done="slice",
     shape=lambda shape, **arguments: (shape[0], shape[0], shape[2]),
     is_picture=False,
+    image="the sinogram `(D, T)` of D detectors and T views, or with channels; uint8, uint16 or float in any unit",
+    result="`(D, D)`, or with its channels, as much as the sums hold for each pixel",
 )
 def ct(
     pixels: np.ndarray,
     angles: Annotated[
         Any,
         Argument(
-            "of the views, in degrees: FIRST,LAST, of which the last is that of one view more; in Python also an array (T,)",
+            "of the views, in degrees: FIRST,LAST spreads them evenly and leaves LAST out, so that 0,180 with 12 views means 0, 15, ...,"
+            " 165; in Python also an array (T,)",
             "--angles",
             parse=_turn,
             metavar="FIRST,LAST",
         ),
     ] = (0.0, 180.0),
     distance: Annotated[
-        float | None, Argument("from the source of a fan to the centre, in pixels; None: parallel beams", "--distance", parse=positive)
+        float | None,
+        Argument("from the source of a fan to the centre, in pixels; if not given, beams are parallel", "--distance", parse=positive),
     ] = None,
 ) -> Task:
     """Reconstructs a slice from few views: `(D, T)` sums along rays, as `skimage.transform.radon` makes them, become `(D, D)` pixels.
@@ -387,10 +452,10 @@ def ct(
     Examples:
       >>> piece = dipjax.ct(sinogram, angles)  # doctest: +SKIP
     """
-    from dipjax.operators import instruments
+    from dipjax.operators import checks, instruments
 
-    angles = np.asarray(angles, float)
-    if angles.shape == (2,) and pixels.shape[1] != 2:
-        angles = np.linspace(*angles, pixels.shape[1], endpoint=False)
+    ends = checks.numbers("angles", angles)
+    if ends.shape == (2,) and (isinstance(angles, tuple) or pixels.shape[1] != 2):  # of an array of two for two views, the views
+        angles = np.linspace(*ends, pixels.shape[1], endpoint=False)
     data = instruments.tomography(pixels, angles, distance=np.inf if distance is None else distance)
     return Task(data, instruments.least_squares(data), setting="inpaint")

@@ -237,6 +237,16 @@ def test_deblurring_keeps_the_size_for_every_blur_and_boundary(run, blur):
     assert json.loads(Path("record.json").read_text())["metrics"]["ensemble"]["psnr"] > 0
 
 
+def test_a_blur_that_is_not_known_is_found_and_can_be_given_again(run):
+    how = ("deblur", "photo.png", "--unknown", 3, "--found", "psf.png", "--report", "page.html")
+    assert run(*how, *SHORT)[0] == 0
+    assert pixels("photo.deblurred.png").shape == RGB.shape
+    assert "The blur that was found" in Path("page.html").read_text()
+    np.testing.assert_allclose(files.load_psf("psf.png").sum(), 1, rtol=1e-5)
+    assert files.load_psf("psf.png").shape == (3, 3)
+    assert run("deblur", "photo.png", "--psf", "psf.png", "-o", "again.png", *SHORT)[0] == 0
+
+
 RECORD = ("--reference", "clean.png", "--json", "record.json", "--plot", "figure.png", "--curve", "curve.csv")
 
 
@@ -304,8 +314,48 @@ def test_how_sure_it_is_becomes_a_picture_and_a_scale(run, name, picture, monkey
     assert values.max() == pytest.approx(told["largest"], rel=1e-3)
 
 
-def test_without_held_out_entries_nothing_is_known_of_the_error_and_the_picture_is_written(run):
-    code, _, err = run(*DENOISE, "-o", "out.png", "--seeds", 2, "--stop", "none", "--uncertainty", "error.tif", "--json", "record.json")
+NO_MAP = {
+    "no rule": (*DENOISE, "--stop", "none"),
+    "a rule that holds nothing out": (*DENOISE, "--stop", "wmv"),
+    "a recipe with its own rule, none": (*DENOISE, "--recipe", "paper"),
+    "a task without a rule": ("inpaint", "photo.png", "--mask", "mask.png"),
+    "one seed": (*DENOISE, "--seeds", "1"),
+    "a file with a recipe": (*DENOISE, "--recipe", "recipe.json"),
+    "pages": ("denoise", "pages.tif"),
+}
+
+
+@pytest.mark.parametrize("name", NO_MAP)
+def test_a_map_of_the_error_of_which_nothing_would_be_known_is_refused_before_the_work(run, monkeypatch, name):
+    monkeypatch.setattr(tiling, "iterate", pytest.fail)
+    setting = dipjax.recipes.for_generator(registry.make("siren", 3, ("width=8", "num_layers=2")))
+    Path("recipe.json").write_text(setting.recipe.to_json())
+    tifffile.imwrite("pages.tif", np.stack([GRAY, GRAY]), photometric="minisblack")
+    before = names()
+    more = ("--stop", "none") if name == "pages" else ()
+    code, _, err = run(*NO_MAP[name], *more, "--uncertainty", "{}.error.tif", "--json", "record.json", "--checkpoint", "kept")
+    assert code == 2
+    assert ("--uncertainty: found 1 seed, expected at least 2" if name == "one seed" else "--uncertainty: found no rule that") in err
+    assert names() == sorted(before + ["kept"] * (name == "pages"))
+
+
+def test_a_map_of_the_error_is_refused_of_many_pictures_with_the_first(run, monkeypatch):
+    monkeypatch.setattr(tiling, "iterate", pytest.fail)
+    code, _, err = run("denoise", "photo.png", "clean.png", "-o", "out", "--stop", "none", "--uncertainty", "out/{}.std.tif")
+    assert code == 2 and "--uncertainty: found no rule that" in err
+    assert "--uncertainty" in json.loads(Path("out/photo.png.json").read_text())["error"] and not Path("out/clean.png.json").exists()
+
+
+def test_a_recipe_with_the_rule_in_its_file_has_a_map_of_the_error(run):
+    setting = dipjax.recipes.for_generator(registry.make("siren", 3, ("width=8", "num_layers=2"))).changed(stopping=HeldOut())
+    Path("recipe.json").write_text(setting.recipe.to_json())
+    assert run(*DENOISE, *SHORT, "--recipe", "recipe.json", "--uncertainty", "error.tif")[0] == 0
+    assert tifffile.imread("error.tif").shape == RGB.shape
+
+
+def test_where_nothing_is_known_of_the_error_in_the_end_the_picture_is_written(run, monkeypatch):
+    monkeypatch.setattr(uncertainty, "calibrated", lambda *arguments: None)  # as where all seeds but one diverged
+    code, _, err = run(*DENOISE, *SHORT, "-o", "out.png", "--uncertainty", "error.tif", "--json", "record.json")
     assert code == 4
     assert "nothing is known of the error" in err
     assert Path("out.png").exists() and not Path("error.tif").exists()
@@ -408,6 +458,10 @@ def test_the_figure_is_drawn_in_the_format_that_its_suffix_names(run, suffix):
         ("superres", "photo.png", "--kernel", "nearest"),
         ("deblur", "photo.png"),
         ("deblur", "photo.png", "--gaussian", "0"),
+        ("deblur", "photo.png", "--unknown", "1"),
+        ("deblur", "photo.png", "--unknown", "3.5"),
+        ("deblur", "photo.png", "--unknown", "3", "--gaussian", "1"),
+        ("deblur", "photo.png", "--gaussian", "1", "--found", "psf.png"),
         ("deblur", "photo.png", "--gaussian", "1", "--motion", "3", "0"),
         ("deblur", "photo.png", "--motion", "0", "0"),
         ("deblur", "photo.png", "--motion", "3"),
@@ -497,6 +551,7 @@ def test_a_word_that_an_option_does_not_take_is_exit_code_2(run, arguments):
         ("deblur", "photo.png", "--psf", "zero.txt"),
         ("deblur", "photo.png", "--psf", "large.txt"),
         ("deblur", "photo.png", "--gaussian", "1e9"),
+        ("deblur", "photo.png", "--unknown", "1000"),
         ("deblur", "photo.png", "--motion", "1e9", "0"),
     ],
 )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.app.processes import TINY, dipjax
 
-pytest.importorskip("ray", reason="Ray is not installed; pip install dipjax[ray]")
+pytest.importorskip("ray", reason="Ray is not installed; pip install '.[ray]'")
 psutil = pytest.importorskip("psutil")
 
 COMMAND = ("denoise", "in", "-o", "out", *TINY, "--steps", "3000", "--stop", "none", "--ray")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from dipjax.operators import Compose, Downsample, Identity, problem, psfs, resampling
+from dipjax.operators import Blur, Compose, Downsample, Identity, problem, psfs, resampling
 from tests.flags import sixty_four_bits
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -292,6 +292,15 @@ def test_a_tensor_that_requires_gradients_is_refused_with_advice():
         problem.denoising(tensor.requires_grad_())
 
 
+def test_an_unknown_blur_measures_as_the_known_one_that_it_is_given():
+    psf = jnp.asarray(psfs.normalized(picture(3, 3)))
+    for boundary in ("reflect", "circular", "valid"):
+        task = problem.deblurring(picture(8, 7, 3), 3, boundary=boundary)
+        image = jnp.asarray(picture(*task.shape))
+        np.testing.assert_array_equal(task.operator(image, psf), Blur(psf, boundary)(image))
+        assert task.operator(image, psf).shape == task.measurement.shape
+
+
 @pytest.mark.parametrize("name", ["super_resolution", "deblurring"])
 @pytest.mark.parametrize("shape", [(16, 2), (3, 4, 5, 2)])
 def test_enlarging_and_deblurring_have_two_axes_of_space(name, shape):
@@ -322,6 +331,8 @@ REFUSED = {
     "boundary: found 'mirror'": partial(problem.deblurring, RGB, PSF, boundary="mirror"),
     "boundary: found ['valid']": partial(problem.deblurring, RGB, PSF, boundary=["valid"]),
     "psf: found values of type complex128": partial(problem.deblurring, RGB, PSF * 1j),
+    "psf: found 1 pixels along a side": partial(problem.deblurring, RGB, 1),
+    "psf: found 7 pixels along a side, expected from 2 to 6": partial(problem.deblurring, RGB, 7, boundary="valid"),
     "psf: found shape (9, 3)": partial(problem.deblurring, RGB, np.ones((9, 3))),
     "psf: found shape (3, 9)": partial(problem.deblurring, RGB, np.ones((3, 9)), boundary="circular"),
     "psf: found zeros only": partial(problem.deblurring, RGB, 0 * PSF),

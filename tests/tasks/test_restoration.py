@@ -162,6 +162,16 @@ def test_deblurring_has_the_size_of_the_picture(boundary):
     assert dipjax.deblur(GRAY, psfs.box(3), boundary=boundary, seeds=2).shape == GRAY.shape
 
 
+def test_a_blur_that_is_not_known_is_found_beside_the_picture():
+    restored, outcome = dipjax.deblur(GRAY, 3, seeds=2, return_result=True)
+    assert restored.shape == GRAY.shape
+    assert outcome.psf.shape == (3, 3)
+    np.testing.assert_allclose(outcome.psf.sum(), 1, rtol=1e-5)
+    assert dipjax.deblur(GRAY, np.ones((3, 3)), seeds=2, return_result=True)[1].psf is None
+    again = dipjax.deblur(GRAY, 3, seeds=2, recipe=outcome.recipe, num_iter=outcome.num_steps)  # which has the psf already
+    np.testing.assert_array_equal(again, restored)
+
+
 def test_a_psf_may_have_any_scale():
     plain = dipjax.deblur(GRAY, np.ones((3, 3)), seeds=2)
     for scale in (1e308, 1e-300):
@@ -541,6 +551,10 @@ REFUSED = {
     "noise": partial(dipjax.denoise, GRAY, "salt"),
     "psf": partial(dipjax.deblur, GRAY, np.ones((3, 3, 1))),
     "psf ": partial(dipjax.deblur, GRAY, np.ones((10, 3))),
+    "psf    ": partial(dipjax.deblur, GRAY, 1),
+    "psf     ": partial(dipjax.deblur, GRAY, 9),
+    "psf      ": partial(dipjax.deblur, GRAY, True),
+    "psf       ": partial(dipjax.deblur, GRAY, 3.0),
     "psf  ": partial(dipjax.deblur, GRAY, np.zeros((3, 3))),
     "psf   ": partial(dipjax.deblur, GRAY, np.full((3, 3), 1j)),
     "boundary": partial(dipjax.deblur, GRAY, np.ones((3, 3)), boundary="mirror"),

@@ -33,6 +33,15 @@ def _map(std, title, words):
     return _figure(values, 0.0, highest, "cividis", title, f"{words}. Mean over the channels, {_UNITS}.")
 
 
+def blur(outcome) -> Html | None:
+    """Returns the point spread function that was found; None where none was looked for."""
+    if outcome.psf is None:
+        return None
+    k, l = outcome.psf.shape
+    words = f"what became of one bright point, {k} x {l} pixels, mean over the seeds; --found FILE writes it"
+    return _figure(outcome.psf, 0.0, float(outcome.psf.max()), "gray", "The blur that was found", f"{words}.")
+
+
 def residual(outcome) -> Html:
     """Returns what is left of the measurement, and says whether there is structure in it."""
     found = outcome.residual

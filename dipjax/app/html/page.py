@@ -32,7 +32,7 @@ def page(report: Report, failures: list[str]) -> bytes:
         [element("p", failure, class_="bad") for failure in failures],
         _viewer(report),
         element("h2", "How sure it is, and what is left over"),
-        element("div", maps.uncertainty(outcome), maps.residual(outcome), class_="maps"),
+        element("div", maps.uncertainty(outcome), maps.residual(outcome), maps.blur(outcome), class_="maps"),
         element("h2", "Curves"),
         _curves(outcome),
         element("h2", "How it was made"),
