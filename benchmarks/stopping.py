@@ -16,7 +16,9 @@ mean of the two seeds, looked at about twice a second, and of a seed for itself.
 by how much the mean of the two seeds of a run without a rule is better, at its best step, than the mean of the two pictures that the rule
 gives. All pictures of one noise and one loss are one batch of one compiled program. Finished rows are kept.
 
-The second table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
+The second table is of families of noise, for the rule that is the default: what the means of two lost, over all pictures of all strengths.
+
+The third table is of the error that is estimated for the mean of the two seeds, with held-out entries: how many of all values lie within
 the intervals that ought to hold 50 and 90 %, the rank correlation of the estimate with the absolute error, and the ratio of their root
 mean squares. What a camera does to a picture without any noise no measurement can show: "but for the camera" counts the error against the
 picture of that camera without noise.
@@ -95,6 +97,17 @@ NOISE = {
     **{f"blurred{width}": partial(blurred, width=width) for width in (0.7, 1, 1.5)},
     **{f"camera{photons}": partial(camera, photons=photons) for photons in (50, 200, 1000)},
 }
+
+
+FAMILIES = {
+    "normal noise, sigma 10, 25, 50": "gauss",
+    "Poisson noise, 10, 30, 100 photons at white": "poisson",
+    "salt and pepper, 5, 10, 20 %": "salt",
+    "noise blurred with sigma 0.7, 1, 1.5": "blurred",
+    "a camera's JPEG, 50, 200, 1000 photons": "camera",
+    "all": "",
+}
+"""How the noise of each begins, by the words for it."""
 
 
 LOOKING_ON = ("emv", "wmv", "discrepancy")
@@ -350,7 +363,7 @@ def main(argv=None):
         common.publish(text, options.markdown)
         return
     report = common.Report(options.json, {"pictures": options.pictures, "only": options.only, "steps": options.steps})
-    lines, sure, every, free = [], [], {}, {}
+    lines, sure, every, free, of_means, of_errors = [], [], {}, {}, {}, {}
     looking_on = tuple(rule for rule in LOOKING_ON if rule in options.rules)
     alone = [rule for rule in options.rules if rule not in ("none", *looking_on)]
     for noise in options.noise:
@@ -372,12 +385,18 @@ def main(argv=None):
             cost = float(np.median(np.subtract(free[noise], gave))) if noise in free else None
             best, stopped = (int(np.median([row[name] for row in rows["means"]])) for name in ("best", "stopped"))
             lines.append([rule, noise, *summary(rows), best, stopped, cost])
-            if rule == "held-out" and (own := errors(options, noise)):
-                sure += [[noise, *sureness(own)]]
+            if rule == "held-out":
+                of_errors[noise] = errors(options, noise)
+                sure += [[noise, *sureness(of_errors[noise])]] if of_errors[noise] else []
+                of_means[noise] = rows["means"]
     lines += [[rule, "all", *summary(rows), None, None, None] for rule, rows in every.items()]
     titles = ["rule", "noise", "mean of two: lost, median", "90 %", "worst", "a seed: lost, median", "90 %", "worst"]
     titles += ["stopped / best", "best step", "stopped at", "held out"]
     text = [*common.table(titles, lines), "", "PSNR in dB, medians over pictures and seeds.", ""]
+    if of_means:
+        titles = ["noise", "lost, dB: median, 90 %, worst", "best step, stopped at (medians)", "stopped / best (median)"]
+        titles += ["PSNR at the best step, and given (means)", "in the 90 % interval of the error (median)"]
+        text += [*common.table(titles, list(families(of_means, of_errors))), "", "The mean of two; held-out.", ""]
     if sure:
         titles = [
             "noise",
@@ -393,6 +412,26 @@ def main(argv=None):
         ]
         text += [*common.table(titles, sure), "", "Medians over pictures, and the least and the most of any.", ""]
     common.publish([*text, about], options.markdown)
+
+
+def families(of_means, of_errors):
+    """Returns a line for each family of noise of which something was measured."""
+    for words, start in FAMILIES.items():
+        kinds = [noise for noise in of_means if noise.startswith(start)]
+        if not kinds:
+            continue
+        rows = [row for noise in kinds for row in of_means[noise]]
+        lost = np.array([row["lost"] for row in rows])
+        within = [row["within90_clean" if noise.startswith("camera") else "within90"] for noise in kinds for row in of_errors[noise]]
+        peaks = np.array([row["peak"] for row in rows])
+        yield [
+            f"{words}{'' if len(kinds) == sum(noise.startswith(start) for noise in NOISE) else f' ({len(kinds)} of them)'}",
+            f"{np.median(lost):.2f}, {np.quantile(lost, 0.9):.2f}, {lost.max():.2f}",
+            f"{np.median([row['best'] for row in rows]):.0f}, {np.median([row['stopped'] for row in rows]):.0f}",
+            f"{np.median([row['stopped'] / row['best'] for row in rows]):.2f}",
+            f"{peaks.mean():.2f}, {(peaks - lost).mean():.2f}",
+            f"{100 * np.median(within):.0f} %" if within else None,
+        ]
 
 
 def sureness(rows):

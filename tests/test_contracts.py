@@ -46,7 +46,7 @@ EXAMPLES = {
     losses.MSE: [(losses.MSE(),) * 2],
     losses.L1: [(losses.L1(),) * 2],
     losses.Huber: [(losses.Huber(), losses.Huber(delta=0.1))],
-    losses.Poisson: [(losses.Poisson(), losses.Poisson(30, epsilon=1e-3))],
+    losses.Poisson: [(losses.Poisson(), losses.Poisson(30, epsilon=None)), (losses.Poisson(9, 1e-3),) * 2],
     losses.Anscombe: [(losses.Anscombe(), losses.Anscombe(gain=1 / 30))],
     losses.Logarithm: [(losses.Logarithm(), losses.Logarithm(0.05))],
     losses.RootMSE: [(losses.RootMSE(), losses.RootMSE(1e-3))],
@@ -262,6 +262,11 @@ def test_a_word_is_a_loss(word, loss):
         "huber:-1",
         "huber:nan",
         "huber:inf",
+        "ssim:inf",
+        "ssim:2.5",
+        "rmse:1e-30",
+        "log:1e-46",
+        "poisson:1e39",
         "MSE",
         ":",
         "mse:",
@@ -277,6 +282,37 @@ def test_a_word_is_a_loss(word, loss):
 def test_a_word_that_is_no_loss_is_refused(word):
     with pytest.raises(ValueError, match="^loss: found"):
         losses.make(word)
+
+
+@pytest.mark.parametrize("loss", [losses.Poisson(), losses.Anscombe(), losses.Logarithm()])
+def test_a_loss_for_brightness_refuses_complex_numbers(loss):
+    with pytest.raises(ValueError, match="^loss: found .* for a complex measurement"):
+        loss(jnp.ones(3) * 1j, jnp.ones(3) * 1j)
+
+
+def test_few_of_many_photons_count_and_what_is_below_zero_is_drawn_back():
+    loss, y, p = losses.Poisson(1e5), jnp.float32(55.3e-5), jnp.float32(12.3e-5)
+    np.testing.assert_allclose(loss(p, y), 12.3 - 55.3 + 55.3 * np.log(55.3 / 12.3), rtol=1e-4)
+    for prediction in (1e-9, 0.0, -0.3):
+        assert jax.grad(loss)(jnp.float32(prediction), y) < 0
+        assert loss(jnp.float32(prediction), y) > loss(p, y)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: losses.Huber("0.1"), lambda: losses.Huber(True), lambda: losses.Maximise(float("nan")), lambda: losses.Structure(None),
+        lambda: losses.Sum(losses.L1(), 1.0), lambda: losses.Sum((losses.L1(),), ("1",)), lambda: losses.Sum((1,), (1.0,)),
+        lambda: losses.Perceptual(lambda image: [])(jnp.ones((3, 3, 1)), jnp.ones((3, 3, 1))),
+        lambda: penalties.TotalVariation(-1.0), lambda: penalties.TotalVariation(1.0, 0.0), lambda: penalties.TotalVariationSum(1.0, 1e-30),
+        lambda: inputs.Noise(grain=0), lambda: inputs.Noise(-1), lambda: inputs.Normal(stride=0), lambda: inputs.Normal(scale=float("inf")),
+        lambda: optimizers.Adam("0.1"), lambda: optimizers.Adam(1e-3, "cosine"), lambda: optimizers.Halving((2.0,)),
+        lambda: optimizers.WithParameterNoise(scale=float("nan")), lambda: optimizers.Langevin(noise=-1.0),
+    ],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused_by_name(make):
+    with pytest.raises(ValueError, match="^[a-z_]+: found"):
+        make()
 
 
 # Penalties.

@@ -33,7 +33,7 @@ from dipjax.operators.linear import Compose
 from dipjax.operators.problem import general
 from dipjax.operators.radon import Radon, Transmission
 
-_LINEAR = 1e-3  # by which share of A(x) may A(2 x) - 2 A(x) differ, for rounding
+_LINEAR = 1e-3  # by which share of A(x) may A(x + y) - A(y) differ from it, for rounding
 
 
 def mri(kspace, mask=None, *, coils=None, is_complex: bool = False, truth=None) -> Problem:
@@ -221,8 +221,10 @@ def _least_squares(problem, num_steps):
         return back(problem.operator(image))
 
     found = jax.scipy.sparse.linalg.cg(normal, back(problem.measurement), maxiter=num_steps, tol=1e-6)[0]
-    double = jax.tree.leaves(jax.tree.map(lambda one, two: jnp.sum(jnp.abs(two - 2 * one) ** 2), measured, problem.operator(2 * some)))
-    return found, jnp.sqrt(sum(double) / sum(jnp.sum(jnp.abs(part) ** 2) for part in jax.tree.leaves(measured)))
+    other = jax.random.uniform(jax.random.key(1), problem.shape, problem.dtype)
+    parts = jax.tree.leaves(jax.tree.map(lambda x, y, both: (both - y - x, x), measured, *map(problem.operator, (other, some + other))))
+    wrong, right = (sum(jnp.sum(jnp.abs(part) ** 2) for part in half) for half in (parts[::2], parts[1::2]))
+    return found, jnp.sqrt(wrong / right)
 
 
 def _of_spectrum(samples, operator, shape, is_complex, truth):

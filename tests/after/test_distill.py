@@ -55,6 +55,38 @@ def test_a_student_comes_back_from_its_file(taught, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("pictures", "how", "words"),
+    [
+        ([np.zeros((40, 40), np.uint8), np.zeros((40, 40))], {}, "pictures: found whole numbers and floats"),
+        ([np.zeros((40, 40)), np.zeros((40, 40, 3))], {}, "pictures: found 1 channels in the first and 3"),
+        ([np.zeros((40, 8))], {}, "pictures: found 8 x 40 pixels"),
+        ([np.zeros((40, 40))], {"num_steps": 0}, "num_steps: found 0"),
+        ([np.zeros((40, 40))], {"width": -1}, "width: found -1"),
+        ([np.zeros((40, 40))], {"num_layers": 1.5}, "num_layers: found 1.5"),
+        ([np.zeros((40, 40))], {"rng": -1}, "rng: found -1"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_before_the_teachers_begin(monkeypatch, pictures, how, words):
+    monkeypatch.setattr(distill, "solve", lambda *arguments, **keywords: pytest.fail("a teacher began"))
+    with pytest.raises(ValueError, match=words):
+        dipjax.distill(pictures, **how)
+
+
+@pytest.mark.parametrize(("part", "value"), [("range", [0, float("inf")]), ("degradation", {"least": float("nan")})])
+def test_numbers_that_are_not_finite_are_no_header(taught, tmp_path, monkeypatch, part, value):
+    path, read = tmp_path / "a.student", student.container.header
+    student.save(path, taught)
+
+    def changed(*arguments):
+        header, start = read(*arguments)
+        return header | {part: header[part] | value if isinstance(value, dict) else value}, start
+
+    monkeypatch.setattr(student.container, "header", changed)
+    with pytest.raises(ValueError, match="a header that is not understood"):
+        student.load(path)
+
+
+@pytest.mark.parametrize(
     "damage", [lambda data: data[:-1], lambda data: data[:90] + b"x" + data[91:], lambda data: b"", lambda data: b"PNG" * 99]
 )
 def test_a_damaged_file_is_refused(taught, tmp_path, damage):

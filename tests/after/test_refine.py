@@ -117,6 +117,10 @@ def test_parts_lie_on_the_grid_of_the_operator():
         ({"num_steps": 0}, "num_steps: found 0"),
         ({"weight": -1.0}, "weight: found -1.0"),
         ({"bound": float("nan")}, "bound: found nan"),
+        ({"weight": "a"}, "weight: found 'a'"),
+        ({"rng": -1}, "rng: found -1"),
+        ({"examples": None}, "examples: found None"),
+        ({"examples": np.zeros((40, 40))}, "examples: found one array"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(blurred, change, words):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, demosaicing, medical, noises, on_gpu, paper, photographs, quality, settings, speed, stopping
+from benchmarks import common, deblurring, demosaicing, medical, noises, on_gpu, paper, photographs, quality, settings, speed, stopping
 from dipjax.operators import camera
 from dipjax.recipes import Setting, fast
 from dipjax.recipes.by_name import WORDS
@@ -93,6 +93,16 @@ def test_medical(monkeypatch, tmp_path, capsys):
     rows = json.loads((tmp_path / "m.json").read_text())["rows"]
     assert len(rows) == 16 and all(row["psnr"] > 12 for name, row in rows.items() if name.endswith("quick"))
     assert len(list((tmp_path / "images").iterdir())) == 16
+
+
+def test_deblurring(data, monkeypatch, capsys):
+    run(deblurring, monkeypatch, "--data", data, "--pictures", "set5", "--size", 32, "--kernels", 1, "--steps", 2, "--seeds", 2)
+    out = capsys.readouterr().out
+    assert all(method in out for method in deblurring.METHODS)
+    psf = deblurring.trembling(1)
+    assert abs(psf.sum() - 1) < 1e-5 and deblurring.likeness(psf, psf) > 0.999
+    picture = np.random.default_rng(0).random((40, 40, 3))
+    assert deblurring.shifted_psnr(np.roll(picture, (2, -1), (0, 1)), picture) > 100
 
 
 def test_demosaicing(monkeypatch, capsys):

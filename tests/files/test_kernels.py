@@ -33,6 +33,11 @@ def test_a_kernel_sums_to_one_whatever_file_it_comes_from(name, put, tmp_path):
     np.testing.assert_allclose(psf, KERNEL / 16, rtol=1e-6, atol=0)
 
 
+def test_commas_inside_quotation_marks_are_decimal_signs(tmp_path):
+    (tmp_path / "k.csv").write_text('"0,5","0,25"\n"0,1","0,15"\n')
+    np.testing.assert_allclose(load_psf(tmp_path / "k.csv"), [[0.5, 0.25], [0.1, 0.15]], rtol=1e-6)
+
+
 def npy(array, **options):
     buffer = io.BytesIO()
     np.save(buffer, array, **options)

@@ -47,6 +47,7 @@ def apply(operator, image):
 
 def test_every_operator_that_is_exported_has_a_row():
     found = {type(make(name, EVEN)) for name in EVERY}
+    found |= {operators.UnknownBlur}  # which takes a psf beside the image: tests/operators/test_problem.py
     assert found == {thing for name in operators.__all__ if isinstance(thing := getattr(operators, name), type)}
 
 
@@ -102,6 +103,18 @@ def test_operators_with_different_arrays_are_one_batch(name):
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), operator, other)
     expected = jnp.stack([apply(operator, images[0]), apply(other, images[1])])
     chex.assert_trees_all_close(jax.jit(jax.vmap(apply))(batch, images), expected, atol=1e-5)
+
+
+@every
+def test_whole_numbers_are_refused_or_measured_as_floats(name):
+    image = np.full(sized(name, (9, 10)), 200, np.uint8)
+    operator = make(name, (9, 10))
+    try:
+        found = operator(jnp.asarray(image))
+    except (ValueError, TypeError) as error:
+        assert "uint8" in str(error)
+    else:
+        np.testing.assert_allclose(np.abs(found), np.abs(operator(jnp.asarray(image, jnp.float32))), rtol=1e-4, atol=1e-2)
 
 
 @every

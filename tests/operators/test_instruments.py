@@ -298,7 +298,7 @@ REFUSED = {
     "truth: found shape (8, 6, 1), expected (8, 6, 2)": partial(instruments.mri, COILS[0], is_complex=True, truth=IMAGE),
     "frequencies: found shape (4, 2)": partial(instruments.non_uniform_mri, np.ones(3), fourier.radial(2, 2), SHAPE),
     "frequencies: found 0.75": partial(instruments.non_uniform_mri, np.ones(4), 2 * fourier.radial(2, 2) + 0.25, SHAPE),
-    "size: found (8, 0)": partial(instruments.non_uniform_mri, np.ones(4), fourier.radial(2, 2), (8, 0)),
+    "shape: found (8, 0)": partial(instruments.non_uniform_mri, np.ones(4), fourier.radial(2, 2), (8, 0)),
     "magnitudes: found complex or negative": partial(instruments.phase_retrieval, -np.ones((16, 12)), SOME),
     "support: found shape (8, 6)": partial(instruments.phase_retrieval, np.ones((16, 13)), SOME),
     "support: found values outside": partial(instruments.phase_retrieval, np.ones((16, 12)), 3.0 * SOME),
@@ -323,9 +323,47 @@ REFUSED = {
     "quantization: found {0: [0, ": partial(jpeg.tables, {0: [0] * 64}),
     "num_measurements: found 0": partial(sensing.gaussian, 0, SHAPE),
     "share: found 2": partial(sensing.hadamard, 2, SHAPE),
+    "share: found True": partial(sensing.hadamard, True, SHAPE),
+    "seed: found -1": partial(sensing.hadamard, 0.5, SHAPE, seed=-1),
+    "seed: found 1.5": partial(sensing.gaussian, 5, SHAPE, seed=1.5),
+    "seed: found 'a'": partial(fourier.cartesian, SHAPE, seed="a"),
+    "acceleration: found True": partial(fourier.cartesian, SHAPE, True),
+    "shape: found (40000, 40000), expected at most": partial(sensing.gaussian, 4, (40000, 40000)),
+    "coils: found zeros only": partial(instruments.mri, COILS, coils=0 * COILS),
+    "support: found no pixel": partial(instruments.phase_retrieval, np.ones((16, 12)), 0 * SOME),
+    "support: found list, which NumPy cannot read": partial(instruments.phase_retrieval, np.ones((16, 12)), [[1], [1, 2]]),
+    "frequencies: found shape (0, 2)": partial(instruments.non_uniform_mri, np.ones(0), np.ones((0, 2)), SHAPE),
+    "sinogram: found a masked array": partial(instruments.tomography, np.ma.array(np.ones((9, 5)), mask=True), VIEWS, photons=9),
+    "sinogram: found numbers of type complex128": partial(instruments.tomography, 1j * np.ones((9, 5)), VIEWS, photons=9),
+    "angles: found numbers of type <U1": partial(instruments.tomography, np.ones((9, 5)), ["x"] * 5),
+    "counts: found a masked array": partial(radon.line_integrals, np.ma.array([1, 2], mask=[0, 1]), 10),
+    "counts: found numbers of type bool": partial(radon.line_integrals, [True], 10),
+    "quantization: found None": partial(jpeg.tables, None),
+    "quantization: found {0: [inf": partial(jpeg.tables, {0: [np.inf] * 64}),
+    "num_steps: found -1": lambda: instruments.least_squares(instruments.mri(COILS[0]), -1),
+    "num_steps: found 2.5": lambda: instruments.least_squares(instruments.mri(COILS[0]), 2.5),
+    "problem: found an operator that is not linear": lambda: instruments.least_squares(
+        instruments.phase_retrieval(np.ones((16, 12)), SOME)
+    ),
     "operator: found shape (20, 48), expected 96 columns": partial(foreign.of_scipy, aslinearoperator(TALL), (*SHAPE, 2)),
     "operator: found str": partial(foreign.of_scipy, "radon", (*SHAPE, 1)),
 }
+
+
+def test_least_squares_solve_what_another_library_measured():
+    matrix = np.random.default_rng(0).normal(size=(40, 12))
+    task = problem.general(np.float32(matrix @ np.arange(12)), foreign.of_scipy(matrix, (3, 4, 1)), (3, 4, 1))
+    np.testing.assert_allclose(instruments.least_squares(task, 40).ravel(), np.arange(12), atol=0.01)
+
+
+def test_a_complex_result_of_another_library_is_not_cut():
+    operator = foreign.Foreign(lambda image: np.fft.fft2(image[..., 0]), lambda made: made, SHAPE)
+    with pytest.raises(Exception, match="operator: found complex numbers"):
+        jax.block_until_ready(operator(np.ones((*SHAPE, 1), np.float32)))
+
+
+def test_lines_are_found_however_rare_their_chance_is():
+    assert fourier.cartesian((2, 5000), 1.0, power=100.0).all()
 
 
 @pytest.mark.parametrize("message", REFUSED)

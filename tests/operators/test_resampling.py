@@ -88,6 +88,19 @@ def test_any_factor_keeps_constants_and_mirror_symmetry(factor, kernel):
     np.testing.assert_allclose(task.operator(image[::-1])[::-1], task.operator(image), atol=1e-5)
 
 
+@pytest.mark.parametrize("factor", [1.5, 2.5, 3])
+def test_a_box_sees_every_pixel_alike(factor):
+    rows = resampling.matrix(15, factor, resampling.BOX)
+    np.testing.assert_allclose(rows.sum(0), 1 / factor)
+    np.testing.assert_allclose(rows.sum(1), 1)
+
+
+@pytest.mark.parametrize("operator", [operators.Resize((9, 4)), operators.Downsample(9), operators.Downsample(0)])
+def test_shrinking_does_not_enlarge(operator):
+    with pytest.raises(ValueError, match="^factor: found"):
+        operator(picture(8, 8, 1))
+
+
 def test_shrinking_by_any_factor_is_that_of_pillow():
     image = picture(30, 45)
     expected = np.asarray(Image.fromarray(image).resize((18, 20), Image.Resampling.BICUBIC))

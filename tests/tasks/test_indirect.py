@@ -8,7 +8,8 @@ import dipjax
 from dipjax import app, files
 from dipjax.operators import fourier, instruments, radon
 from dipjax.recipes import Setting, by_name
-from dipjax.tasks import ranges
+from dipjax.tasks import ranges, tasks  # noqa: F401, which registers them
+from dipjax.tasks.door import TASKS
 from dipjax.tasks.ranges import Range
 from tests.conftest import mixer_recipe, picture
 
@@ -178,3 +179,12 @@ def test_the_command_line_reads_a_spectrum(folder, capsys):
     np.save("odd.npy", np.zeros((3, 4, 5, 6), np.complex64))
     assert app.main(["mri", "odd.npy"]) == 3
     assert "expected (H, W) or (K, H, W), as of K coils" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("angles", "expected"),
+    [((0.0, 180.0), [0, 90]), ([0.0, 90.0], [0, 90]), (np.array([0.0, 180.0]), [0, 180]), ((10.0, 20.0, 40.0), [10, 20, 40])],
+)
+def test_two_views_are_first_and_last_as_a_tuple_and_themselves_as_an_array(angles, expected):
+    task = TASKS["ct"].build(np.ones((8, len(expected), 1), np.float32), angles)
+    np.testing.assert_allclose(task.problem.operator.angles, expected)

@@ -140,3 +140,10 @@ def test_the_command_line_writes_what_was_found_and_takes_it_again(folder):
     assert app.main(["restore-photo", "old.png", "--mask", "found.png", "--grow", "0", "--found", "again.png", "-o", "b.png", *QUICK]) == 0
     np.testing.assert_array_equal(files.load_mask("again.png", where.shape)[0], mask)
     assert app.main(["restore-photo", "old.png", "old.restored.png", "--found", "f.png", "-o", "out", *QUICK]) != 0  # one file for two
+
+
+def test_a_finder_takes_numbers_of_numpy_and_refuses_what_is_no_picture():
+    assert not Finder(sensitivity=np.float32(1))(np.full((30, 30, 1), 0.5)).any()
+    for pixels in (np.ones((20, 20)), np.full((20, 20, 1), np.nan)):
+        with pytest.raises(ValueError, match="^pixels: found"):
+            Finder()(pixels)

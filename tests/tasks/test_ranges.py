@@ -5,7 +5,9 @@ import pytest
 
 import dipjax
 from dipjax.recipes import Setting
-from dipjax.tasks import ranges
+from dipjax.tasks import ranges, tasks  # noqa: F401, which registers them
+from dipjax.tasks.door import TASKS, planned
+from dipjax.tasks.options import Options
 from dipjax.tasks.ranges import Range
 from tests.conftest import mixer_recipe
 
@@ -165,6 +167,22 @@ def test_psnr_refers_to_the_range_of_the_measurement():
     before = restored(4095 / 65535 * noisy()[..., 0], **options)[1].scores["input"]["psnr"]
     span = (1 + 1 / 8) * (noisy().max() - noisy().min())
     assert -20 * np.log10(25 / 255) < before < -20 * np.log10(25 / 255 / span)
+
+
+def test_a_mosaic_fills_what_its_brightest_colour_does():
+    raw = np.random.default_rng(0).uniform(0.02, 0.04, (40, 40))
+    raw[::2, ::2] *= 10  # a red scene
+    span = planned(TASKS["demosaic"], np.float32(raw)[..., None], {}, Options(), is_whole=True).task.span
+    assert span.high >= 0.38 and span.low < 0.03
+
+
+@pytest.mark.parametrize(("noise", "low"), [("auto", 0.3), ("poisson", 0.0), ("speckle", 0.0)])
+def test_noise_that_depends_on_brightness_counts_it_from_zero(noise, low):
+    pixels = np.float32(np.random.default_rng(0).uniform(0.35, 0.65, (40, 40, 1)))
+    span = planned(TASKS["denoise"], pixels, {"noise": noise}, Options(), is_whole=False).task.span
+    assert span.low == low or span.low > low > 0
+    given = planned(TASKS["denoise"], pixels, {"noise": noise}, Options(range=(0.3, 0.7)), is_whole=False).task.span
+    assert (given.low, given.high) == (0.3, 0.7)  # who knows what black is says so
 
 
 @pytest.mark.parametrize("wish", ["full", (0.0, 0.5), (-2.0, 3.0)])
