@@ -2,6 +2,19 @@
 
 Its files are those of `container`, in which nothing is ever executed. One is written complete or not at all, and the one before stays
 beside it, as NAME.1; where the newer is damaged, the older counts.
+
+Examples:
+  >>> checkpoint, data = dipjax.checkpoint, dipjax.problem.denoising(np.full((8, 8, 1), 0.5, np.float32))
+  >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+  >>> result = dipjax.restore(recipe, dipjax.seeds(0, 2), data, num_steps=2)
+  >>> checkpoint.save("runs.dipjax", checkpoint.Checkpoint(recipe, result.state, result.metrics), data)
+  >>> found = checkpoint.load("runs.dipjax", data)
+  >>> found.state.step, found.metrics.loss.shape
+  (array([2, 2], dtype=int32), (2, 2))
+  >>> folder = checkpoint.Folder("folder", recipe)
+  >>> folder.saw(0, data, result, is_last=True)
+  >>> folder.begin(0, dipjax.seeds(0, 2), data)[0].step
+  array([2, 2], dtype=int32)
 """
 
 import hashlib
@@ -33,12 +46,20 @@ _CURVES = ("float16", "bfloat16", "float32", "float64")
 
 
 class Checkpoint(NamedTuple):
-    """Where runs are."""
+    """Where runs are.
+
+    Attributes:
+      recipe: the method.
+      state: leaves `(..., ...)`, of runs `...` as in `Result`.
+      metrics: the curves so far, `(..., T)`.
+      seconds: spent in steps.
+      compile_seconds: spent in compilation.
+    """
 
     recipe: Recipe
-    state: State  # leaves (..., ...), of runs `...` as in `Result`
-    metrics: Metrics  # the curves so far, (..., T)
-    seconds: float = 0.0  # spent in steps
+    state: State
+    metrics: Metrics
+    seconds: float = 0.0
     compile_seconds: float = 0.0
 
 
@@ -217,6 +238,11 @@ class Folder:
 
     def begin(self, index: int, keys: jax.Array, problem: Problem) -> tuple[jax.Array | State, Checkpoint | None]:
         """Returns from where a tile goes on: the keys, or a state and what was before it.
+
+        Args:
+          index: the number of the tile, from 0.
+          keys: `(K,)`, its seeds.
+          problem: the data of the tile.
 
         Raises:
           ValueError: what is in the folder is of other work, or damaged.

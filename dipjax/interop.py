@@ -7,6 +7,15 @@ stays single and double stays double, where JAX has 64 bits switched on; half be
 PyTorch. To add a network, add a function that pairs the names, and a line to `_NAMES`.
 
 Reference: github.com/DmitryUlyanov/deep-image-prior, models/skip.py, models/unet.py, models/resnet.py.
+
+Examples:
+  >>> net = dipjax.generators.ResNet(1, num_blocks=0, width=4)  # whose arrays have these names and shapes in PyTorch:
+  >>> shapes = {"model.0.1": (4, 8, 3, 3), "model.2": (4, 4, 3, 3), "model.3": (4,), "model.4.1": (1, 4, 3, 3)}
+  >>> state = {f"{name}.weight": np.ones(shape) for name, shape in shapes.items()}
+  >>> state |= {f"{name}.bias": np.zeros(shape[0]) for name, shape in shapes.items()}
+  >>> params = dipjax.interop.from_torch(net, state, depth=8)
+  >>> params["params"]["first"]["kernel"].shape
+  (3, 3, 8, 4)
 """
 
 import io
@@ -51,9 +60,6 @@ def from_torch(generator: Skip | UNet | ResNet, state_dict: Mapping[str, Any], *
 
     Raises:
       ValueError: names are missing or unexpected, or shapes differ; the message lists them.
-
-    Examples:
-      >>> params = dipjax.interop.from_torch(Skip(), net.state_dict())  # doctest: +SKIP
     """
     state = {name: value for name, value in state_dict.items() if name.rpartition(".")[2] not in _BUFFERS}
     pairs, template = _pairs(generator), _shapes(generator, depth)
@@ -76,9 +82,10 @@ def to_torch(generator: Skip | UNet | ResNet, params: Any) -> dict[str, Any]:
 
     Raises:
       ValueError: params are those of another generator.
+      ImportError: PyTorch is not installed.
 
     Examples:
-      >>> net.load_state_dict(dipjax.interop.to_torch(Skip(), params))  # doctest: +SKIP
+      `net.load_state_dict(dipjax.interop.to_torch(generator, params))`, after which the network of PyTorch makes the same picture.
     """
     import torch
 
@@ -102,9 +109,18 @@ def load(path: str | os.PathLike, generator: Skip | UNet | ResNet, *, depth: int
 
     Only tensors are read: a file that holds any other object, which could run code, is refused.
 
+    Args:
+      path: the file.
+      generator: with the options of the PyTorch network.
+      depth: channels D of the input z.
+
+    Returns:
+      The params of `generator.apply(params, z)`.
+
     Raises:
       ValueError: the file holds something else than the tensors of this network.
       OSError: it cannot be read.
+      ImportError: PyTorch is not installed.
     """
     import torch
 
@@ -124,9 +140,15 @@ def save(path: str | os.PathLike, generator: Skip | UNet | ResNet, params: Any) 
 
     The file is complete or, after an error, as it was; it may replace another one, whose permissions it keeps.
 
+    Args:
+      path: the file.
+      generator: the network.
+      params: as for `to_torch`.
+
     Raises:
       ValueError: params are those of another generator.
       OSError: it cannot be written.
+      ImportError: PyTorch is not installed.
     """
     import torch
 

@@ -12,11 +12,17 @@ from dipjax.core.problem import Problem
 
 
 class Residual(NamedTuple):
-    """The measurement minus what the estimate predicts of it."""
+    """The measurement minus what the estimate predicts of it.
 
-    values: np.ndarray  # (h, w, c), NaN where nothing was measured; of complex numbers the real parts, then the imaginary ones
-    correlation: float  # of neighbours, over rows and columns; NaN where there are none
-    chance: float  # its standard deviation, were the noise independent
+    Attributes:
+      values: `(h, w, c)`, NaN where nothing was measured; of complex numbers the real parts, then the imaginary ones.
+      correlation: of neighbours, over rows and columns, from -1 to 1; NaN where there are none.
+      chance: its standard deviation, were the noise independent.
+    """
+
+    values: np.ndarray
+    correlation: float
+    chance: float
 
 
 def residual(image: np.ndarray, problem: Problem, *unknowns: np.ndarray) -> Residual:
@@ -28,8 +34,10 @@ def residual(image: np.ndarray, problem: Problem, *unknowns: np.ndarray) -> Resi
       unknowns: what the operator takes after the image, such as a psf that was found.
 
     Examples:
-      >>> residual(result.image, problem).correlation  # doctest: +SKIP
-      0.01
+      >>> from dipjax.residuals import residual
+      >>> ramp = np.linspace(-0.1, 0.1, 16, dtype=np.float32)[:, None, None] * np.ones((16, 16, 1), np.float32)
+      >>> round(residual(np.zeros_like(ramp), dipjax.problem.denoising(ramp)).correlation, 1)  # all of it is structure
+      1.0
     """
     values = np.asarray(problem.measurement) - np.asarray(problem.operator(image, *unknowns))
     if values.ndim > 3:

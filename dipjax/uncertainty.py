@@ -13,6 +13,12 @@ take it for noise; but noise is never more than what the mean of the neighbours 
 An entry that a seed has not seen is no entry like the others: the seed errs more there, and has fitted nothing of its noise, of which it
 has taken over a share everywhere else. Both show in how far it lies from the seeds that have seen the entry. Around a block that was held
 out seeds also disagree more than elsewhere; so the error elsewhere follows the disagreement there.
+
+Examples:
+  >>> random = np.random.default_rng(0)
+  >>> found = dipjax.uncertainty.Uncertainty(std=np.full((8, 8, 1), 0.02), noise=0.1)
+  >>> found.gained, dipjax.uncertainty.variance(random.random((4, 8, 8, 1))).shape
+  (True, (8, 8, 1))
 """
 
 from functools import partial
@@ -39,10 +45,15 @@ _DOUBT = 2.0  # times the mean square of the noise, beyond which the error is su
 
 
 class Uncertainty(NamedTuple):
-    """What was found without a truth, in the units of the image."""
+    """What was found without a truth, in the units of the image.
 
-    std: np.ndarray  # (H, W, C), standard deviation of the error; NaN where it is not known
-    noise: float  # root mean square of the noise of the measurement, outliers included; NaN where it is not known
+    Attributes:
+      std: `(H, W, C)`, standard deviation of the error; NaN where it is not known.
+      noise: root mean square of the noise of the measurement, outliers included; NaN where it is not known.
+    """
+
+    std: np.ndarray
+    noise: float
 
     @property
     def gained(self) -> bool | None:
@@ -69,6 +80,13 @@ def calibrated(result: Result, problem: Problem) -> Uncertainty | None:
 
     Returns:
       The map and the noise; None where nothing was held out, fewer than two seeds count, or fewer than two samples were taken.
+
+    Examples:
+      >>> data = dipjax.problem.denoising(np.random.default_rng(0).random((8, 8, 1), np.float32))
+      >>> setting = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).changed(stopping=dipjax.stopping.HeldOut())
+      >>> result = dipjax.restore(setting.recipe, dipjax.seeds(0, 2), data, num_steps=3)
+      >>> dipjax.uncertainty.calibrated(result, data).std.shape
+      (8, 8, 1)
     """
     counted = np.flatnonzero(result.counted)
     if result.stopped is None or not result.over_seeds or not len(counted):
@@ -145,7 +163,11 @@ def _sampled(memory, counted):
 
 
 def variance(images: np.ndarray) -> np.ndarray:
-    """Returns the variance over K seeds `(K, ..., C)`, in which neighbouring pixels have a say."""
+    """Returns the variance `(..., C)` over K seeds, in which neighbouring pixels have a say.
+
+    Args:
+      images: `(K, ..., C)`, of at least two seeds.
+    """
     own, degrees = _own_variance(images), len(images) - 1
     return (_NEIGHBOURS * _around(own) + degrees * own) / (_NEIGHBOURS + degrees)
 

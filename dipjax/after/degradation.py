@@ -14,12 +14,19 @@ _OTHER = 0.7  # in the power of brightness: about 0 for noise of one strength, 1
 
 
 class Degradation(NamedTuple):
-    """The noise of one picture, or of several."""
+    """The noise of one picture, or of several.
 
-    kind: str  # one of `KINDS`
-    least: float  # standard deviation of the noise: of the picture with the least, ...
-    most: float  # ... and of the one with the most, where white is 1; of impulses the share of the pixels
-    exponent: float | None = None  # of the brightness, to a power of which the variance of white noise is proportional; None: not known
+    Attributes:
+      kind: one of `KINDS`.
+      least: standard deviation of the noise, where white is 1, of the picture with the least; of impulses the share of the pixels.
+      most: the same of the picture with the most.
+      exponent: of the brightness, to a power of which the variance of white noise is proportional; None: not known.
+    """
+
+    kind: str
+    least: float
+    most: float
+    exponent: float | None = None
 
     def __str__(self) -> str:
         """Says it for people."""

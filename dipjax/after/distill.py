@@ -2,6 +2,13 @@
 
 No clean picture is needed anywhere. A teacher is the mean of several seeds, and where it is unsure, as its own uncertainty says, it counts
 less: an error of variance `std^2` is weighed by `1 / (std^2 + mean std^2)`.
+
+Examples:
+  >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (2, 32, 32)).astype(np.float32)
+  >>> options = dipjax.Options(generator=dipjax.generators.Plain(1, 2), seeds=2, num_iter=2, stop="none")
+  >>> made = dipjax.distill(noisy[..., None], options=options, width=4, num_layers=2, num_steps=2)
+  >>> made.degradation.kind, dipjax.apply(made, noisy[0]).shape
+  ('white', (32, 32))
 """
 
 import warnings
@@ -34,11 +41,17 @@ _RATE = 2e-3  # of Adam; it falls to zero along a cosine
 
 
 class Lesson(NamedTuple):
-    """What a teacher makes of one picture, in its units."""
+    """What a teacher makes of one picture, in its units.
 
-    degraded: np.ndarray  # (H, W, C)
-    restored: np.ndarray  # (H, W, C)
-    std: np.ndarray | None = None  # (H, W, C), standard deviation of the error, NaN where it is not known; None where nothing is
+    Attributes:
+      degraded: `(H, W, C)`.
+      restored: `(H, W, C)`.
+      std: `(H, W, C)`, standard deviation of the error, NaN where it is not known; None where nothing is.
+    """
+
+    degraded: np.ndarray
+    restored: np.ndarray
+    std: np.ndarray | None = None
 
 
 def distill(
@@ -54,7 +67,7 @@ def distill(
     """Makes a light network that restores pictures with the noise of these at once.
 
     Args:
-      pictures: degraded ones, each as for `dipjax.denoise`, all of one kind: the same channels, the same noise.
+      pictures: degraded ones, each `(H, W)` or `(H, W, C)` as for `dipjax.denoise`, all of one kind: the same channels, the same noise.
       options: of the teachers, as for `dipjax.denoise`.
       width: channels inside the network; more are better and slower.
       num_layers: its convolutions.
@@ -70,8 +83,7 @@ def distill(
       Diverged: a teacher or the training did.
 
     Examples:
-      >>> student = dipjax.distill(noisy_pictures)  # doctest: +SKIP
-      >>> restored = dipjax.apply(student, another)  # doctest: +SKIP
+      `student = dipjax.distill(noisy_pictures)`; the head of this module has one that takes seconds.
     """
     if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
         raise ValueError(f"pictures: found one array of shape {pictures.shape}, expected a sequence of pictures.")
@@ -217,7 +229,7 @@ def apply(made: Student | str, image: np.ndarray, *, channel_axis: int | str | N
       ValueError: the file, or the picture, is none that can be used; noise that is only somewhat different is a warning.
 
     Examples:
-      >>> restored = dipjax.apply("night.student", noisy)  # doctest: +SKIP
+      `dipjax.apply("night.student", noisy)`, or with the network that `distill` has just made, as at the head of this module.
     """
     made = made if isinstance(made, Student) else student.load(made)
     pixels, restore_layout = to_pixels(image, channel_axis=channel_axis)

@@ -41,12 +41,23 @@ _RATE, _JUDGE_RATE = 1e-3, 5e-4
 
 
 class Refined(NamedTuple):
-    """A picture, refined or as it was, and why."""
+    """A picture, refined or as it was, and why.
 
-    image: np.ndarray  # in the layout and the units of the restored picture
+    Attributes:
+      image: in the layout and the units of the restored picture.
+      is_refined: whether it is another than that.
+      before: root mean square of `A x - y`, in the units of the measurement: of all of it, and of the hidden tenth.
+      after: the same of the refined picture, also where it was not taken.
+
+    Examples:
+      >>> print(dipjax.Refined(np.zeros((32, 32)), True, (0.102, 0.11), (0.101, 0.109)))
+      refined: misfit 0.102 before and 0.101 after, of what was hidden 0.11 and 0.109
+    """
+
+    image: np.ndarray
     is_refined: bool
-    before: tuple[float, float]  # root mean square of `A x - y`, in the units of the measurement: of all of it, and of the hidden tenth
-    after: tuple[float, float]  # the same of the refined picture, also where it was not taken
+    before: tuple[float, float]
+    after: tuple[float, float]
 
     def __str__(self) -> str:
         """Says it for people."""
@@ -57,11 +68,18 @@ class Refined(NamedTuple):
 
 @struct.dataclass
 class Judged:
-    """An operator, what of its measurement is seen, and a judge: predicts both the measurement and how the image is judged."""
+    """An operator, what of its measurement is seen, and a judge: predicts both the measurement and how the image is judged.
+
+    Attributes:
+      operator: as in a `Problem`.
+      seen: as the measurement, 1 where it counts.
+      params: of the judge.
+      judge: the network.
+    """
 
     operator: Callable
-    seen: Array  # as the measurement, 1 where it counts
-    params: Any  # of the judge
+    seen: Array
+    params: Any
     judge: Judge = struct.field(pytree_node=False)
 
     def __call__(self, image: Array) -> tuple[Array, Array]:
@@ -115,8 +133,10 @@ def refine(
       Diverged: the training did.
 
     Examples:
-      >>> refined = dipjax.refine(restored, noisy, examples)  # doctest: +SKIP
-      >>> refined.image, str(refined)  # doctest: +SKIP
+      >>> noisy, clean = (np.random.default_rng(n).random((32, 32), np.float32) for n in (0, 1))
+      >>> refined = dipjax.refine(noisy, noisy, [clean], num_steps=1)
+      >>> refined.image.shape, type(refined.is_refined)
+      ((32, 32), <class 'bool'>)
     """
     checks.count("num_steps", num_steps)
     checks.not_negative("weight", weight)

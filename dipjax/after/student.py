@@ -2,6 +2,16 @@
 
 The file is a `container`: numbers, and a header in JSON that says what the network is, for which noise it was made and by whom it was
 taught. Nothing in it is executed.
+
+Examples:
+  >>> from dipjax.after import degradation, student
+  >>> from dipjax.tasks.ranges import Range
+  >>> network, noisy = student.Residual(1, width=4, num_layers=2), np.full((8, 8, 1), 0.5, np.float32)
+  >>> params = jax.tree.map(np.asarray, network.init(jax.random.key(0), noisy))
+  >>> made = dipjax.Student(network, params, Range(0.0, 1.0), degradation.Degradation("white", 0.1, 0.1), {})
+  >>> student.save("night.student", made)
+  >>> student.load("night.student").restore(noisy).shape
+  (8, 8, 1)
 """
 
 import json
@@ -28,13 +38,21 @@ _TILE = 512  # pixels along a side; a larger picture is restored in tiles of thi
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A network that was taught, and what it was taught for."""
+    """A network that was taught, and what it was taught for: what `dipjax.distill` makes.
+
+    Attributes:
+      network: what maps pictures `(H, W, C)`.
+      params: a tree of NumPy arrays.
+      span: the values that are 0 and 1 for the network, in the units of the pictures.
+      degradation: of the pictures that it learned from.
+      about: where it comes from; for JSON.
+    """
 
     network: Residual
-    params: Any  # a tree of NumPy arrays
-    span: Range  # the values that are 0 and 1 for the network, in the units of the pictures
-    degradation: Degradation  # of the pictures that it learned from
-    about: dict[str, Any]  # where it comes from; for JSON
+    params: Any
+    span: Range
+    degradation: Degradation
+    about: dict[str, Any]
 
     def check(self, pixels: np.ndarray) -> tuple[bool, str]:
         """Says whether a picture `(H, W, C)` is one for this network at all, and what is doubtful; the latter is empty if nothing is.
@@ -77,6 +95,11 @@ def forward(network: Residual, params: Any, picture: np.ndarray) -> jax.Array:
 
 def save(path: str | os.PathLike, student: Student, *, force: bool = False) -> None:
     """Writes a student, complete or not at all.
+
+    Args:
+      path: the file.
+      student: the network.
+      force: whether an existing file may be replaced.
 
     Raises:
       OutputError: the file exists and `force` is not given, or cannot be written.

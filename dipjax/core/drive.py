@@ -26,7 +26,16 @@ _MOST_PROGRAMS = 12
 
 
 def seeds(key: Array | int, num_seeds: int) -> Array:
-    """Returns the keys `(num_seeds,)` of an ensemble; seed k is the same however many there are."""
+    """Returns the keys `(num_seeds,)` of an ensemble; seed k is the same however many there are.
+
+    Args:
+      key: `()`, typed, or a whole number.
+      num_seeds: K, how many.
+
+    Examples:
+      >>> dipjax.seeds(0, 4).shape
+      (4,)
+    """
     key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
 
@@ -69,8 +78,19 @@ def iterate(
       batching: a layout from `layouts`; None takes the fastest for this machine.
       chunk_seconds: about how long a chunk takes; it has at least one step.
 
+    Yields:
+      The result so far: `images (..., H, W, C)` and curves `(..., T)`, of T = 0 steps at first.
+
     Raises:
       ValueError: the recipe does not fit the problem, or `start` not the recipe.
+
+    Examples:
+      >>> data = dipjax.problem.denoising(np.full((8, 8, 1), 0.5, np.float32))
+      >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+      >>> *_, result = dipjax.iterate(recipe, jax.random.key(0), data, num_steps=3)
+      >>> *_, longer = dipjax.iterate(recipe, result.state, data, num_steps=5)
+      >>> result.num_steps, longer.num_steps, int(longer.state.step)
+      (3, 2, 5)
     """
     check.kinds(recipe, problem, batching)
     flags = spread(problem, problem_axis)
@@ -159,13 +179,17 @@ def restore(
       callback: called with the result so far about twice a second; returning True ends the restoration.
 
     Returns:
-      The result: its `image` is the mean over seeds, `std` their standard deviation, `images` every run's own.
+      The result: its `image (H, W, C)` is the mean over seeds, `std` their standard deviation, `images (K, H, W, C)` every run's own.
 
     Raises:
       ValueError: the recipe does not fit the problem.
 
     Examples:
-      >>> result = restore(recipe, seeds(0, 4), problem.denoising(noisy), num_steps=1000)  # doctest: +SKIP
+      >>> data = dipjax.problem.denoising(np.full((8, 8, 1), 0.5, np.float32))
+      >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+      >>> result = dipjax.restore(recipe, dipjax.seeds(0, 2), data, num_steps=3)
+      >>> result.image.shape, result.std.shape, result.images.shape, result.metrics.loss.shape
+      ((8, 8, 1), (8, 8, 1), (2, 8, 8, 1), (2, 3))
     """
     for result in iterate(recipe, key, problem, num_steps=num_steps, problem_axis=problem_axis, batching=batching):
         if callback and callback(result):

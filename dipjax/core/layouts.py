@@ -1,7 +1,11 @@
 """How independent runs are laid out on the machine: the only thing that differs between a laptop and a pod.
 
 The host takes the runs in groups. One compiled program serves all groups, whatever their number, so that neither more seeds nor runs
-that have ended make anything compile. A `Layout` says how large a group is.
+that have ended make anything compile. A `Layout` says how large a group is; `ONE_BY_ONE` and `TOGETHER` are two of them.
+
+Examples:
+  >>> dipjax.layouts.Layout(4, num_devices=1).fitted(6)
+  Layout(at_once=3, num_devices=1)
 """
 
 import math
@@ -20,10 +24,17 @@ class Layout:
 
     Runs on one device share a program by `jax.vmap`. Runs on several devices share nothing: the program is spread by `jax.shard_map` and
     holds no communication. (`jit` with sharded arguments would not do: its partitioner gathers the grouped convolutions of `vmap`.)
+
+    Attributes:
+      at_once: from 1; None: all runs.
+      num_devices: from 1; None: all local devices.
+
+    Raises:
+      ValueError: either is no whole number from 1.
     """
 
-    at_once: int | None = 1  # None: all of them
-    num_devices: int | None = None  # None: all local devices
+    at_once: int | None = 1
+    num_devices: int | None = None
 
     def __post_init__(self):
         """Checks the settings."""
@@ -92,7 +103,7 @@ def default(num_pixels: int = 0) -> Layout:
 
 
 def filling(layout: Layout | None, num_runs: int, sides: tuple[int, ...]) -> int:
-    """Returns how many images of these `sides (H, W)`, with so many runs each, fill the machine: one on a CPU."""
+    """Returns how many images of these `sides (H, W)`, with `num_runs` each, fill the machine in a `layout`: one on a CPU."""
     if jax.default_backend() == "cpu":
         return 1
     num_devices = (layout and layout.num_devices) or jax.local_device_count()
@@ -101,5 +112,5 @@ def filling(layout: Layout | None, num_runs: int, sides: tuple[int, ...]) -> int
 
 
 def chosen(layout: Layout | None, num_runs: int, sides: tuple[int, ...]) -> Layout:
-    """Returns the layout that runs of images of these `sides (H, W)` get: the caller's or the `default`, fitted to their number."""
+    """Returns the layout of `num_runs` of images of these `sides (H, W)`: the caller's or the `default`, fitted to their number."""
     return (layout or default(num_runs * math.prod(sides))).fitted(num_runs)

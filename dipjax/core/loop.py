@@ -2,6 +2,17 @@
 
 Every function here is traced, and written for one image and one key: a *run*. There is no other loop. It knows neither generators nor
 operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the data). What the host does around it is in `drive`.
+
+Examples:
+  >>> data = dipjax.problem.denoising(np.full((8, 8, 1), 0.5, np.float32))
+  >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+  >>> state = dipjax.init(recipe, jax.random.key(0), data)
+  >>> state, metrics = dipjax.train_step(recipe, state, data)
+  >>> int(state.step), state.average.shape, metrics.loss.shape
+  (1, (8, 8, 1), ())
+  >>> state, metrics = dipjax.run(recipe, state, data, 2)
+  >>> int(state.step), metrics.loss.shape
+  (3, (2,))
 """
 
 import contextlib
@@ -30,7 +41,16 @@ _FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; f
 
 
 def init(recipe: Recipe, key: Array, problem: Problem) -> State:
-    """Draws the input and the parameters of one run: jitted, and the one program that does so, whoever asks."""
+    """Draws the input and the parameters of one run: jitted, and the one program that does so, whoever asks.
+
+    Args:
+      recipe: the method. Whether it fits the problem is checked by `iterate`, not here.
+      key: `()`, typed.
+      problem: the data, of one image.
+
+    Returns:
+      The state before the first step: z `(h, w, D)`, the parameters, an average `(H, W, C)` of zeros.
+    """
     is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, problem)))
     return (_init if is_traced else initialiser())(recipe, key, problem)
 
@@ -81,7 +101,16 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     """Takes one gradient step on loss(A f(z + noise), y) + penalty(f(z + noise)).
 
     Output, loss and metrics belong to the parameters before the update, as in the paper. A step whose loss or update is not finite ends
-    the run: its parameters and its average stay as they were. `progress`, from 0 to 1, is what schedules follow.
+    the run: its parameters and its average stay as they were.
+
+    Args:
+      recipe: the method.
+      state: of one run.
+      problem: the data, of one image.
+      progress: `()`, from 0 to 1, which schedules follow.
+
+    Returns:
+      The next state, and metrics, each `()`.
     """
     z = state.z
     if recipe.input_noise:  # drawing it takes time even where nothing of it is added
@@ -185,6 +214,13 @@ def chunk(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int
 
 def run(recipe: Recipe, state: State, problem: Problem, num_steps: int, total: int | None = None) -> tuple[State, Metrics]:
     """Takes `num_steps` steps of a run that will have `total`, by default as many more: the compiled `chunk`, as often as it takes.
+
+    Args:
+      recipe: the method.
+      state: of one run.
+      problem: the data, of one image.
+      num_steps: from 0.
+      total: the steps from the run's beginning to its end, which schedules follow.
 
     Returns:
       The state, and metrics `(num_steps,)`.

@@ -18,13 +18,26 @@ class Problem:
 
     Several problems of one kind make a batch: `stack` gives the leaves a first axis. What all of them share, such as a psf, can be kept
     once: `problem_axis` of `restore` then says of each field, or of each leaf, whether it has that axis (0) or not (None).
+    The functions of `dipjax.problem` make problems, and check them.
+
+    Attributes:
+      measurement: `(h, w, c)`, or any pytree of real or complex arrays.
+      operator: any callable pytree: image `(..., C)`, and what else the generator makes -> the measurement.
+      shape: `(H, W, C)`, or `(..., C)` with any number of axes of space; static.
+      truth: `(..., C)`, read by the metrics alone.
+      guide: `(..., D)`, another picture of the scene, read by `inputs.Guide` alone.
+
+    Examples:
+      >>> data = dipjax.problem.denoising(np.zeros((8, 8, 1), np.float32))
+      >>> data.shape, data.dtype, data.truth is None
+      ((8, 8, 1), dtype('float32'), True)
     """
 
-    measurement: Any  # (h, w, c), or any pytree of real or complex arrays
-    operator: Callable  # any callable pytree: image (..., C), and what else the generator makes -> the measurement
-    shape: tuple[int, ...] = struct.field(pytree_node=False)  # (H, W, C), or (..., C) with any number of axes of space
-    truth: Array | None = None  # (..., C), read by the metrics alone
-    guide: Array | None = None  # (..., D), another picture of the scene, read by `inputs.Guide` alone
+    measurement: Any
+    operator: Callable
+    shape: tuple[int, ...] = struct.field(pytree_node=False)
+    truth: Array | None = None
+    guide: Array | None = None
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -37,6 +50,12 @@ def stack(problems: list[Problem]) -> Problem:
 
     Raises:
       ValueError: they have other operators, sizes or fields.
+
+    Examples:
+      >>> data = dipjax.problem.denoising(np.zeros((8, 8, 1), np.float32))
+      >>> batch = dipjax.problem.stack([data, data, data])
+      >>> batch.measurement.shape, batch.shape
+      ((3, 8, 8, 1), (8, 8, 1))
     """
     structures = {jax.tree.structure(problem) for problem in problems}
     shapes = {tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(problem)) for problem in problems}

@@ -21,7 +21,7 @@ class MSE:
     """The mean squared error: Gaussian noise, and the official loss of every task."""
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `mean |prediction - measurement|^2` over all elements of arrays, or of equal trees of arrays, real or complex."""
+        """Returns `mean |prediction - measurement|^2`, `()`, over all elements of arrays, or of equal trees of arrays, real or complex."""
         return mean_of(lambda error: jnp.real(error * jnp.conj(error)), prediction, measurement)
 
 
@@ -42,19 +42,39 @@ def transformation(optimizer: Any, progress: Array | float) -> optax.GradientTra
 
 @dataclass(frozen=True)
 class Recipe:
-    """The method. Hashable: it decides the compiled program. How many steps are taken is no part of it."""
+    """The method. Hashable: it decides the compiled program. How many steps are taken is no part of it.
 
-    generator: Any  # a linen module, or anything hashable with init(key, z) -> params and apply(params, z (h, w, D)) -> (H, W, C) or larger
-    input: Callable  # (key, problem) -> z (h, w, D), see `inputs`
-    optimizer: Any  # (progress) -> optax transformation, see `optimizers`; or an optax transformation itself
-    loss: Callable = MSE()  # (prediction, measurement) -> (), see `losses`
-    penalty: Callable | None = None  # (image) -> (), see `penalties`; it may also take the problem, and the progress after that
-    input_noise: float = 0.0  # standard deviation of the normal noise added to z afresh in every step
-    smoothing: float = 0.99  # weight of the past in the exponential average of the outputs; 0 keeps the last output
-    backtracking: float | None = None  # dB; a step whose output fits the measurement so much worse than the last is undone
-    precision: str | None = None  # of matrix products and convolutions, see `jax.default_matmul_precision`
-    watch: tuple[Callable, ...] = ()  # (estimate, problem) -> (), each a curve beside loss and PSNR: `Metrics.watched`
-    stopping: Any = None  # a rule, see `rule`, such as those of `dipjax.stopping`; None takes all the steps and gives the last average
+    Attributes:
+      generator: a linen module, or anything hashable with `init(key, z) -> params` and `apply(params, z (h, w, D)) -> (H, W, C)` or larger.
+      input: `(key, problem) -> z (h, w, D)`, see `inputs`.
+      optimizer: `(progress) -> optax transformation`, see `optimizers`; or an optax transformation itself.
+      loss: `(prediction, measurement) -> ()`, see `losses`.
+      penalty: `(image) -> ()`, see `penalties`; it may also take the problem, and the progress after that.
+      input_noise: standard deviation of the normal noise added to z afresh in every step.
+      smoothing: weight of the past in the exponential average of the outputs, from 0, which keeps the last output, to below 1.
+      backtracking: dB; a step whose output fits the measurement so much worse than the last is undone.
+      precision: of matrix products and convolutions, see `jax.default_matmul_precision`.
+      watch: `(estimate, problem) -> ()`, each a curve beside loss and PSNR: `Metrics.watched`.
+      stopping: a rule, see `rule`, such as those of `dipjax.stopping`; None takes all the steps and gives the last average.
+
+    Examples:
+      >>> generator = dipjax.generators.Skip(1, down=(8, 8), up=(8, 8), skip=(2, 2))
+      >>> recipe = dipjax.Recipe(generator, dipjax.inputs.Noise(8), dipjax.optimizers.Adam(0.01), input_noise=0.03)
+      >>> dipjax.Recipe.from_json(recipe.to_json()) == recipe
+      True
+    """
+
+    generator: Any
+    input: Callable
+    optimizer: Any
+    loss: Callable = MSE()
+    penalty: Callable | None = None
+    input_noise: float = 0.0
+    smoothing: float = 0.99
+    backtracking: float | None = None
+    precision: str | None = None
+    watch: tuple[Callable, ...] = ()
+    stopping: Any = None
 
     def __reduce__(self):
         """Pickles the recipe by the names of its parts: functions of JAX cannot be pickled."""

@@ -23,31 +23,53 @@ from dipjax.core.state import Metrics, State, Watch
 
 
 class Look(NamedTuple):
-    """What a rule sees of a step."""
+    """What a rule sees of a step.
 
-    step: Array  # (), counted from 0
-    output: tuple  # what the generator made in this step, the image and the unknowns
-    estimate: tuple  # the same of the running average
-    prediction: Any  # the measurement that the estimate predicts
+    Attributes:
+      step: `()`, counted from 0.
+      output: what the generator made in this step, the image `(H, W, C)` and the unknowns.
+      estimate: the same of the running average.
+      prediction: the measurement that the estimate predicts.
+      problem: the data of the run.
+      loss: the recipe's: `(prediction, measurement) -> ()`.
+    """
+
+    step: Array
+    output: tuple
+    estimate: tuple
+    prediction: Any
     problem: Problem
-    loss: Any  # the recipe's: (prediction, measurement) -> ()
+    loss: Any
 
 
 class Best(NamedTuple):
-    """The best moment so far."""
+    """The best moment so far.
 
-    score: Array  # (), the lower the better; infinite before there is one
-    step: Array  # (), its step
-    estimate: tuple  # the image and the unknowns
+    Attributes:
+      score: `()`, the lower the better; infinite before there is one.
+      step: `()`, its step.
+      estimate: the image `(H, W, C)` and the unknowns.
+    """
+
+    score: Array
+    step: Array
+    estimate: tuple
 
 
 class Verdict(NamedTuple):
-    """What a rule says after a step."""
+    """What a rule says after a step.
+
+    Attributes:
+      memory: what it remembers for the next one, of the same structure, shapes and types.
+      best: the best moment so far.
+      score: `()`, of this step, the lower the better.
+      stop: `()`, bool.
+    """
 
     memory: Any
     best: Best
-    score: Array  # (), of this step
-    stop: Array  # (), bool
+    score: Array
+    stop: Array
 
 
 def nothing(problem: Problem, estimate: tuple) -> Best:

@@ -1,4 +1,12 @@
-"""What a run carries from step to step, what it tells of a step, and what a person gets: `State`, `Metrics`, `Result`."""
+"""What a run carries from step to step, what it tells of a step, and what a person gets: `State`, `Metrics`, `Result`.
+
+Examples:
+  >>> data = dipjax.problem.denoising(np.full((8, 8, 1), 0.5, np.float32))
+  >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+  >>> result = dipjax.restore(recipe, dipjax.seeds(0, 2), data, num_steps=3)
+  >>> result.images.shape, result.state.z.shape, result.metrics.loss.shape, result.metrics.psnr is None
+  ((2, 8, 8, 1), (2, 8, 8, 32), (2, 3), True)
+"""
 
 import warnings
 from collections.abc import Callable
@@ -13,66 +21,118 @@ from jax import Array
 
 
 class Kept(NamedTuple):
-    """What backtracking returns to: the last step that was not undone."""
+    """What backtracking returns to: the last step that was not undone.
 
-    fit: Array  # (), PSNR of the prediction against the measurement
-    tolerance: Array  # (), dB; doubles with every step that is undone, so that no run tries the same for ever
+    Attributes:
+      fit: `()`, PSNR in dB of the prediction against the measurement.
+      tolerance: `()`, dB; doubles with every step that is undone, so that no run tries the same for ever.
+      params: of that step.
+      opt_state: of that step.
+    """
+
+    fit: Array
+    tolerance: Array
     params: Any
     opt_state: Any
 
 
 class Watch(NamedTuple):
-    """What a stopping rule knows of a run."""
+    """What a stopping rule knows of a run.
 
-    memory: Any  # the rule's own
-    best: Any  # `rule.Best`: the score, the step and the estimate that the run gives
-    stopped: Array  # (), bool; True for good, and nothing of the state changes any more
-    last: "Metrics"  # of the last step that was taken
+    Attributes:
+      memory: the rule's own.
+      best: `rule.Best`: the score, the step and the estimate that the run gives.
+      stopped: `()`, bool; True for good, and nothing of the state changes any more.
+      last: of the last step that was taken.
+    """
+
+    memory: Any
+    best: Any
+    stopped: Array
+    last: "Metrics"
 
 
 class State(NamedTuple):
-    """What the next step of one run needs."""
+    """What the next step of one run needs.
 
-    step: Array  # (), int32, the steps taken
-    key: Array  # ()
-    z: Array  # (h, w, D), (H, W, D) for most generators
+    Attributes:
+      step: `()`, int32, the steps taken.
+      key: `()`, of the noise that is drawn in steps.
+      z: `(h, w, D)`, `(H, W, D)` for most generators.
+      params: of the generator.
+      opt_state: of the optimizer.
+      average: `(H, W, C)`, the estimate: an average of the outputs.
+      unknowns: the same average of what the generator makes beside the image, `()` for most.
+      alive: `()`, bool; False for good after the first step that is not finite.
+      kept: None without backtracking.
+      watch: None without a stopping rule.
+    """
+
+    step: Array
+    key: Array
+    z: Array
     params: Any
     opt_state: Any
-    average: Array  # (H, W, C), the estimate: an average of the outputs
-    unknowns: tuple  # the same average of what the generator makes beside the image, () for most
-    alive: Array  # (), bool; False for good after the first step that is not finite
-    kept: Kept | None  # None without backtracking
-    watch: Watch | None = None  # None without a stopping rule
+    average: Array
+    unknowns: tuple
+    alive: Array
+    kept: Kept | None
+    watch: Watch | None = None
 
 
 class Metrics(NamedTuple):
-    """What a human reads of one step. What is unknown is None; a step that is not finite counts as infinitely bad, never as NaN."""
+    """What a human reads of one step. What is unknown is None; a step that is not finite counts as infinitely bad, never as NaN.
 
-    loss: Array  # ()
-    psnr: Array | None  # (), of this step's output; None without a truth
-    psnr_average: Array | None  # (), of the estimate; None without a truth
-    watched: tuple = ()  # (), one for each function in `Recipe.watch`
-    score: Array | None = None  # (), the stopping rule's, the lower the better; None without one
+    Attributes:
+      loss: `()`, without the penalty.
+      psnr: `()`, dB, of this step's output; None without a truth.
+      psnr_average: `()`, dB, of the estimate; None without a truth.
+      watched: `()`, one for each function in `Recipe.watch`.
+      score: `()`, the stopping rule's, the lower the better; None without one.
+    """
+
+    loss: Array
+    psnr: Array | None
+    psnr_average: Array | None
+    watched: tuple = ()
+    score: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """All runs after some steps, in NumPy. `...` is the shape of the keys: (), (K,) seeds, or (N,) or (N, K) with N problems."""
+    """All runs after some steps, in NumPy. `...` is the shape of the keys: `()`, `(K,)` seeds, or `(N,)` or `(N, K)` with N problems.
 
-    images: np.ndarray  # (..., H, W, C), every run's estimate
-    alive: np.ndarray  # (...), False where a run came to a number that is not finite; its estimate is the last good one
-    metrics: Metrics  # arrays (..., T), one column for every step of this call
-    num_steps: int  # T, taken by every run that did not stop before; the curves of those that did go on level
-    seconds: float  # spent in steps, compilation not counted
+    Attributes:
+      images: `(..., H, W, C)`, every run's estimate.
+      alive: `(...)`, False where a run came to a number that is not finite; its estimate is the last good one.
+      metrics: arrays `(..., T)`, one column for every step of this call.
+      num_steps: T, taken by every run that did not stop before; the curves of those that did go on level.
+      seconds: spent in steps, compilation not counted.
+      compile_seconds: spent in compilation.
+      over_seeds: whether the last axis of `...` runs over seeds of one problem.
+      make_state: fetches what only a continuation needs.
+      stopped: `(...)`, where the stopping rule ended a run; None without a rule, as the next two.
+      steps: `(...)`, the steps that each run has taken, those before this call included.
+      best_steps: `(...)`, after how many steps each run had the estimate it gives; 0 where it is the latest.
+      left_out: `(...)`, seeds that disagree with all others, see `rule.disagreeing`; None: not looked for.
+      make_uncertainty: of parts that were put together, see `tiling`.
+      left_out_of: the same as `left_out` of such parts: the number of the part, and that of the seed.
+    """
+
+    images: np.ndarray
+    alive: np.ndarray
+    metrics: Metrics
+    num_steps: int
+    seconds: float
     compile_seconds: float
-    over_seeds: bool  # whether the last axis of `...` runs over seeds of one problem
-    make_state: Callable[[], State]  # fetches what only a continuation needs
-    stopped: np.ndarray | None = None  # (...), where the stopping rule ended a run; None without a rule, as the next two
-    steps: np.ndarray | None = None  # (...), the steps that each run has taken, those before this call included
-    best_steps: np.ndarray | None = None  # (...), after how many steps each run had the estimate it gives; 0 where it is the latest
-    left_out: np.ndarray | None = None  # (...), seeds that disagree with all others, see `rule.disagreeing`; None: not looked for
-    make_uncertainty: Callable[[], Any] | None = None  # of parts that were put together, see `tiling`
-    left_out_of: tuple[tuple[int, int], ...] = ()  # the same of such parts: the number of the part, and that of the seed
+    over_seeds: bool
+    make_state: Callable[[], State]
+    stopped: np.ndarray | None = None
+    steps: np.ndarray | None = None
+    best_steps: np.ndarray | None = None
+    left_out: np.ndarray | None = None
+    make_uncertainty: Callable[[], Any] | None = None
+    left_out_of: tuple[tuple[int, int], ...] = ()
 
     @cached_property
     def state(self) -> State:
@@ -128,6 +188,13 @@ def psnr(image: Array, truth: Array) -> Array:
     """Returns the peak signal-to-noise ratio in dB, `10 log10(1 / mean |image - truth|^2)`, unclipped, for a range of 1; jittable.
 
     NumPy arrays are computed with NumPy: they need not wait for what the device is computing.
+
+    Args:
+      image: `(..., C)`, real or complex.
+      truth: the same shape.
+
+    Returns:
+      `()`, infinite for equal images.
     """
     if isinstance(image, np.ndarray) and isinstance(truth, np.ndarray):
         with np.errstate(divide="ignore"):

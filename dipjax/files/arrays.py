@@ -16,7 +16,7 @@ _EXACT = 2**53  # the largest integer up to which float64 holds all
 
 
 def is_whole(image: object) -> bool:
-    """Says whether an array of the caller holds numbers that end at a largest one, by which `to_pixels` divides them."""
+    """Says whether an `image` of the caller holds numbers that end at a largest one, by which `to_pixels` divides them."""
     return np.asarray(image).dtype.name in {"uint8", "uint16", "bool"}
 
 
@@ -44,10 +44,13 @@ def to_pixels(
 
     Returns:
         The pixels (H, W, C) in float32, or in float64 for types that it cannot hold, and a function from a result (H', W', C) to an
-        array of the same type in the layout of `image`, neither clipped nor multiplied. Raises ValueError for anything else.
+        array of the same type in the layout of `image`, neither clipped nor multiplied.
+
+    Raises:
+        ValueError: anything else.
 
     Examples:
-        >>> pixels, restore_layout = to_pixels(np.zeros((3, 48, 64), np.uint8), channel_axis=0)
+        >>> pixels, restore_layout = dipjax.files.to_pixels(np.zeros((3, 48, 64), np.uint8), channel_axis=0)
         >>> pixels.shape, restore_layout(pixels).shape
         ((48, 64, 3), (3, 48, 64))
     """

@@ -50,12 +50,15 @@ def load(
 
     Returns:
         A `Picture` with pixels (H, W, C), turned upright, transparency apart. uint8 and uint16 are divided by their largest value; floats,
-        and integers of other types, are read as they are. Raises `ImageError` for whatever keeps the file from being read.
+        and integers of other types, are read as they are.
+
+    Raises:
+        ImageError: whatever keeps the file from being read.
 
     Examples:
-        >>> picture = load("photo.jpg")
-        >>> picture.pixels.shape
-        (480, 640, 3)
+        >>> np.save("scan.npy", np.zeros((8, 6, 3), np.uint16))
+        >>> dipjax.files.load("scan.npy").pixels.shape
+        (8, 6, 3)
     """
     with reading(path) as file:
         file_format = sniff(file)
@@ -80,7 +83,11 @@ def _decoded(file, file_format, max_pixels, allow_nan, allow_complex, page):
 
 
 def num_pages(path: str | os.PathLike) -> int:
-    """Returns how many pages, or frames, a file has that can be read one by one; raises `ImageError` if it cannot be read at all."""
+    """Returns how many pages, or frames, a file has that can be read one by one.
+
+    Raises:
+        ImageError: the file at `path` cannot be read at all.
+    """
     with reading(path) as file:
         counter = _PAGES.get(sniff(file))
         return counter(file) if counter else 1

@@ -32,14 +32,22 @@ def check_writable(path: str | os.PathLike, like: Picture, *, shape: tuple[int, 
     Args:
         path: the output file.
         like: the input picture.
-        shape: of the result; None is that of the input.
+        shape: (H', W', C) of the result; None is that of the input.
         force: whether an existing file may be replaced.
+
+    Raises:
+        OutputError: the file exists, cannot be created, or cannot hold such a picture.
     """
     _check_output(named(path, OutputError), like, shape or like.pixels.shape, like.alpha is not None, force)
 
 
 def left_out(path: str | os.PathLike, like: Picture) -> list[str]:
-    """Names what a picture says of itself that a file of this suffix cannot hold."""
+    """Names what a picture says of itself that a file of this suffix cannot hold.
+
+    Args:
+        path: the output file.
+        like: the input picture.
+    """
     return metadata.lost(like.metadata, SUFFIXES.get(Path(path).suffix.lower(), ""))
 
 
@@ -67,11 +75,16 @@ def save(
         force: whether an existing file may be replaced; its permissions stay.
         keep_metadata: whether what `like` says beside its pixels and its colour profile is written too.
 
-    Returns:
-        Nothing. Raises `OutputError` if the file exists, cannot be created, or cannot hold such a picture.
+    Raises:
+        OutputError: the file exists, cannot be created, or cannot hold such a picture; or the result is not finite.
+        ValueError: the result has another number of channels than the input.
 
     Examples:
-        >>> save("photo.denoised.png", result, like=picture)
+        >>> np.save("scan.npy", np.zeros((8, 6, 3), np.uint16))
+        >>> picture = dipjax.files.load("scan.npy")
+        >>> dipjax.files.save("brighter.png", picture.pixels + 0.1, like=picture)
+        >>> dipjax.files.load("brighter.png").pixels.shape
+        (8, 6, 3)
     """
     path = named(path, OutputError)
     samples, names, about = _prepared(path, pixels, like, alpha, force, keep_metadata)
@@ -85,8 +98,14 @@ def save(
 def save_stack(path: str | os.PathLike, pictures: list[Picture], *, force: bool = False, keep_metadata: bool = True) -> None:
     """Writes pictures as the pages of a TIFF file, each as `save` would write it, complete or not at all.
 
+    Args:
+        path: the output file, whose suffix is one of TIFF.
+        pictures: one for each page.
+        force: as for `save`.
+        keep_metadata: as for `save`.
+
     Raises:
-      OutputError: it exists, cannot be created, or is no TIFF file.
+        OutputError: it exists, cannot be created, or is no TIFF file.
     """
     path = named(path, OutputError)
     if SUFFIXES.get(path.suffix.lower()) != "TIFF":

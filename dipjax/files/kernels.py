@@ -31,8 +31,10 @@ def load_psf(path: str | os.PathLike) -> np.ndarray:
             or semicolons, one row a line; a comma is the decimal sign where it cannot separate. What follows # is passed over.
 
     Returns:
-        The kernel (k, l) in float32, divided by its sum. Raises `ImageError` if the file cannot be read, or is not
-        two-dimensional, non-negative and somewhere positive.
+        The kernel (k, l) in float32, divided by its sum.
+
+    Raises:
+        ImageError: the file cannot be read, or is not two-dimensional, non-negative and somewhere positive.
     """
     path = named(path, ImageError)
     suffix = path.suffix.lower()

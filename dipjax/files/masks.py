@@ -34,8 +34,11 @@ def load_mask(
         grow: pixels by which what is filled in is widened on all sides, at least 0.
 
     Returns:
-        Booleans (H, W), neither all True nor all False, and notes on how the file was read if that is not plain. Raises `ImageError` if the
-        file cannot be read, has another size, or marks nothing or everything.
+        Booleans (H, W), neither all True nor all False, and notes on how the file was read if that is not plain.
+
+    Raises:
+        ImageError: the file cannot be read, has another size, or marks nothing or everything.
+        ValueError: `grow` is no number of pixels.
     """
     if isinstance(grow, bool) or not isinstance(grow, numbers.Real) or not 0 <= grow < math.inf:
         raise ValueError(f"grow: found {grow!r}, expected a number of pixels, at least 0")

@@ -34,6 +34,9 @@ def default_output(path: str | os.PathLike, word: str) -> Path:
 
     Returns:
         A path with the suffix of the input, or one of its real format where the suffix says something else.
+
+    Raises:
+        ImageError: the path is no name of a file.
     """
     path = named(path, ImageError)
     meant, found = SUFFIXES.get(path.suffix.lower()), None
@@ -46,7 +49,15 @@ def default_output(path: str | os.PathLike, word: str) -> Path:
 
 
 def check_free(path: str | os.PathLike, *, force: bool = False) -> None:
-    """Raises what `write` would raise, as far as it can be known without touching the disk."""
+    """Raises what `write` would raise, as far as it can be known without touching the disk.
+
+    Args:
+        path: the output file.
+        force: whether an existing file may be replaced.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+    """
     path = named(path, OutputError)
     with writing(path):
         there = _status(path)
@@ -71,8 +82,8 @@ def write(path: str | os.PathLike, data: bytes | list, *, force: bool = False) -
         data: its content, or the pieces of it.
         force: whether an existing file may be replaced; its permissions stay. A symbolic link is replaced, not what it points to.
 
-    Returns:
-        Nothing. Raises `OutputError` if the file exists or cannot be written.
+    Raises:
+        OutputError: the file exists or cannot be written.
     """
     check_free(path, force=force)
     path = named(path, OutputError)
@@ -82,7 +93,7 @@ def write(path: str | os.PathLike, data: bytes | list, *, force: bool = False) -
 
 
 def sweep(folder: str | os.PathLike) -> None:
-    """Removes temporary files of dipjax whose process is gone; those of other machines, if they are older than a day."""
+    """Removes temporary files of dipjax in a `folder` whose process is gone; those of other machines, if they are older than a day."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if match := _TEMPORARY.fullmatch(entry.name):
@@ -128,7 +139,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one OutputError."""
+    """Whatever goes wrong inside, where the file `path` is written, becomes one OutputError."""
     try:
         yield
     except Exception as error:

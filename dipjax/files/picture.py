@@ -29,35 +29,57 @@ class Picture:
 
     Damage that was erased to transparent becomes opaque where `mask` (H, W) has been filled in by
     `save(path, result, picture, alpha=np.where(mask, 1, picture.alpha))`.
+
+    Attributes:
+        pixels: (H, W, C) float32, float64 for types it cannot hold; colour only: C is 1 for gray, 3 for RGB, any for TIFF.
+        alpha: (H, W) as pixels, in [0, 1]; None without transparency.
+        dtype: of the samples in the file.
+        file_format: one of the values of `opening.SUFFIXES`, such as PNG.
+        icc_profile: the colour profile, None without one.
+        notes: what was changed or left out in reading.
+        extra: (H, W, E) as pixels, samples of a TIFF that are neither colour nor alpha: carried along.
+        alpha_named: whether a TIFF says that it is transparency; if not, the output does not say so either.
+        metadata: of the picture as the file has it.
     """
 
-    pixels: np.ndarray  # (H, W, C) float32, float64 for types it cannot hold; colour only: C is 1 for gray, 3 for RGB, any for TIFF
-    alpha: np.ndarray | None  # (H, W) as pixels, in [0, 1]
-    dtype: np.dtype  # of the samples in the file
-    file_format: str  # PNG, JPEG, WEBP, BMP or TIFF
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    dtype: np.dtype
+    file_format: str
     icc_profile: bytes | None = None
-    notes: tuple[str, ...] = ()  # what was changed or left out in reading
-    extra: np.ndarray | None = None  # (H, W, E) as pixels, samples of a TIFF that are neither colour nor alpha: carried along
-    alpha_named: bool = True  # whether a TIFF says that it is transparency; if not, the output does not say so either
-    metadata: Metadata = Metadata()  # of the picture as the file has it
+    notes: tuple[str, ...] = ()
+    extra: np.ndarray | None = None
+    alpha_named: bool = True
+    metadata: Metadata = Metadata()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Raw:
-    """Holds the arrays of a file as they are, neither turned upright nor divided, and what they mean."""
+    """Holds the arrays of a file as they are, neither turned upright nor divided, and what they mean.
 
-    samples: np.ndarray  # (H, W, C) colours
-    alpha: np.ndarray | None  # (H, W)
+    Attributes:
+        samples: (H, W, C) colours.
+        alpha: (H, W).
+        file_format: as in `Picture`, like what is not named here.
+        white: the sample that becomes 1.
+        opaque: the sample of alpha that becomes 1.
+        orientation: of EXIF and TIFF, 1 to 8.
+        extra: (H, W, E).
+        dtype: of the file, if samples has become another.
+    """
+
+    samples: np.ndarray
+    alpha: np.ndarray | None
     file_format: str
-    white: int  # the sample that becomes 1
-    opaque: int  # the sample of alpha that becomes 1
-    orientation: int | None = None  # of EXIF and TIFF, 1 to 8
+    white: int
+    opaque: int
+    orientation: int | None = None
     icc_profile: bytes | None = None
     notes: tuple[str, ...] = ()
-    extra: np.ndarray | None = None  # (H, W, E)
+    extra: np.ndarray | None = None
     alpha_named: bool = True
     metadata: Metadata = Metadata()
-    dtype: np.dtype | None = None  # of the file, if samples has become another
+    dtype: np.dtype | None = None
 
 
 def parts(array: np.ndarray) -> np.ndarray:
@@ -99,10 +121,10 @@ def without_infinities(samples: np.ndarray, allow_nan: bool) -> np.ndarray:
 
 
 def printable(text: str) -> str:
-    """Escapes what a terminal would obey instead of show: control characters, newlines, marks of direction, lone surrogates.
+    """Escapes in a text what a terminal would obey instead of show: control characters, newlines, marks of direction, lone surrogates.
 
     Examples:
-        >>> printable("a\\x1b[31m.png")
+        >>> dipjax.files.printable("a\\x1b[31m.png")
         'a\\\\x1b[31m.png'
     """
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text))

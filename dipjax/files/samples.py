@@ -19,12 +19,19 @@ MEANINGS = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
 
 @dataclass(frozen=True)
 class Page:
-    """Holds what the tags of a page say about its samples."""
+    """Holds what the tags of a page say about its samples.
+
+    Attributes:
+        photometric: one of `MEANINGS`.
+        bits: of a sample.
+        names: of the samples behind the colours; fewer where some have none.
+        nodata: the value that GDAL says stands for no data.
+    """
 
     photometric: int
     bits: int
-    names: tuple[int, ...]  # of the samples behind the colours; fewer where some have none
-    nodata: str | None  # the value that GDAL says stands for no data
+    names: tuple[int, ...]
+    nodata: str | None
 
 
 def meaning(samples: np.ndarray, page: Page, allow_nan: bool) -> Raw:

@@ -2,6 +2,11 @@
 
 A guide is a value with `__call__(key, problem) -> (H, W, D)`, jittable; libraries that do the work on the host are called back from the
 compiled program, which happens once, before the first step. To add one, add a frozen dataclass.
+
+Examples:
+  >>> data = dipjax.problem.denoising(np.random.default_rng(0).random((16, 16, 1), np.float32))
+  >>> dipjax.guides.NonLocalMeans(strength=0.8)(jax.random.key(0), data).shape
+  (16, 16, 1)
 """
 
 import math
@@ -33,16 +38,23 @@ class NonLocalMeans:
     picture of at least 16 x 16 pixels.
 
     Reference: Buades, Coll, Morel, A non-local algorithm for image denoising, CVPR 2005; in scikit-image.
+
+    Attributes:
+      strength: how different the patches may be that are averaged, in standard deviations of the noise.
+      added: noise of each run's own, in the same units.
+      correlation: of the noise between neighbours, above which there is no guide.
+      impulse: a pixel that is 0 or 1 is an impulse where it is so much farther from the median around it.
+      few: share of the pixels: fewer impulses are left alone.
     """
 
-    strength: float = 0.6  # how different the patches may be that are averaged, in standard deviations of the noise
-    added: float = 0.5  # noise of each run's own, in the same units
-    correlation: float = CORRELATED  # of the noise between neighbours, above which there is no guide
-    impulse: float = 0.2  # a pixel that is 0 or 1 is an impulse where it is so much farther from the median around it
-    few: float = 0.01  # of the pixels: fewer impulses are left alone
+    strength: float = 0.6
+    added: float = 0.5
+    correlation: float = CORRELATED
+    impulse: float = 0.2
+    few: float = 0.01
 
     def __call__(self, key: Array, problem: Problem) -> Array:
-        """Returns the guide of one run."""
+        """Returns the guide of one run, `(H, W, C)` as the measurement; where there is none, zeros of the image's shape."""
         picture = problem.measurement
         if not isinstance(picture, (jax.Array, np.ndarray)) or picture.ndim != 3 or min(picture.shape[:2]) < _SMALLEST:
             return jnp.zeros(problem.shape, problem.dtype)

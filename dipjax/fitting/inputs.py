@@ -2,6 +2,14 @@
 
 An input is a value with `__call__(key, problem) -> z (..., D)`, for an image `(..., C)` of `problem.shape`; for a generator that makes
 several pixels of each one of z, it is smaller by that `stride`, rounded up. To add one, add a frozen dataclass.
+
+Examples:
+  >>> picture, key, inputs = np.zeros((16, 12, 3), np.float32), jax.random.key(0), dipjax.inputs
+  >>> data = dipjax.problem.flash(picture, flash_image=picture)
+  >>> inputs.Noise(32)(key, data).shape, inputs.Normal(4, stride=8)(key, data).shape
+  ((16, 12, 32), (2, 2, 4))
+  >>> inputs.Meshgrid()(key, data).shape, inputs.Guide()(key, data).shape, inputs.Guided()(key, data).shape
+  ((16, 12, 2), (16, 12, 3), (16, 12, 11))
 """
 
 from collections.abc import Callable
@@ -21,8 +29,15 @@ from dipjax.operators import checks
 class Noise:
     """Uniform noise in [0, scale) with `depth` channels: the official input (utils/common_utils.py, get_noise).
 
-    `grain`: of how many pixels the sides of a square are that share one value. The official input has 1; with 8 super-resolution by 4 and
-    deblurring restore better and sooner, other tasks do not (benchmarks/results/grain.md).
+    Attributes:
+      depth: channels D of z.
+      scale: of its values, positive.
+      stride: pixels of the image for each one of z, on each side; that of the generator.
+      grain: of how many pixels the sides of a square are that share one value. The official input has 1; with 8 super-resolution by 4
+        and deblurring restore better and sooner, other tasks do not (benchmarks/results/grain.md).
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
     depth: int = 32
@@ -36,7 +51,7 @@ class Noise:
         checks.count("grain", self.grain)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
-        """Returns z."""
+        """Returns z `(h, w, depth)`, in the problem's dtype."""
         sides = _sides(problem, self.stride)
         grains = [-(-side // self.grain) for side in sides]
         values = self.scale * jax.random.uniform(key, (*grains, self.depth), problem.dtype)
@@ -48,7 +63,16 @@ class Noise:
 
 @dataclass(frozen=True)
 class Normal:
-    """Normal noise with standard deviation `scale` and `depth` channels."""
+    """Normal noise with mean zero: what get_noise of the official code draws for `noise_type="n"`.
+
+    Attributes:
+      depth: channels D of z.
+      scale: its standard deviation, positive.
+      stride: pixels of the image for each one of z, on each side; that of the generator.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
 
     depth: int = 32
     scale: float = 0.1
@@ -59,7 +83,7 @@ class Normal:
         _check(self)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
-        """Returns z."""
+        """Returns z `(h, w, depth)`, in the problem's dtype."""
         return self.scale * jax.random.normal(key, (*_sides(problem, self.stride), self.depth), problem.dtype)
 
 
@@ -75,10 +99,10 @@ def _sides(problem, stride):
 
 @dataclass(frozen=True)
 class Meshgrid:
-    """The coordinates, each from 0 to 1, the last axis (x) first: a smooth input, good for filling large holes."""
+    """The coordinates, each from 0 to 1, the last axis (x) first: a smooth input, good for filling large holes (inpainting.ipynb, vase)."""
 
     def __call__(self, key: Array, problem: Problem) -> Array:
-        """Returns z, with one channel for each axis of space."""
+        """Returns z `(H, W, 2)`, with one channel for each axis of space."""
         del key
         axes = [jnp.linspace(0, 1, side, dtype=problem.dtype) for side in problem.shape[:-1]]
         return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], -1)
@@ -89,7 +113,11 @@ class Guide:
     """The image in `problem.guide (..., D)`: another picture of the same scene, such as one taken with a flash."""
 
     def __call__(self, key: Array, problem: Problem) -> Array:
-        """Returns z."""
+        """Returns z `(H, W, D)`.
+
+        Raises:
+          ValueError: the problem has no guide.
+        """
         del key
         if problem.guide is None:
             raise ValueError("guide: found none in the problem, expected a picture (H, W, D), as `problem.flash` sets it.")
@@ -100,14 +128,22 @@ class Guide:
 class Guided:
     """Noise, and beside it a quick restoration of the measurement, from which the network need only learn the rest.
 
-    What a stopping rule holds out is hidden from it too. `guide` is a value of `guides`; it runs on the host, once for every run.
+    What a stopping rule holds out is hidden from it too.
+
+    Attributes:
+      guide: a value of `guides`; it runs on the host, once for every run.
+      noise: an input without a stride.
     """
 
     guide: Callable = NonLocalMeans()
     noise: Any = Noise(8)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
-        """Returns z."""
+        """Returns z `(H, W, D)`, the channels of the noise first.
+
+        Raises:
+          ValueError: the guide has another height or width than the image.
+        """
         made = self.guide(jax.random.fold_in(key, 1), problem)  # noise and guide have nothing in common
         if made.shape[:-1] != problem.shape[:-1]:
             raise ValueError(f"guide: found shape {made.shape}, expected {(*problem.shape[:-1], 'D')}.")

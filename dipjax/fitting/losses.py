@@ -1,7 +1,17 @@
 """Data-fit losses: values with `__call__(prediction, measurement) -> ()`.
 
 Losses are means over all elements, so that a weight means the same at every image size; prediction and measurement are arrays or equal
-trees of arrays, real or complex. To add one, add a frozen dataclass, and a row to `REGISTRY`, where `--loss` finds it.
+trees of arrays, real or complex, of any shape. To add one, add a frozen dataclass, and a row to `REGISTRY`, where `--loss` finds it.
+
+Examples:
+  >>> prediction, measurement, losses = np.full((8, 8, 1), 0.5, np.float32), np.zeros((8, 8, 1), np.float32), dipjax.losses
+  >>> {word: round(float(loss()(prediction, measurement)), 3) for word, loss in losses.REGISTRY.items()}
+  {'mse': 0.25, 'l1': 0.5, 'huber': 0.045, 'poisson': 14.784, 'anscombe': 1.46, 'log': 5.75, 'rmse': 0.499, 'gradients': 0.0, 'ssim': 1.0}
+  >>> losses.make("l1+ssim:0.01")
+  Sum(losses=(L1(), Structure(scales=3, window=7)), weights=(1.0, 0.01))
+  >>> features = losses.Perceptual(lambda image: image.mean((0, 1)), weight=2.0)
+  >>> float(features(prediction, measurement)), float(losses.Maximise()(prediction, measurement))
+  (0.5, -32.0)
 """
 
 from collections.abc import Callable
@@ -41,13 +51,22 @@ class L1:
     """The mean absolute error: robust to a few pixels that are far off, such as salt and pepper."""
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `mean |prediction - measurement|`."""
+        """Returns `mean |prediction - measurement|`, `()`."""
         return mean_of(jnp.abs, prediction, measurement)
 
 
 @dataclass(frozen=True)
 class Huber:
-    """A loss that is quadratic for errors below `delta` and linear above; a smaller `delta` is closer to `L1`."""
+    """A loss that is quadratic for small errors e and linear for large ones.
+
+    Reference: Huber, Robust estimation of a location parameter, 1964.
+
+    Attributes:
+      delta: where the one becomes the other, in units of the measurement; a smaller one is closer to `L1`.
+
+    Raises:
+      ValueError: delta is not positive.
+    """
 
     delta: float = 0.1
 
@@ -56,7 +75,7 @@ class Huber:
         checks.positive("delta", self.delta, least=1e-30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns the mean of `e^2 / 2` or `delta (|e| - delta / 2)`."""
+        """Returns the mean `()` of `e^2 / 2` where `|e| <= delta`, else `delta (|e| - delta / 2)`."""
         return mean_of(lambda error: optax.losses.huber_loss(jnp.abs(error), delta=self.delta), prediction, measurement)
 
 
@@ -64,9 +83,16 @@ class Huber:
 class Poisson:
     """The negative log-likelihood of counts, per element, less that of a perfect fit: noise of few photons.
 
-    `photons` are those of a measurement of 1; what counts is their product with the measurement. The measurement, whose noise may have
-    made it negative, is kept above `epsilon`; the logarithm of the prediction goes on as a straight line below it, so that it has a
-    gradient there. None is 0.03 photons, and 1e-3 at most.
+    The logarithm of the prediction goes on as a straight line below `epsilon`, so that it has a gradient there.
+
+    Reference: Shepp, Vardi, Maximum likelihood reconstruction for emission tomography, 1982.
+
+    Attributes:
+      photons: those of a measurement of 1; what counts is their product with the measurement.
+      epsilon: above which the measurement is kept, whose noise may have made it negative; None is 0.03 photons, and 1e-3 at most.
+
+    Raises:
+      ValueError: either is not positive.
     """
 
     photons: float = 30.0
@@ -79,7 +105,7 @@ class Poisson:
             checks.positive("epsilon", self.epsilon, least=1e-30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `photons * mean(p - y + y log(y / p))`, never negative.
+        """Returns `photons * mean(p - y + y log(y / p))`, `()`, never negative.
 
         Raises:
           ValueError: the measurement is complex.
@@ -100,9 +126,15 @@ class Poisson:
 class Anscombe:
     """The square error of what is stabilised for noise of photons, times the gain, so that it is of one size with the plain one.
 
-    `gain` is what one photon adds to a measurement, 1 over the photons at 1. Stabilised noise has the same strength everywhere, so that
-    dark parts, where it is weak, count more than in the plain square error. Reference: Anscombe, The transformation of Poisson,
-    binomial and negative-binomial data, 1948.
+    Stabilised noise has the same strength everywhere, so that dark parts, where it is weak, count more than in the plain square error.
+
+    Reference: Anscombe, The transformation of Poisson, binomial and negative-binomial data, 1948.
+
+    Attributes:
+      gain: what one photon adds to a measurement, 1 over the photons at 1.
+
+    Raises:
+      ValueError: the gain is not positive.
     """
 
     gain: float = 1 / 30
@@ -112,7 +144,7 @@ class Anscombe:
         checks.positive("gain", self.gain, least=1e-30, most=1e30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `gain * mean (2 sqrt(p / gain + 3/8) - 2 sqrt(y / gain + 3/8))^2`; negative values are taken for 0.
+        """Returns `gain * mean (2 sqrt(p / gain + 3/8) - 2 sqrt(y / gain + 3/8))^2`, `()`; negative values are taken for 0.
 
         Raises:
           ValueError: the measurement is complex.
@@ -123,16 +155,23 @@ class Anscombe:
 
 @dataclass(frozen=True)
 class Logarithm:
-    """The square error of logarithms: noise in proportion to the brightness, speckle. A greater `epsilon` lets dark parts count less."""
+    """The square error of logarithms: noise in proportion to the brightness, speckle.
 
-    epsilon: float = 0.05  # what is added before, in units of intensity: measurements may be zero
+    Attributes:
+      epsilon: what is added before, in units of intensity: measurements may be zero. A greater one lets dark parts count less.
+
+    Raises:
+      ValueError: epsilon is not positive.
+    """
+
+    epsilon: float = 0.05
 
     def __post_init__(self):
         """Checks the setting."""
         checks.positive("epsilon", self.epsilon, least=1e-30)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `mean (log(p + epsilon) - log(y + epsilon))^2`; negative values are taken for 0.
+        """Returns `mean (log(p + epsilon) - log(y + epsilon))^2`, `()`; negative values are taken for 0.
 
         Raises:
           ValueError: the measurement is complex.
@@ -155,16 +194,22 @@ class RootMSE:
     """The root of the mean square error: beside a penalty such as total variation one weight fits noise of every strength.
 
     Reference: Belloni, Chernozhukov, Wang, Square-root lasso, 2011.
+
+    Attributes:
+      epsilon: in units of the measurement: keeps the gradient finite at a perfect fit.
+
+    Raises:
+      ValueError: epsilon is not positive.
     """
 
-    epsilon: float = 1e-3  # of the range: keeps the gradient finite at a perfect fit
+    epsilon: float = 1e-3
 
     def __post_init__(self):
         """Checks the setting."""
         checks.positive("epsilon", self.epsilon, least=1e-12)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `sqrt(mean |p - y|^2 + epsilon^2) - epsilon`."""
+        """Returns `sqrt(mean |p - y|^2 + epsilon^2) - epsilon`, `()`."""
         return jnp.sqrt(MSE()(prediction, measurement) + self.epsilon**2) - self.epsilon
 
 
@@ -204,7 +249,7 @@ class Gradients:
     """The mean absolute error of the differences of neighbours, along every axis of space: edges count, brightness does not."""
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns the mean over all differences of arrays `(..., C)`; 0 where there are none."""
+        """Returns the mean `()` over all differences of arrays `(..., C)`; 0 where there are none."""
         parts = [_differences(error) for error in jax.tree.leaves(jax.tree.map(jnp.subtract, prediction, measurement))]
         parts = [jnp.abs(part) for of_one in parts for part in of_one]
         return sum(jnp.sum(part) for part in parts) / max(1, sum(part.size for part in parts))
@@ -219,12 +264,20 @@ class Structure:
     """One less the structural similarity of pictures `(H, W, C)` in [0, 1], on several scales, each half of the one before.
 
     On every scale but the coarsest only contrast and structure are compared, on the coarsest brightness too. All weigh the same and are
-    averaged, not multiplied, so that the gradient is finite where they are negative. Windows are squares. Reference: Wang, Simoncelli,
-    Bovik, Multiscale structural similarity for image quality assessment, 2003.
+    averaged, not multiplied, so that the gradient is finite where they are negative. Windows are squares.
+
+    Reference: Wang, Simoncelli, Bovik, Multiscale structural similarity for image quality assessment, 2003.
+
+    Attributes:
+      scales: from 1; fewer are taken for a small picture.
+      window: pixels on a side, from 1; fewer for a small picture.
+
+    Raises:
+      ValueError: either is no whole number from 1.
     """
 
-    scales: int = 3  # fewer for a small picture
-    window: int = 7  # pixels on a side
+    scales: int = 3
+    window: int = 7
 
     def __post_init__(self):
         """Checks the settings."""
@@ -233,7 +286,7 @@ class Structure:
             checks.count(name, int(value) if isinstance(value, float) and value.is_integer() else value)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns the mean over scales and windows, from 0 to 2.
+        """Returns the mean `()` over scales and windows, from 0 to 2.
 
         Raises:
           ValueError: the measurement is no real picture, or several.
@@ -273,18 +326,21 @@ def _dissimilarity(x, y, side, *, with_brightness):
 
 @dataclass(frozen=True)
 class Perceptual:
-    """The square error of features of a picture: those of a network that somebody has trained, or of anything.
+    """The square error of features of a picture: those of a network that somebody has trained, or of anything. Nothing is downloaded.
 
-    `features` is a function of a picture, or of whatever the measurement is, to an array or a tree of arrays; each array counts the
-    same. What its network expects of pixels, their scale, mean and order, is up to it. Nothing is downloaded. Reference: Johnson,
-    Alahi, Fei-Fei, Perceptual losses for real-time style transfer and super-resolution, 2016.
+    Reference: Johnson, Alahi, Fei-Fei, Perceptual losses for real-time style transfer and super-resolution, 2016.
 
-    Examples:
-      >>> loss = losses.Sum((losses.L1(), losses.Perceptual(vgg, 0.01)), (1.0, 1.0))  # doctest: +SKIP
+    Attributes:
+      features: a function of a picture, or of whatever the measurement is, to an array or a tree of arrays; each array counts the same.
+        What its network expects of pixels, their scale, mean and order, is up to it.
+      weight: a greater one counts more against other losses.
+
+    Raises:
+      ValueError: the features are no function, or the weight is not positive.
     """
 
     features: Callable
-    weight: float = 1.0  # a greater one counts more against other losses
+    weight: float = 1.0
 
     def __post_init__(self):
         """Checks the settings."""
@@ -293,7 +349,7 @@ class Perceptual:
             raise ValueError(f"features: found {self.features!r}, expected a function of a picture.")
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `weight * mean |f(p) - f(y)|^2`, the mean over the arrays of the features."""
+        """Returns `weight * mean |f(p) - f(y)|^2`, `()`, the mean over the arrays of the features."""
         pairs = zip(*(jax.tree.leaves(self.features(value)) for value in (prediction, measurement)), strict=True)
         errors = [MSE()(*pair) for pair in pairs]
         if not errors:
@@ -303,7 +359,15 @@ class Perceptual:
 
 @dataclass(frozen=True)
 class Sum:
-    """Several losses, each times its weight: `Sum((L1(), Structure()), (1.0, 0.01))`. A greater weight counts more."""
+    """Several losses, each times its weight: `Sum((L1(), Structure()), (1.0, 0.01))`.
+
+    Attributes:
+      losses: at least one.
+      weights: one for each, positive; a greater one counts more.
+
+    Raises:
+      ValueError: there is no loss, one is no function, or there are not as many positive weights.
+    """
 
     losses: tuple[Callable, ...]
     weights: tuple[float, ...]
@@ -318,13 +382,20 @@ class Sum:
             checks.positive("weights", weight)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns the sum."""
+        """Returns the sum, `()`."""
         return sum(weight * loss(prediction, measurement) for loss, weight in zip(self.losses, self.weights, strict=True))
 
 
 @dataclass(frozen=True)
 class Maximise:
-    """Makes activations as large as they can be; a greater `weight` counts more against a penalty."""
+    """Makes activations as large as they can be (activation_maximization.ipynb).
+
+    Attributes:
+      weight: positive; a greater one counts more against a penalty.
+
+    Raises:
+      ValueError: the weight is not positive.
+    """
 
     weight: float = 1.0
 
@@ -333,7 +404,7 @@ class Maximise:
         checks.positive("weight", self.weight)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns `-weight * sum(prediction)`."""
+        """Returns `-weight * sum(prediction)`, `()`; the measurement is not looked at."""
         del measurement
         return -self.weight * sum(jnp.sum(part) for part in jax.tree.leaves(prediction))
 

@@ -2,6 +2,17 @@
 
 A schedule `__call__(progress)` gives the factor of the learning rate. It follows progress and not steps, so that a run of any length
 follows all of it, with one compiled program. An optax transformation in place of these is welcome too. To add one, add a frozen dataclass.
+
+Examples:
+  >>> optimizers = dipjax.optimizers
+  >>> float(optimizers.Constant()(1.0)), float(optimizers.Cosine()(1.0)), float(optimizers.Halving()(1.0))
+  (1.0, 0.0, 0.125)
+  >>> step = optimizers.Adam(0.01, optimizers.Cosine())(0.0)
+  >>> updates, _ = step.update({"w": jnp.ones(2)}, step.init({"w": jnp.zeros(2)}))
+  >>> updates["w"].round(3)
+  Array([-0.01, -0.01], dtype=float32)
+  >>> [type(optimizers.REGISTRY[name]()(0.0)).__name__ for name in ("with parameter noise", "langevin")]
+  ['GradientTransformationExtraArgs', 'GradientTransformationExtraArgs']
 """
 
 from collections.abc import Callable
@@ -31,7 +42,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """A learning rate that falls to zero along a half cosine."""
+    """A learning rate that falls to zero along a half cosine, `(1 + cos(pi progress)) / 2`.
+
+    Reference: Loshchilov, Hutter, SGDR: stochastic gradient descent with warm restarts, ICLR 2017; here without restarts.
+    """
 
     def __call__(self, progress: Array) -> Array:
         """Returns a factor from 1 to 0."""
@@ -40,7 +54,16 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Halving:
-    """A learning rate that is halved at these shares of the run; by default those of SelfDeblur, 2000, 3000 and 4000 of 5000 steps."""
+    """A learning rate that is halved at some shares of the run; by default those of SelfDeblur, 2000, 3000 and 4000 of 5000 steps.
+
+    Reference: Ren et al., Neural blind deconvolution using deep priors, CVPR 2020, and its code.
+
+    Attributes:
+      at: the shares, from 0 to 1.
+
+    Raises:
+      ValueError: they are something else.
+    """
 
     at: tuple[float, ...] = (0.4, 0.6, 0.8)
 
@@ -59,6 +82,15 @@ class Adam:
     """Adam with optax's (and PyTorch's) defaults.
 
     It works on all parameters as one long vector: the same numbers, in a handful of kernels instead of a handful for each array.
+
+    Reference: Kingma, Ba, Adam: a method for stochastic optimization, ICLR 2015.
+
+    Attributes:
+      learning_rate: positive.
+      schedule: `(progress) -> factor` of the learning rate.
+
+    Raises:
+      ValueError: the learning rate is not positive, or the schedule no function.
     """
 
     learning_rate: float = 0.01
@@ -83,6 +115,13 @@ class WithParameterNoise:
     feature inversion were made with it. Since then the switch does nothing, by accident. Noise is normal, with `scale` times the
     standard deviation of a convolution kernel's weights; other parameters have none. Weights that are disturbed for one step only are
     `generators.Perturbed`.
+
+    Attributes:
+      optimizer: as in a recipe.
+      scale: not negative.
+
+    Raises:
+      ValueError: the scale is negative.
     """
 
     optimizer: Any = Adam()
@@ -105,10 +144,18 @@ class Langevin:
     sure it is. The noise is that of the authors' notebook, proportional to the learning rate.
 
     Reference: Cheng, Gadelha, Maji, Sheldon, A Bayesian perspective on the deep image prior, CVPR 2019.
+
+    Attributes:
+      learning_rate: positive.
+      noise: standard deviation, in units of the learning rate; not negative.
+      weight_decay: what is added to the gradient is so much of each weight; not negative.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
     learning_rate: float = 0.01
-    noise: float = 2.0  # standard deviation, times the learning rate
+    noise: float = 2.0
     weight_decay: float = 5e-8
 
     def __post_init__(self):

@@ -18,20 +18,32 @@ class ConvDecoder(nn.Module):
         image = output(1x1 convolution of x)
 
     With N = num_layers - 1 sizes, the n-th is ceil(stride^(n / N) h) for a z of h rows. z is `stride` times smaller than the image:
-    `inputs.noise(depth, stride=generator.stride)`. The paper and deepinv fix the size of z instead, (8, 4) or (4, 4), and take its ratio
+    `inputs.Noise(depth, stride=generator.stride)`. The paper and deepinv fix the size of z instead, (8, 4) or (4, 4), and take its ratio
     to the image: the same network for an image of `stride` times that. The paper leaves its output free; for pictures a sigmoid is the
     default here.
 
     Reference: Darestani, Heckel, Accelerated MRI with Un-trained Neural Networks, IEEE TCI 2021.
+
+    Attributes:
+      channels: of the image.
+      num_layers: convolutions, from 2.
+      width: channels inside.
+      stride: pixels of the image for each one of z, on each side.
+      padding: "zero" or "reflect".
+      use_bias: whether the convolutions have one.
+      output: the last function, `nn.sigmoid`, or `blocks.identity`, the published one.
+
+    Raises:
+      ValueError: z is no image, or there are fewer than two layers; on the first call.
     """
 
     channels: int = 3
     num_layers: int = 7
     width: int = 256
     stride: int = 64
-    padding: str = "zero"  # or "reflect"
+    padding: str = "zero"
     use_bias: bool = True
-    output: Callable = nn.sigmoid  # or blocks.identity, the published one
+    output: Callable = nn.sigmoid
 
     @nn.compact
     def __call__(self, z: Array) -> Array:

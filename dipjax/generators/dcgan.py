@@ -18,19 +18,30 @@ class DCGAN(nn.Module):
         image = output(doubled x)                                      to the channels of the image
 
     "Doubled" is a transposed 4x4 convolution, or `upsample` and a 3x3 convolution; nothing has a bias. z is `stride = 2^num_doublings`
-    times smaller than the image: `inputs.noise(depth, stride=generator.stride)`. Decisions: the official activation is
+    times smaller than the image: `inputs.Noise(depth, stride=generator.stride)`. Decisions: the official activation is
     `LeakyReLU(True)`, which has slope 1 and makes the network linear but for its sigmoid; slope 0.2 was meant, and
     `activation=blocks.identity` is the official behaviour. `upsample` is that of every doubling, where the official code takes it
     for all but the last, which is bilinear. The two extra pixels become a frame of `stride` pixels, which is cropped.
     Two doublings are what the official `num_ups=4` does.
+
+    Attributes:
+      channels: of the image.
+      num_doublings: from 1.
+      width: channels inside.
+      upsample: doubles `(H, W, C)`, such as `blocks.bilinear`; None is a transposed convolution.
+      activation: of any shape.
+      output: the last function, `nn.sigmoid` or `blocks.identity`.
+
+    Raises:
+      ValueError: z is no image, or there is no doubling; on the first call.
     """
 
     channels: int = 3
     num_doublings: int = 2
     width: int = 32
-    upsample: Callable | None = None  # doubles (H, W, C), such as blocks.bilinear; None is a transposed convolution
+    upsample: Callable | None = None
     activation: Callable = blocks.leaky_relu
-    output: Callable = nn.sigmoid  # or blocks.identity
+    output: Callable = nn.sigmoid
 
     @property
     def stride(self) -> int:

@@ -15,18 +15,28 @@ class DeepDecoder(nn.Module):
         x = norm(relu(1x1 convolution of x))
         image = output(1x1 convolution of x)                no bias anywhere
 
-    z is `stride = 2^num_doublings` times smaller than the image: `inputs.noise(depth, stride=generator.stride)`. It cannot fit noise well,
+    z is `stride = 2^num_doublings` times smaller than the image: `inputs.Noise(depth, stride=generator.stride)`. It cannot fit noise well,
     so it need not be stopped early, but neither can it fit fine texture. The defaults are those of the paper's denoising: 100,224
     parameters for 128 input and 3 output channels.
 
     Reference: Heckel, Hand, Deep Decoder: Concise Image Representations from Untrained Non-convolutional Networks, ICLR 2019.
+
+    Attributes:
+      channels: of the image.
+      width: channels inside.
+      num_doublings: from 0.
+      upsample: doubles `(H, W, C)`: `blocks.bilinear`, `blocks.nearest`.
+      output: the last function, `nn.sigmoid` or `blocks.identity`.
+
+    Raises:
+      ValueError: z is no image; on the first call.
     """
 
     channels: int = 3
     width: int = 128
     num_doublings: int = 5
     upsample: Callable = blocks.bilinear
-    output: Callable = nn.sigmoid  # or blocks.identity
+    output: Callable = nn.sigmoid
 
     @property
     def stride(self) -> int:

@@ -18,6 +18,10 @@ class Perturbed:
     the official switch `param_noise` reads like, but has never done: see `optimizers.WithParameterNoise` for what it did.
 
     It needs no key: a step's noise follows from the bits of the parameters that it disturbs, so every run and every step has its own.
+
+    Attributes:
+      generator: any other one.
+      scale: of the noise, not negative.
     """
 
     generator: Any
@@ -34,11 +38,11 @@ class Perturbed:
         return self.generator.channels
 
     def init(self, key: Array, z: Array) -> Any:
-        """Returns the parameters of the generator."""
+        """Returns the parameters of the generator for a z `(h, w, D)`."""
         return self.generator.init(key, z)
 
     def apply(self, params: Any, z: Array) -> Any:
-        """Maps z to what the generator makes with disturbed weights: an image, or an image and further unknowns."""
+        """Maps z `(h, w, D)` to what the generator makes with disturbed weights: an image, or an image and further unknowns."""
         leaves, structure = jax.tree.flatten(params)
         fixed = [lax.stop_gradient(leaf) for leaf in leaves]
         bits = sum(jnp.sum(lax.bitcast_convert_type(leaf, jnp.uint32), dtype=jnp.uint32) for leaf in fixed)

@@ -5,7 +5,14 @@ from jax import Array
 
 
 class Pixels(nn.Module):
-    """The image itself, which starts at z: what every prior has to beat (sr_prior_effect.ipynb)."""
+    """The image itself, which starts at z: what every prior has to beat (sr_prior_effect.ipynb).
+
+    Attributes:
+      channels: of the image.
+
+    Raises:
+      ValueError: z has fewer channels; on the first call.
+    """
 
     channels: int = 3
 

@@ -13,16 +13,29 @@ class Plain(nn.Module):
 
     Nothing but the size of its kernels makes such a network prefer smooth images, so it is the weakest prior here and the baseline
     that the others have to beat: 5 layers are a shallow one, 15 a deep one. Any size from 1 pixel up works, of signals, images and volumes.
+
+    Attributes:
+      channels: of the image.
+      num_layers: convolutions, from 1.
+      width: channels inside.
+      kernel_size: odd, from 1.
+      padding: "reflect" or "zero".
+      use_norm: whether there is normalisation.
+      activation: of any shape.
+      output: the last function, `nn.sigmoid` or `blocks.identity`.
+
+    Raises:
+      ValueError: a number is out of its range, or z has more than three axes of space; on the first call.
     """
 
     channels: int = 3
     num_layers: int = 9
     width: int = 64
     kernel_size: int = 3
-    padding: str = "reflect"  # or "zero"
+    padding: str = "reflect"
     use_norm: bool = True
     activation: Callable = nn.relu
-    output: Callable = nn.sigmoid  # or blocks.identity
+    output: Callable = nn.sigmoid
 
     @nn.compact
     def __call__(self, z: Array) -> Array:

@@ -17,13 +17,21 @@ from dipjax.generators import blocks, siren
 
 
 class Row(NamedTuple):
-    """One network, with the setting for noisy pictures that suits it (benchmarks/results/generators.md)."""
+    """One network, with the setting for noisy pictures that suits it (benchmarks/results/generators.md).
 
-    make: Callable[..., Any]  # its class or a `partial` of it, called with the channels of the image, and the options as keywords
-    input: Callable[[Any], Callable]  # of the generator: the z that it wants
-    learning_rate: float = 0.01  # of Adam
-    input_noise: float = 1 / 30  # see `Recipe.input_noise`
-    num_steps: int = 1800  # for 256 x 256 pixels
+    Attributes:
+      make: its class or a `partial` of it, called with the channels of the image, and the options as keywords.
+      input: of the generator: the z that it wants.
+      learning_rate: of Adam.
+      input_noise: see `Recipe.input_noise`.
+      num_steps: for 256 x 256 pixels.
+    """
+
+    make: Callable[..., Any]
+    input: Callable[[Any], Callable]
+    learning_rate: float = 0.01
+    input_noise: float = 1 / 30
+    num_steps: int = 1800
 
 
 def _noise(generator):
@@ -124,7 +132,9 @@ def make(name: str, channels: int, options: Sequence[str] = ()) -> Any:
       ValueError: there is no such generator, it has no such option, or the value cannot be read.
 
     Examples:
-      >>> registry.make("skip", 3, ["down=16,32,64", "up=16,32,64", "skip=4,4,4", "upsample=nearest"])  # doctest: +SKIP
+      >>> from dipjax.generators import registry
+      >>> registry.make("skip", 3, ["down=16,32", "up=16,32", "skip=4,4", "upsample=nearest"]).down
+      (16, 32)
     """
     parameters, chosen = _parameters(name), {}
     for option in options:

@@ -15,7 +15,12 @@ from dipjax.generators import blocks
 class Residual(nn.Module):
     """Adds a correction to a picture, found by `num_layers` convolutions of 3 x 3 pixels. Any size works, from 2 x 2 pixels up.
 
-    It begins as the identity: the last convolution starts at a hundredth of its usual size.
+    It begins close to the identity: of what the last convolution makes a tenth is added.
+
+    Attributes:
+      channels: of the picture.
+      width: channels inside.
+      num_layers: convolutions, from 1.
     """
 
     channels: int = 1

@@ -19,16 +19,31 @@ class ResNet(nn.Module):
     Two decisions where that code surprises: it ignores its switch for the sigmoid, `output` here is honoured; and its `get_net` crashes,
     because it passes a normalisation for the activation. The defaults are those of the inpainting of the library picture: 158,979
     parameters for one input channel. Any image size from 1 x 1 up works.
+
+    Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition, CVPR 2016.
+
+    Attributes:
+      channels: of the image.
+      num_blocks: from 0.
+      width: channels inside.
+      use_residual: whether a block adds to what goes in.
+      padding: of the first and the last convolution, "reflect" or "zero".
+      activation: of any shape.
+      output: the last function, `nn.sigmoid` or `blocks.identity`.
+      scale_init: of the normalisations' scales, `nn.initializers.ones` or `blocks.uniform_scale`.
+
+    Raises:
+      ValueError: z is no image; on the first call.
     """
 
     channels: int = 3
     num_blocks: int = 8
     width: int = 32
     use_residual: bool = True
-    padding: str = "reflect"  # or "zero"
+    padding: str = "reflect"
     activation: Callable = blocks.leaky_relu
-    output: Callable = nn.sigmoid  # or blocks.identity
-    scale_init: Callable = nn.initializers.ones  # or blocks.uniform_scale
+    output: Callable = nn.sigmoid
+    scale_init: Callable = nn.initializers.ones
 
     @nn.compact
     def __call__(self, z: Array) -> Array:

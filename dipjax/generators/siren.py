@@ -12,7 +12,7 @@ from dipjax.generators import blocks
 
 
 def from_signed(image: Array) -> Array:
-    """Maps [-1, 1], the range that the paper fits, to [0, 1]."""
+    """Maps [-1, 1], the range that the paper fits, to [0, 1]; of any shape."""
     return 0.5 + 0.5 * image
 
 
@@ -22,18 +22,25 @@ class Siren(nn.Module):
         x = sin(frequency (W x + b))      the first time, and num_layers times more
         image = output(W x + b)
 
-    Its z is `inputs.meshgrid`; `frequency` is the only prior: lower is smoother. It refers to the whole image, so larger images want a
+    Its z is `inputs.Meshgrid()`; `frequency` is the only prior: lower is smoother. It refers to the whole image, so larger images want a
     larger one. Weights start in U(-1/D, 1/D) in the first layer, and within sqrt(6 / width) / frequency of zero after it.
 
     Reference: Sitzmann, Martel, Bergman, Lindell, Wetzstein, Implicit Neural Representations with Periodic Activation Functions,
     NeurIPS 2020.
+
+    Attributes:
+      channels: of the image.
+      num_layers: of sines behind the first one, from 0.
+      width: channels inside.
+      frequency: omega_0 of the paper, positive.
+      output: the last function, `from_signed` or `nn.sigmoid`.
     """
 
     channels: int = 3
     num_layers: int = 3
     width: int = 256
-    frequency: float = 30.0  # omega_0 of the paper
-    output: Callable = from_signed  # or nn.sigmoid
+    frequency: float = 30.0
+    output: Callable = from_signed
 
     @nn.compact
     def __call__(self, z: Array) -> Array:

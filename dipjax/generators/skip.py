@@ -21,11 +21,32 @@ class Skip(nn.Module):
 
     Every convolution is followed by normalisation and activation; a last 1x1 convolution and `output` make the image. Any image
     size from 1 x 1 up works: where a side is odd, what was doubled is cropped to it. Tuples have one entry per level, from the
-    full resolution down; a single value counts for all levels. `remat` has no effect on a CPU, whose compiler (JAX 0.10.2) drops the
-    barriers between the two computations and merges them again. The defaults are the official ones: 2,217,831 parameters for 32
+    full resolution down; a single value counts for all levels. The defaults are the official ones: 2,217,831 parameters for 32
     input and 3 output channels.
 
     Reference: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material, figure 21.
+
+    Attributes:
+      channels: of the image.
+      down: of the encoder, channels of every level.
+      up: of the decoder, as many.
+      skip: of what is handed over, as many; 0 for nothing.
+      kernel_down: odd sizes of the encoder's kernels.
+      kernel_up: odd sizes of the decoder's.
+      kernel_skip: the odd size of the skips'.
+      upsample: doubles `(H, W, C)`: `blocks.bilinear`, `blocks.nearest`, `blocks.bilinear_aligned`.
+      pool: halves `(H, W, C)`: `blocks.average_pool` and others; None halves by the stride.
+      padding: "reflect" or "zero".
+      activation: of any shape.
+      use_1x1: whether there is a 1x1 convolution after every `up`.
+      output: the last function, `nn.sigmoid` or `blocks.identity`.
+      use_bias: whether the convolutions have one.
+      scale_init: of the normalisations' scales, `nn.initializers.ones` or `blocks.uniform_scale`.
+      remat: whether of a layer only what goes in is kept, and the rest computed anew for the gradient: for memory, at the cost of time. It
+        has no effect on a CPU, whose compiler (JAX 0.10.2) drops the barriers between the two computations and merges them again.
+
+    Raises:
+      ValueError: z is no image, the levels are not as many of each, or a kernel is even; on the first call.
     """
 
     channels: int = 3
@@ -35,15 +56,15 @@ class Skip(nn.Module):
     kernel_down: int | tuple[int, ...] = 3
     kernel_up: int | tuple[int, ...] = 3
     kernel_skip: int = 1
-    upsample: Callable | tuple[Callable, ...] = blocks.bilinear  # doubles (H, W, C); blocks.nearest, ...
-    pool: Callable | tuple[Callable | None, ...] | None = None  # halves (H, W, C); None halves by the stride
-    padding: str = "reflect"  # or "zero"
+    upsample: Callable | tuple[Callable, ...] = blocks.bilinear
+    pool: Callable | tuple[Callable | None, ...] | None = None
+    padding: str = "reflect"
     activation: Callable = blocks.leaky_relu
-    use_1x1: bool = True  # the 1x1 convolution after every `up`
-    output: Callable = nn.sigmoid  # or blocks.identity
+    use_1x1: bool = True
+    output: Callable = nn.sigmoid
     use_bias: bool = True
-    scale_init: Callable = nn.initializers.ones  # or blocks.uniform_scale
-    remat: bool = False  # of a layer keeps only what goes in, and computes the rest anew for the gradient: for memory, at the cost of time
+    scale_init: Callable = nn.initializers.ones
+    remat: bool = False
 
     @nn.compact
     def __call__(self, z: Array) -> Array:

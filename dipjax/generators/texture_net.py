@@ -22,15 +22,28 @@ class TextureNet(nn.Module):
     that. Any image size works: an odd side is halved rounding up, and what was doubled is cropped.
 
     Reference: Ulyanov, Lebedev, Vedaldi, Lempitsky, Texture Networks, ICML 2016.
+
+    Attributes:
+      channels: of the image.
+      num_levels: from 1.
+      width: channels that every level adds.
+      upsample: doubles `(H, W, C)`: `blocks.nearest`, `blocks.bilinear`.
+      padding: "zero" or "reflect".
+      activation: of any shape.
+      output: the last function, `nn.sigmoid`, or `blocks.identity`, the official default.
+      use_bias: whether the convolutions have one.
+
+    Raises:
+      ValueError: z is no image, or there is no level; on the first call.
     """
 
     channels: int = 3
     num_levels: int = 6
     width: int = 8
-    upsample: Callable = blocks.nearest  # doubles (H, W, C); or blocks.bilinear
-    padding: str = "zero"  # or "reflect"
+    upsample: Callable = blocks.nearest
+    padding: str = "zero"
     activation: Callable = blocks.leaky_relu
-    output: Callable = nn.sigmoid  # or blocks.identity, the official default
+    output: Callable = nn.sigmoid
     use_bias: bool = True
 
     @nn.compact

@@ -24,18 +24,35 @@ class UNet(nn.Module):
     Decisions where the official code crashes or surprises: more than one of `more_layers` works; sizes that are no multiple of 16 do (an
     odd side is halved rounding up, and what was doubled is cropped); `concat_z` joins z, averaged down, to every stage of the encoder.
     The defaults are those of the inpainting of the library picture but for `feature_scale`, which is 8 there.
+
+    Reference: Ronneberger, Fischer, Brox, U-Net: convolutional networks for biomedical image segmentation, 2015.
+
+    Attributes:
+      channels: of the image.
+      feature_scale: by which the widths are divided, from 1 to 64.
+      more_layers: halvings beyond four, from 0.
+      concat_z: whether z joins every stage of the encoder.
+      upsample: doubles `(H, W, C)`; None is a transposed convolution.
+      padding: "zero" or "reflect".
+      use_norm: whether the encoder has normalisation.
+      affine: whether that scales and shifts: False is InstanceNorm2d, True is BatchNorm2d.
+      use_bias: whether the convolutions have one; the transposed ones do in any case.
+      output: the last function, `nn.sigmoid` or `blocks.identity`.
+
+    Raises:
+      ValueError: z is no image or has too many channels to be joined, or `feature_scale` is above 64; on the first call.
     """
 
     channels: int = 3
     feature_scale: int = 4
     more_layers: int = 1
     concat_z: bool = False
-    upsample: Callable | None = None  # doubles (H, W, C); None is a transposed convolution
-    padding: str = "zero"  # or "reflect"
+    upsample: Callable | None = None
+    padding: str = "zero"
     use_norm: bool = True
-    affine: bool = False  # whether the normalisation scales and shifts: False is InstanceNorm2d, True is BatchNorm2d
+    affine: bool = False
     use_bias: bool = True
-    output: Callable = nn.sigmoid  # or blocks.identity
+    output: Callable = nn.sigmoid
 
     @nn.compact
     def __call__(self, z: Array) -> Array:

@@ -23,11 +23,17 @@ class WithPsf:
 
     Its weights are `rate` times its parameters. With an optimizer whose steps are all of one length, such as Adam, they so take steps of
     `rate` times that of the image's. The official code takes 0.01 (1e-4 beside 1e-2); with 0.03 it took a third of the steps.
+
+    Attributes:
+      generator: any other one, which makes the image.
+      size: `(k, l)` of the psf.
+      width: of the hidden layer.
+      rate: positive.
     """
 
     generator: Any
-    size: tuple[int, int]  # (k, l) of the psf
-    width: int = 1000  # of the hidden layer
+    size: tuple[int, int]
+    width: int = 1000
     rate: float = 0.03
 
     @property

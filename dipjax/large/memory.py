@@ -5,6 +5,16 @@ is last used. That costs no compilation, and the trace is the one that the resto
 count (`memory_analysis()` of the loop, XLA for CPU, JAX 0.10.2) it is 3 % below to 8 % above for the fast and the official network
 at 64 x 64 and 128 x 128. For a generator with `remat` it counts what that saves, which the compiler for CPU undoes: there the true
 need is about 1.5 times as much. `benchmarks.speed memory` compares both with what a process really takes.
+
+Examples:
+  >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+  >>> one, two = (dipjax.problem.denoising(np.zeros((8, 8 * n, 1), np.float32)) for n in (1, 2))
+  >>> dipjax.memory.needed(recipe, one, 4) < dipjax.memory.needed(recipe, two, 4)
+  True
+  >>> dipjax.memory.worst(jax.make_jaxpr(lambda x: (x + 1).sum())(jnp.ones(8)).jaxpr)  # eight numbers and their sum
+  36
+  >>> dipjax.memory.available() is None or dipjax.memory.available() > 0
+  True
 """
 
 import contextlib
@@ -28,7 +38,13 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
     """Returns the bytes that `restore` will need on one device, for `num_seeds` runs of one problem.
 
     For every run its state, before and after a chunk of steps; for every run that is computed at the same time what a step keeps for
-    the gradient, and the state once more. The problem may hold shapes instead of arrays.
+    the gradient, and the state once more.
+
+    Args:
+      recipe: the method.
+      problem: the data; it may hold shapes instead of arrays.
+      num_seeds: K, from 1.
+      layout: None takes the fastest.
     """
     layout = layouts.chosen(layout, num_seeds, problem.shape[:-1])
     state = loop.initialiser().eval_shape(recipe, jax.random.key(0), problem)
@@ -62,7 +78,7 @@ def available() -> int | None:
 
 
 def worst(jaxpr: core.Jaxpr) -> int:
-    """Returns the largest number of bytes that a program holds at one time, its arguments not counted."""
+    """Returns the largest number of bytes that a program, a `jaxpr`, holds at one time, its arguments not counted."""
     last_use = {}
     for i, equation in enumerate(jaxpr.eqns):
         last_use |= {variable: i for variable in equation.invars if isinstance(variable, core.Var)}

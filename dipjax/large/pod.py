@@ -8,6 +8,14 @@
 All processes ask for the same. While they restore they share nothing, and what they have restored is gathered once, at the end: a process
 that is lost costs the whole work. Many pictures that need not end together are better handed out by `dipjax --ray`, or as a folder for
 each process. The command line does not use this module, because it shows and keeps what is not finished yet.
+
+Examples:
+  One process alone may ask as well:
+
+  >>> data = dipjax.problem.denoising(np.full((8, 8, 1), 0.5, np.float32))
+  >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+  >>> dipjax.pod.restore(recipe, dipjax.seeds(0, 2), data, num_steps=2).images.shape
+  (2, 8, 8, 1)
 """
 
 import contextlib

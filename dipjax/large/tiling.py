@@ -3,6 +3,20 @@
 All tiles have one shape, so that one compiled program serves them all, one tile after the other: memory is that of one tile, and time
 grows with the number of pixels. What a tile knows of the picture is what the operator's `cut` gives it, see `operators`. A
 picture that one tile covers is restored as if there were no tiles, bit for bit.
+
+Examples:
+  >>> data = dipjax.problem.denoising(np.full((8, 28, 1), 0.5, np.float32))
+  >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe
+  >>> grid, reason = dipjax.tiling.plan(recipe, data, 2, tile=16, overlap=4)
+  >>> print(grid)
+  2 x 1 tiles of 16 x 8 pixels, which overlap by at least 4
+  >>> [dipjax.tiling.cut(data, *part).shape for part in grid.parts], float(sum(next(grid.windows())[0, :12]).item())
+  ([(8, 16, 1), (8, 16, 1)], 12.0)
+  >>> *_, result = dipjax.tiling.iterate(recipe, dipjax.seeds(0, 2), data, grid, num_steps=2)
+  >>> result.images.shape, result.num_steps
+  ((2, 8, 28, 1), 4)
+  >>> dipjax.tiling.cover((100, 200), 64, 16, reach=2).lefts
+  (0, 45, 91, 136)
 """
 
 import math
@@ -32,14 +46,23 @@ _PIXELS_PER_SECOND = 2**24  # of all seeds; to show the whole picture more often
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the tiles lie in an image: one for every pair of a top and a left edge."""
+    """Where the tiles lie in an image: one for every pair of a top and a left edge.
 
-    shape: tuple[int, int]  # (H, W) of the image
-    tile: tuple[int, int]  # height and width
+    Attributes:
+      shape: `(H, W)` of the image.
+      tile: `(h, w)` of every tile.
+      tops: the first row of each.
+      lefts: the first column of each.
+      overlap: pixels that neighbours share, at least.
+      reach: pixels at a tile's inner edges of which nothing is taken.
+    """
+
+    shape: tuple[int, int]
+    tile: tuple[int, int]
     tops: tuple[int, ...]
     lefts: tuple[int, ...]
-    overlap: int  # of neighbours, at least
-    reach: int  # pixels at a tile's inner edges of which nothing is taken
+    overlap: int
+    reach: int
 
     @property
     def parts(self) -> list[tuple[slice, slice]]:
@@ -60,10 +83,15 @@ class Grid:
 
 
 class Plan(NamedTuple):
-    """How a problem will be restored."""
+    """How a problem will be restored.
 
-    grid: Grid | None  # None without tiles
-    reason: str  # why the tiles were chosen, empty where the caller chose
+    Attributes:
+      grid: None without tiles.
+      reason: why the tiles were chosen, empty where the caller chose.
+    """
+
+    grid: Grid | None
+    reason: str
 
 
 def plan(
@@ -116,7 +144,14 @@ def plan(
 
 
 def fits(recipe: Recipe, problem: Problem, num_runs: int, *, batching: Layout | None = None) -> bool:
-    """Says whether so many runs of a problem surely fit the memory there is, as far as that is known."""
+    """Says whether so many runs of a problem surely fit the memory there is, as far as that is known.
+
+    Args:
+      recipe: the method.
+      problem: the data.
+      num_runs: at the same time.
+      batching: a layout, as for `restore`.
+    """
     free = memory.available()
     return _fits(memory.needed(recipe, problem, num_seeds=num_runs, layout=batching) if free else 0, free)
 
@@ -268,7 +303,13 @@ def _known_with(known, *latest):
 
 
 def cut(problem: Problem, rows: slice, columns: slice) -> Problem:
-    """Returns the problem of a part of the image: everything that belongs to it, and the operator that measured it."""
+    """Returns the problem of a part of the image: everything that belongs to it, and the operator that measured it.
+
+    Args:
+      problem: of an operator with `cut`, in arrays of NumPy where it has any.
+      rows: of the image, multiples of the operator's `stride`.
+      columns: the same.
+    """
     measurement, operator = problem.operator.cut(problem.measurement, rows, columns, problem.shape)
     shape = (rows.stop - rows.start, columns.stop - columns.start, problem.shape[2])
     truth, guide = (None if image is None else image[rows, columns] for image in (problem.truth, problem.guide))

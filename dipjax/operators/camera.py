@@ -1,6 +1,15 @@
 """What a camera keeps of a colour picture: one colour in each pixel, which `Bayer` takes, and which demosaicing completes.
 
 To add another mosaic, add a row to `PATTERNS`.
+
+Examples:
+  >>> image = np.ones((8, 8, 3), np.float32)
+  >>> raw = dipjax.operators.Bayer("GRBG")(image)
+  >>> raw.shape, dipjax.operators.camera.bilinear(np.asarray(raw), "GRBG").shape
+  ((8, 8, 1), (8, 8, 3))
+  >>> dipjax.operators.camera.filters("GRBG", (2, 2))[..., 1]  # where green is seen
+  array([[1., 0.],
+         [0., 1.]], dtype=float32)
 """
 
 import jax.numpy as jnp
@@ -17,9 +26,12 @@ class Bayer:
     """Keeps of every pixel the one colour that lies behind its filter: `(H, W, 3) -> (H, W, 1)`, demosaicing.
 
     Reference: Bayer, Color imaging array, US patent 3,971,065, 1976.
+
+    Attributes:
+      pattern: one of `PATTERNS`.
     """
 
-    pattern: str = struct.field(pytree_node=False, default="RGGB")  # one of `PATTERNS`
+    pattern: str = struct.field(pytree_node=False, default="RGGB")
     reach, stride = 0, 2
 
     def __call__(self, image: Array) -> Array:
@@ -36,6 +48,10 @@ class Bayer:
 def filters(pattern: str, shape: tuple[int, int]) -> np.ndarray:
     """Returns `(H, W, 3)`, 1 where a pixel sees that colour, else 0.
 
+    Args:
+      pattern: one of `PATTERNS`.
+      shape: `(H, W)`.
+
     Raises:
       ValueError: the pattern is none of `PATTERNS`.
     """
@@ -47,7 +63,12 @@ def filters(pattern: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def bilinear(raw: np.ndarray, pattern: str) -> np.ndarray:
-    """Returns the colours `(H, W, 3)` of a picture `(H, W, 1)` behind a mosaic: what was measured, else the mean of what is nearest."""
+    """Returns the colours `(H, W, 3)` of a picture `(H, W, 1)` behind a mosaic: what was measured, else the mean of what is nearest.
+
+    Args:
+      raw: `(H, W, 1)`.
+      pattern: one of `PATTERNS`.
+    """
     from scipy.ndimage import convolve
 
     seen = filters(pattern, raw.shape[:2])

@@ -1,6 +1,11 @@
 """Operators of other libraries that compute with NumPy on the host: `Foreign`, and `of_scipy` for a `LinearOperator`.
 
 A function of JAX needs none of this: `problem.general` takes it as it is, and it runs on the device.
+
+Examples:
+  >>> operator = dipjax.operators.foreign.of_scipy(np.ones((5, 64)), (8, 8, 1))
+  >>> float(operator(np.ones((8, 8, 1), np.float32))[0])
+  64.0
 """
 
 from collections.abc import Callable
@@ -22,12 +27,18 @@ class Foreign:
 
     It works under jit and vmap, where images are taken one after another; forward mode does not work. Both functions must be pure, and
     must not call JAX.
+
+    Attributes:
+      forward: `(H, W, C) -> measured`.
+      adjoint: `measured -> (H, W, C)`, its conjugate transpose.
+      measured: the shape of the measurement.
+      is_complex: whether the measurement is complex.
     """
 
-    forward: Callable[[np.ndarray], Any] = struct.field(pytree_node=False)  # (H, W, C) -> measured
-    adjoint: Callable[[np.ndarray], Any] = struct.field(pytree_node=False)  # measured -> (H, W, C), its conjugate transpose
-    measured: tuple[int, ...] = struct.field(pytree_node=False)  # the shape of the measurement
-    is_complex: bool = struct.field(pytree_node=False, default=False)  # whether the measurement is complex
+    forward: Callable[[np.ndarray], Any] = struct.field(pytree_node=False)
+    adjoint: Callable[[np.ndarray], Any] = struct.field(pytree_node=False)
+    measured: tuple[int, ...] = struct.field(pytree_node=False)
+    is_complex: bool = struct.field(pytree_node=False, default=False)
 
     def __call__(self, image: Array) -> Array:
         """Returns the measurement."""

@@ -4,6 +4,18 @@ The transforms are orthonormal and centred: the pixel `(H // 2, W // 2)` is the 
 `NonUniformFourier` and `Complex` make complex numbers of real images too; they are linear, and `registry` holds them to it.
 A generator draws real channels: `Complex` makes a complex image of twice as many of them. To add a pattern of
 samples, add a function; the constructors of problems are in `instruments`.
+
+Examples:
+  >>> image, fourier = np.ones((8, 8, 1), np.float32), dipjax.operators.fourier
+  >>> kspace = dipjax.operators.Fourier(fourier.cartesian((8, 8), 2, centre=0.25))(image)
+  >>> kspace.shape, kspace.dtype, float(abs(kspace[4, 4, 0]))
+  ((8, 8, 1), dtype('complex64'), 8.0)
+  >>> dipjax.operators.NonUniformFourier(fourier.radial(3, 8))(image).shape
+  (24, 1)
+  >>> dipjax.operators.FourierMagnitude(np.ones((8, 8)))(image).shape
+  (16, 16, 1)
+  >>> dipjax.operators.Complex()(np.ones((8, 8, 2), np.float32))[0, 0]
+  Array([1.+1.j], dtype=complex64)
 """
 
 import jax.numpy as jnp
@@ -35,10 +47,14 @@ class Fourier:
     `mask * F(image)`, or `mask * F(coils[k] * image)` for every coil k. Samples that were not taken are zero.
 
     Reference: Pruessmann, Weiger, Scheidegger, Boesiger, SENSE: sensitivity encoding for fast MRI, 1999.
+
+    Attributes:
+      mask: `(H, W)`, 1 where the spectrum was sampled.
+      coils: `(K, H, W)`, complex: how strongly each coil sees each pixel; None: one that sees all alike.
     """
 
-    mask: Array  # (H, W), 1 where the spectrum was sampled
-    coils: Array | None = None  # (K, H, W), complex: how strongly each coil sees each pixel
+    mask: Array
+    coils: Array | None = None
 
     def __call__(self, image: Array) -> Array:
         """Returns the spectrum `(H, W, C)`, with coils `(K, H, W, C)`; complex."""
@@ -55,12 +71,15 @@ class NonUniformFourier:
     """Measures the spectrum of an image anywhere: `sum image[r, c] exp(-2 pi i (k r + l c)) / sqrt(H W)`, radial sampling for example.
 
     Direct sums, as products of matrices `(M, H)` and `(M, W)`: exact, and quick enough up to about 256 x 256 pixels.
+
+    Attributes:
+      frequencies: `(M, 2)`, rows and columns, in periods per pixel, from -1/2 to 1/2.
     """
 
-    frequencies: Array  # (M, 2), rows and columns, in periods per pixel, from -1/2 to 1/2
+    frequencies: Array
 
     def __call__(self, image: Array) -> Array:
-        """Returns the samples `(M, C)`, complex."""
+        """Returns the samples `(M, C)` of an image `(H, W, C)`, complex."""
         image = jnp.asarray(image)
         kind = _complex(image.dtype)
         places = jnp.asarray(self.frequencies).astype(jnp.finfo(kind).dtype)
@@ -77,9 +96,13 @@ class FourierMagnitude:
     the support, have the same magnitudes: what is known is only what the support tells apart.
 
     Reference: Fienup, Phase retrieval algorithms: a comparison, 1982.
+
+    Attributes:
+      support: `(H, W)`, 1 where the object may be.
+      oversampling: a whole number from 1.
     """
 
-    support: Array  # (H, W), 1 where the object may be
+    support: Array
     oversampling: int = struct.field(pytree_node=False, default=2)
 
     def __call__(self, image: Array) -> Array:
@@ -104,6 +127,9 @@ def cartesian(shape: tuple[int, int], acceleration: float = 4.0, *, centre: floa
 
     Returns:
       `(H, W)`, True where sampled.
+
+    Raises:
+      ValueError: a number is out of its range, or more lines are in the middle than are to be taken.
     """
     shape = sides("shape", shape)
     for name, value, low, high in (("acceleration", acceleration, 1, shape[1]), ("centre", centre, 0, 1), ("power", power, 0, 100)):
@@ -124,6 +150,13 @@ def radial(num_spokes: int, num_samples: int) -> np.ndarray:
     """Returns the places `(num_spokes * num_samples, 2)` of samples on lines through the origin, in periods per pixel.
 
     The lines divide the half circle evenly; the samples lie half a step from the origin and from one another's ends.
+
+    Args:
+      num_spokes: lines, from 1.
+      num_samples: of each line, from 1.
+
+    Raises:
+      ValueError: either is no whole number from 1.
     """
     for name, value in (("num_spokes", num_spokes), ("num_samples", num_samples)):
         _check(name, value, whole(value) and value >= 1, "a whole number from 1")

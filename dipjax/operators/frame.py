@@ -16,11 +16,17 @@ _COARSEST = 128
 
 @struct.dataclass
 class Framed:
-    """Measures the part of an image that is `inside`, and gives what was measured elsewhere: no residual, and no gradient."""
+    """Measures the part of an image that is `inside`, and gives what was measured elsewhere: no residual, and no gradient.
+
+    Attributes:
+      operator: what measures the whole.
+      inside: `(h, w, 1)`, True where there is something to fit.
+      measurement: `(h, w, c)`.
+    """
 
     operator: Callable
-    inside: Array  # (h, w, 1), True where there is something to fit
-    measurement: Array  # (h, w, c)
+    inside: Array
+    measurement: Array
 
     def __call__(self, image: Array, *unknowns: Array) -> Array:
         """Returns the measurement that the operator predicts, and the true one outside."""

@@ -3,6 +3,21 @@
 One constructor each, as in `problem`, and with the same promises: arrays are checked and copied, a ValueError names the argument. For sums
 with random weights (`sensing`), a JPEG file (`jpeg`), or operators of other libraries (`foreign`) `problem.general` is enough.
 A generator draws numbers in [0, 1]: where an image has others, scale the measurement, as `tasks.ct` does.
+
+Examples:
+  >>> instruments = dipjax.instruments
+  >>> kspace = np.ones((8, 8), np.complex64) * (np.arange(8) % 2)
+  >>> data = instruments.mri(kspace, is_complex=True)
+  >>> data.measurement.shape, data.shape, instruments.least_squares(data, 1).shape
+  ((8, 8, 1), (8, 8, 2), (8, 8, 2))
+  >>> instruments.non_uniform_mri(np.ones(24, np.complex64), dipjax.operators.fourier.radial(3, 8), (8, 8)).shape
+  (8, 8, 1)
+  >>> instruments.phase_retrieval(np.ones((16, 16), np.float32), np.ones((8, 8))).shape
+  (8, 8, 1)
+  >>> instruments.tomography(np.full((8, 4), 900), dipjax.radon.views(4), photons=1000).shape
+  (8, 8, 1)
+  >>> instruments.demosaicing(np.ones((8, 8), np.float32), "RGGB").shape
+  (8, 8, 3)
 """
 
 import math
@@ -30,6 +45,12 @@ def mri(kspace, mask=None, *, coils=None, is_complex: bool = False, truth=None) 
       coils: `(K, H, W)`, complex: how each coil sees each pixel; for several coils they must be known.
       is_complex: whether the image is complex, of two channels, its real and its imaginary part; else it is real, of one.
       truth: `(H, W, 1)` or `(H, W, 2)`, for the metrics alone.
+
+    Returns:
+      The problem, whose operator is `operators.Fourier`, of a measurement `(H, W, 1)` or `(K, H, W, 1)`.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     kspace = _complex("kspace", kspace)
     if kspace.ndim != (2 if coils is None else 3) or kspace.size == 0:
@@ -60,6 +81,12 @@ def non_uniform_mri(samples, frequencies, shape: tuple[int, int], *, is_complex:
       shape: height and width.
       is_complex: as for `mri`.
       truth: as for `mri`.
+
+    Returns:
+      The problem, whose operator is `operators.NonUniformFourier`, of a measurement `(M, 1)`.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     samples = checks.finite("samples", _complex("samples", samples))
     frequencies = checks.finite("frequencies", checks.floats("frequencies", frequencies))
@@ -78,6 +105,12 @@ def phase_retrieval(magnitudes, support, *, oversampling: int = 2, truth=None) -
       support: `(H, W)`, True or 1 where the object may be; `oversampling` times its sides are those of `magnitudes`.
       oversampling: a whole number from 1; below 2 the magnitudes do not determine the object.
       truth: `(H, W, 1)`, for the metrics alone.
+
+    Returns:
+      The problem, whose operator is `operators.FourierMagnitude`, of a measurement `(h, w, 1)`.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     magnitudes = checks.finite("magnitudes", checks.floats("magnitudes", magnitudes))
     if np.iscomplexobj(magnitudes) or not (magnitudes >= 0).all():
@@ -105,6 +138,12 @@ def tomography(sinogram, angles, *, size=None, photons=None, distance: float = m
       distance: of the source of a fan from the centre, in pixels; infinite: parallel beams.
       spacing: of the detectors, at the centre, in pixels.
       truth: `(H, W, C)`, for the metrics alone.
+
+    Returns:
+      The problem, whose operator is `operators.Radon`, with `photons` and `Transmission` behind it, of a measurement `(D, T, C)`.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     sinogram = checks.floats("sinogram", checks.numbers("sinogram", sinogram) if photons is not None else sinogram)
     sinogram = checks.finite("sinogram", sinogram[..., None] if sinogram.ndim == 2 else sinogram)
@@ -127,9 +166,18 @@ def tomography(sinogram, angles, *, size=None, photons=None, distance: float = m
 
 
 def demosaicing(raw, pattern: str = "RGGB", *, truth=None) -> Problem:
-    """Returns the problem of a colour picture `(H, W, 3)` of which each pixel of `raw`, `(H, W)` or `(H, W, 1)`, holds one colour.
+    """Returns the problem of a colour picture `(H, W, 3)` of which each pixel of a raw picture holds one colour.
 
-    `pattern` is one of `camera.PATTERNS`; `truth (H, W, 3)` is for the metrics alone.
+    Args:
+      raw: `(H, W)` or `(H, W, 1)`.
+      pattern: one of `camera.PATTERNS`.
+      truth: `(H, W, 3)`, for the metrics alone.
+
+    Returns:
+      The problem, whose operator is `operators.Bayer`, of a measurement `(H, W, 1)`.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     raw = checks.read("raw", raw)
     raw = checks.finite("raw", checks.image("raw", raw[..., None] if raw.ndim == 2 else raw, planar=True))
@@ -145,10 +193,14 @@ def least_squares(problem: Problem, num_steps: int = 10) -> np.ndarray:
     After few steps what was not measured is still zero, and little of the noise is fitted; for one coil and samples on the grid it is
     the zero-filled image.
 
+    Reference: Hestenes, Stiefel, Methods of conjugate gradients for solving linear systems, 1952.
+
+    Args:
+      problem: of a linear operator; one image, no batch.
+      num_steps: of conjugate gradients, from 0.
+
     Raises:
       ValueError: the operator is not linear, or the number of steps is none.
-
-    Reference: Hestenes, Stiefel, Methods of conjugate gradients for solving linear systems, 1952.
     """
     checks.count("num_steps", num_steps, 0)
     found, deviation = _least_squares(problem, jnp.int32(num_steps))

@@ -2,6 +2,13 @@
 
 Cosine transforms of 8 x 8 blocks, as products of matrices; their coefficients are rounded to multiples of a table's entries, which the
 file holds. `tables` takes them from an opened file of Pillow's.
+
+Examples:
+  >>> jpeg, steps = dipjax.operators.jpeg, np.full((8, 8), 16.0)
+  >>> dipjax.operators.JPEG(steps, steps, rounding=jpeg.cubic)(np.ones((16, 8, 1), np.float32)).shape
+  (16, 8, 1)
+  >>> jpeg.straight_through(jnp.array([0.2, 1.9])).tolist(), jpeg.cubic(jnp.array([0.5, 2.0])).tolist()
+  ([0.0, 2.0], [0.125, 2.0])
 """
 
 from collections.abc import Callable
@@ -22,12 +29,15 @@ _WHITE = 255
 
 
 def straight_through(values: Array) -> Array:
-    """Rounds, with the gradient of the identity."""
+    """Rounds values of any shape, with the gradient of the identity.
+
+    Reference: Bengio, Leonard, Courville, Estimating or propagating gradients through stochastic neurons, 2013.
+    """
     return values + lax.stop_gradient(jnp.round(values) - values)
 
 
 def cubic(values: Array) -> Array:
-    """Rounds nearly, to `n + (x - n)^3` beside the whole number n: its gradient is largest where a step is near.
+    """Rounds values x of any shape nearly, to `n + (x - n)^3` beside the whole number n: its gradient is largest where a step is near.
 
     Reference: Shin, Song, JPEG-resistant adversarial images, 2017.
     """
@@ -42,11 +52,17 @@ class JPEG:
     As libjpeg does by default: with `halved` chroma each of its pixels is the mean of two by two, and a decoder interpolates.
 
     Reference: ITU-T T.81, 1992.
+
+    Attributes:
+      luma: `(8, 8)`, the steps of the coefficients, of values from 0 to 255.
+      chroma: `(8, 8)`, the same of both chroma planes.
+      halved: True is 4:2:0, False 4:4:4.
+      rounding: of coefficients in units of their steps, such as `straight_through` or `cubic`.
     """
 
-    luma: Array  # (8, 8), the steps of the coefficients, of values from 0 to 255
-    chroma: Array  # (8, 8)
-    halved: bool = struct.field(pytree_node=False, default=True)  # 4:2:0; False: 4:4:4
+    luma: Array
+    chroma: Array
+    halved: bool = struct.field(pytree_node=False, default=True)
     rounding: Callable[[Array], Array] = struct.field(pytree_node=False, default=straight_through)
 
     def __call__(self, image: Array) -> Array:
@@ -89,7 +105,12 @@ def tables(quantization: dict[int, Any]) -> tuple[np.ndarray, np.ndarray]:
       ValueError: it holds no table of 64 positive numbers.
 
     Examples:
-      >>> operator = JPEG(*jpeg.tables(Image.open("photo.jpg").quantization))  # doctest: +SKIP
+      >>> from PIL import Image
+      >>> Image.new("L", (8, 8)).save("photo.jpg", quality=50)
+      >>> with Image.open("photo.jpg") as photo:
+      ...     luma, chroma = dipjax.operators.jpeg.tables(photo.quantization)
+      >>> luma[0, :3], luma.shape
+      (array([16., 11., 10.], dtype=float32), (8, 8))
     """
     try:
         found = [np.asarray(table, np.float32) for _, table in sorted(dict(quantization).items())]

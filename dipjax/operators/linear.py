@@ -2,13 +2,29 @@
 
 An operator is a callable pytree: `operator(image (..., C)) -> measurement`. Arrays (a mask, a psf) are leaves, so that many
 pictures with many masks are one batch and nothing recompiles; what decides shapes is static. The result has the dtype of the image,
-float or complex, and the arrays follow it. `Downsample` is in `resampling`. To add a linear one, write a small `flax.struct.dataclass`
-with `__call__`, export it, and add a line to `registry`; any function of the user's works in `problem.general`.
+float or complex, and the arrays follow it; an image of whole numbers is refused. `Downsample` is in `resampling`. To add a linear one,
+write a small `flax.struct.dataclass` with `__call__`, export it, and add a line to `registry`; any function of the user's works in
+`problem.general`.
 
 An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
 shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
 same structure for every part of one size; `reach` says how many pixels of the image around its own one measured pixel
 depends on, and `stride` of which number of pixels the sides of a part must be multiples. `cut` works on NumPy arrays.
+
+Examples:
+  >>> image = np.ones((8, 8, 1), np.float32)
+  >>> blur = dipjax.operators.Blur(dipjax.psfs.box(3), "valid")
+  >>> blur(image).shape
+  (6, 6, 1)
+  >>> dipjax.operators.UnknownBlur()(image, dipjax.psfs.box(3)).shape
+  (6, 6, 1)
+  >>> dipjax.operators.Compose((blur, dipjax.operators.Downsample(2)))(image).shape
+  (3, 3, 1)
+  >>> dipjax.operators.Identity()(image) is image
+  True
+  >>> known = np.eye(8, dtype=np.float32)[..., None]
+  >>> float(dipjax.operators.Mask(known)(image).sum())
+  8.0
 """
 
 from collections.abc import Callable
@@ -23,7 +39,7 @@ from dipjax.operators import checks
 
 @struct.dataclass
 class Identity:
-    """Leaves the image as it is: denoising. Any number of axes of space."""
+    """Leaves the image as it is, `(..., C) -> (..., C)`: denoising. Any number of axes of space."""
 
     reach, stride = 0, 1
 
@@ -39,13 +55,16 @@ class Identity:
 
 @struct.dataclass
 class Mask:
-    """Keeps the known pixels and sets the others to zero: inpainting. Any number of axes of space.
+    """Keeps the known pixels and sets the others to zero, `(..., C) -> (..., C)`: inpainting. Any number of axes of space.
 
     Note the polarity: `known` is 1 where a pixel was measured, as in the paper; the functions for people (`dipjax.inpaint` and the
     command line) take the opposite, a mask that is True where a pixel is to be filled.
+
+    Attributes:
+      known: `(..., 1)` or `(..., C)`, in [0, 1], 1 where measured.
     """
 
-    known: Array  # (H, W, 1) or (H, W, C), 1 where measured
+    known: Array
     reach, stride = 0, 1
 
     def __call__(self, image: Array) -> Array:
@@ -71,16 +90,22 @@ class Blur:
 
     Computed with fast Fourier transforms, whose cost does not grow with the psf.
 
-    boundary "reflect": the scene outside the frame mirrors it; same size. "circular": it repeats; same size. "valid": nothing is
-    assumed, the measurement `(H - k + 1, W - l + 1, C)` holds only pixels whose whole psf lies inside the image.
+    Attributes:
+      psf: `(k, l)`, sums to one, centre at `(k // 2, l // 2)`.
+      boundary: "reflect": the scene outside the frame mirrors it; same size. "circular": it repeats; same size. "valid": nothing is
+        assumed, the measurement `(H - k + 1, W - l + 1, C)` holds only pixels whose whole psf lies inside the image.
     """
 
-    psf: Array  # (k, l), sums to one, centre at (k // 2, l // 2)
+    psf: Array
     boundary: str = struct.field(pytree_node=False, default="reflect")
     stride = 1
 
     def __call__(self, image: Array) -> Array:
-        """Returns the convolution of `image` with the psf."""
+        """Returns the convolution of `image (H, W, C)` with the psf, `(H, W, C)` or smaller.
+
+        Raises:
+          ValueError: the boundary is none of the three.
+        """
         image, (k, l) = checks.inexact(image), self.psf.shape
         if self.boundary == "circular":
             return _fourier_product(image, self._kernel(image, (-(k // 2), -(l // 2))))
@@ -120,14 +145,17 @@ class Blur:
 class UnknownBlur:
     """Convolves every channel with a point spread function that the generator makes beside the image: deblurring without knowing the blur.
 
-    Linear in each of the two for itself. See `Blur` for the boundary, and `generators.WithPsf` for the generator.
+    Linear in each of the two for itself. See `generators.WithPsf` for the generator.
+
+    Attributes:
+      boundary: as for `Blur`.
     """
 
     boundary: str = struct.field(pytree_node=False, default="valid")
     reach, stride = 0, 1
 
     def __call__(self, image: Array, psf: Array) -> Array:
-        """Returns the convolution of `image` with `psf (k, l)`."""
+        """Returns the convolution of `image (H, W, C)` with `psf (k, l)`."""
         return Blur(psf, self.boundary)(image)
 
     def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
@@ -182,12 +210,16 @@ def _fast_size(size: int) -> int:
 
 @struct.dataclass
 class Compose:
-    """Applies several operators one after the other, the first one first: `Compose((blur, downsample))`."""
+    """Applies several operators one after the other, the first one first: `Compose((blur, downsample))`.
+
+    Attributes:
+      operators: each takes an image of the shape that the one before makes.
+    """
 
     operators: tuple[Callable[[Array], Array], ...]
 
     def __call__(self, image: Array) -> Array:
-        """Returns `operators[-1](... operators[0](image))`."""
+        """Returns `operators[-1](... operators[0](image))`, of the shape that the last one makes of an image `(..., C)`."""
         for operator in self.operators:
             image = operator(image)
         return image

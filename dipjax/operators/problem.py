@@ -4,6 +4,23 @@ Everything that may differ between the runs of one batch is a leaf here; only `s
 and it is the place where the arrays are checked: all raise a ValueError that names the argument. Arrays are floats, or complex where
 the image is; float64 stays float64 where JAX has 64 bits switched on, all else becomes float32. Values may have any range. To add a
 task, add a function; `general` takes any operator.
+
+Examples:
+  >>> picture, problem = np.full((8, 8, 3), 0.5, np.float32), dipjax.problem
+  >>> problem.denoising(picture, truth=picture).shape
+  (8, 8, 3)
+  >>> problem.inpainting(picture, known=np.eye(8) == 0).shape
+  (8, 8, 3)
+  >>> problem.super_resolution(picture, 1.5).shape
+  (12, 12, 3)
+  >>> problem.deblurring(picture, dipjax.psfs.box(3), boundary="valid").shape
+  (10, 10, 3)
+  >>> problem.flash(picture, flash_image=picture).guide.shape
+  (8, 8, 3)
+  >>> problem.feature_inversion(picture, lambda image: image.mean((0, 1))).measurement.shape
+  (3,)
+  >>> problem.activation_maximisation(lambda image: image[..., 0], (8, 8, 3)).measurement.shape
+  (8, 8)
 """
 
 from collections.abc import Callable
@@ -36,18 +53,29 @@ _LARGEST_FACTOR = 256
 
 
 def denoising(measurement: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
-    """Returns the problem of a noisy picture `(H, W, C)`, a volume `(D, H, W, C)` or a signal `(W, C)`; complex is fine."""
+    """Returns the problem of a noisy picture, volume or signal: `y = x + noise`.
+
+    Args:
+      measurement: `(H, W, C)`, `(D, H, W, C)` or `(W, C)`, real or complex.
+      truth: the same shape, for the metrics alone.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
+    """
     measurement = checks.finite("measurement", checks.image("measurement", measurement))
     return _problem(measurement, Identity(), measurement.shape, truth)
 
 
 def inpainting(measurement: ArrayLike, known: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
-    """Returns the problem of a picture `(H, W, C)`, a volume or a signal, of which only some pixels are known.
+    """Returns the problem of a picture, a volume or a signal, of which only some pixels are known: `y = known x`.
 
     Args:
       measurement: `(H, W, C)`; what it holds at unknown pixels is not looked at, and may be NaN.
       known: `(H, W)`, `(H, W, 1)` or `(H, W, C)`, True or 1 where a pixel was measured; a fraction where it was partly.
       truth: `(H, W, C)`, for the metrics alone.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     measurement = checks.image("measurement", measurement)
     known = checks.known_pixels(known, measurement)
@@ -58,7 +86,17 @@ def inpainting(measurement: ArrayLike, known: ArrayLike, *, truth: ArrayLike | N
 def super_resolution(
     measurement: ArrayLike, factor: float, *, kernel: resampling.Kernel = resampling.LANCZOS2, truth: ArrayLike | None = None
 ) -> Problem:
-    """Returns the problem of a small picture `(h, w, C)`, to be `factor` times larger on both sides, rounded to whole pixels."""
+    """Returns the problem of a small picture, to be enlarged: y is x as `operators.Downsample` or `Resize` shrink it.
+
+    Args:
+      measurement: `(h, w, C)`.
+      factor: from 1 to 256, how many times longer both sides become, rounded to whole pixels.
+      kernel: of `resampling`, how the picture was made small.
+      truth: `(H, W, C)`, for the metrics alone.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
+    """
     measurement = checks.finite("measurement", checks.image("measurement", measurement, planar=True))
     is_number = isinstance(factor, (int, float, np.integer, np.floating)) and not isinstance(factor, bool)
     if not (is_number and 1 <= factor <= _LARGEST_FACTOR):
@@ -74,7 +112,7 @@ def super_resolution(
 
 
 def enlarged(side: int, factor: float) -> int:
-    """Returns how many pixels a side has that is `factor` times longer."""
+    """Returns how many pixels a `side` has that is `factor` times longer."""
     return round(float(side * factor))
 
 
@@ -103,7 +141,16 @@ def deblurring(measurement: ArrayLike, psf: ArrayLike | int, *, boundary: str = 
 
 
 def flash(measurement: ArrayLike, flash_image: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
-    """Returns the problem of a noisy picture `(H, W, C)`, guided by `flash_image (H, W, D)`, one of the same scene taken with flash."""
+    """Returns the problem of a noisy picture, guided by one of the same scene taken with flash, which `inputs.Guide` shows the network.
+
+    Args:
+      measurement: `(H, W, C)`.
+      flash_image: `(H, W, D)`, real.
+      truth: `(H, W, C)`, for the metrics alone.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
+    """
     measurement = checks.finite("measurement", checks.image("measurement", measurement))
     return _problem(measurement, Identity(), measurement.shape, truth, flash_image, "flash_image")
 
@@ -115,6 +162,9 @@ def feature_inversion(image: ArrayLike, features: Callable[[Array], Any]) -> Pro
       image: `(H, W, C)`, whose features are the measurement; it is not looked at otherwise.
       features: `(H, W, C)` -> an array, or a tree of them; differentiable. What its network expects of pixels (their scale, mean and
         order) is up to it.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     image, operator = checks.finite("image", checks.image("image", image)), checks.pytree("features", features)
     if np.iscomplexobj(image):
@@ -123,10 +173,17 @@ def feature_inversion(image: ArrayLike, features: Callable[[Array], Any]) -> Pro
 
 
 def activation_maximisation(activation: Callable[[Array], Array], shape: tuple[int, ...]) -> Problem:
-    """Returns the problem of the image of `shape (H, W, C)` that excites `activation` most; fit it with `losses.Maximise`.
+    """Returns the problem of the image that excites some activation most; fit it with `losses.Maximise`.
 
     The official notebook sums a map over a window of 40 x 40 around its centre. For a class score it fits the score to 300 instead: for
     that, set the measurement to 300 and the loss to `losses.L1`.
+
+    Args:
+      activation: `(H, W, C)` -> an array, or a tree of them; differentiable.
+      shape: of the image, `(H, W, C)`.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     operator, shape = checks.pytree("activation", activation), checks.image_shape(shape)
     prediction = checks.prediction(operator, shape, np.float32)
@@ -155,8 +212,13 @@ def general(
       truth: `(..., C)` of that shape, for the metrics alone.
       guide: `(..., D)`, another picture of the scene, for `inputs.Guide`.
 
+    Raises:
+      ValueError: an array is not as said here; the message names it.
+
     Examples:
-      >>> task = problem.general(jnp.fft.fft2(x, axes=(0, 1)), lambda image: jnp.fft.fft2(image, axes=(0, 1)), x.shape)  # doctest: +SKIP
+      >>> sums = np.ones((8, 1), np.float32)
+      >>> dipjax.problem.general(sums, lambda image: image.sum(0), (8, 8, 1)).shape
+      (8, 8, 1)
     """
     shape, operator = checks.image_shape(shape), checks.pytree("operator", operator)
     leaves, structure = jax.tree_util.tree_flatten_with_path(measurement)

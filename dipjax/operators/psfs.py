@@ -2,6 +2,15 @@
 
 Each function returns a non-negative float32 array `(k, l)` that sums to one, with its centre at `(k // 2, l // 2)`, and raises a
 ValueError for numbers that make no such array, or one larger than any camera's. To add one, add a function.
+
+Examples:
+  >>> dipjax.psfs.gaussian(1.0).shape, dipjax.psfs.motion(5, 30).shape
+  ((9, 9), (9, 9))
+  >>> dipjax.psfs.box(2)
+  array([[0.25, 0.25],
+         [0.25, 0.25]], dtype=float32)
+  >>> dipjax.psfs.normalized([[1, 2, 1]])
+  array([[0.25, 0.5 , 0.25]], dtype=float32)
 """
 
 from numbers import Integral, Real
@@ -13,7 +22,15 @@ _MANY_DEGREES = 360_000  # beyond that, float64 begins to lose the angle
 
 
 def gaussian(sigma: float, *, truncate: float = 4.0) -> np.ndarray:
-    """Returns a Gaussian of standard deviation `sigma` pixels, cut off at `truncate` standard deviations."""
+    """Returns a Gaussian of standard deviation `sigma` pixels, cut off at `truncate` standard deviations.
+
+    Args:
+      sigma: positive.
+      truncate: positive; `k = l = 2 round(truncate sigma) + 1`, at least 3.
+
+    Raises:
+      ValueError: either is not positive, or the array would have more than 4096 pixels a side.
+    """
     _check_number("sigma", sigma)
     _check_number("truncate", truncate)
     radius = max(1, int(truncate * sigma + 0.5))
@@ -29,7 +46,11 @@ def gaussian(sigma: float, *, truncate: float = 4.0) -> np.ndarray:
 
 
 def box(size: int) -> np.ndarray:
-    """Returns a `size x size` square of equal weights."""
+    """Returns a `size x size` square of equal weights.
+
+    Raises:
+      ValueError: the size is no whole number from 1 to 4096.
+    """
     whole = isinstance(size, Integral) and not isinstance(size, bool)
     _check(whole and 1 <= size <= _LARGEST_SIDE, "size", repr(size), f"a whole number of pixels from 1 to {_LARGEST_SIDE}")
     return normalized(np.ones((size, size)))
@@ -39,6 +60,9 @@ def motion(length: float, angle: float = 0.0) -> np.ndarray:
     """Returns a straight motion of `length` pixels; `angle` in degrees, counter-clockwise from the horizontal.
 
     The line is sampled densely and every sample shared bilinearly among its four pixels, so any angle and length works.
+
+    Raises:
+      ValueError: the length is not positive, or either is too large.
     """
     _check_number("length", length)
     finite = isinstance(angle, Real) and not isinstance(angle, bool) and abs(angle) <= _MANY_DEGREES
@@ -57,7 +81,11 @@ def motion(length: float, angle: float = 0.0) -> np.ndarray:
 
 
 def normalized(psf, *, dtype=np.float32) -> np.ndarray:
-    """Returns `psf` with sum one.
+    """Returns a psf of sum one.
+
+    Args:
+      psf: `(k, l)`, real, not negative, somewhere positive.
+      dtype: of the result.
 
     Raises:
       ValueError: not two-dimensional, not real, not finite, negative somewhere, or zero everywhere.

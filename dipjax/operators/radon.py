@@ -2,6 +2,15 @@
 
 A sinogram is `(num_detectors, num_views, C)`, in the convention of `skimage.transform.radon`: the image turns around its pixel
 `(H // 2, W // 2)`, whose ray meets detector `num_detectors // 2`. Sums are in pixels: of an image in units per pixel.
+
+Examples:
+  >>> image, angles = np.ones((8, 8, 1), np.float32), dipjax.radon.views(4)
+  >>> sinogram = dipjax.operators.Radon(angles, 9)(image)
+  >>> sinogram.shape, float(sinogram[4, 0, 0])
+  ((9, 4, 1), 8.0)
+  >>> counts = 1000 * dipjax.operators.Transmission()(0.1 * sinogram)
+  >>> round(float(dipjax.radon.line_integrals(counts, 1000)[4, 0, 0]), 3)
+  0.8
 """
 
 import math
@@ -23,12 +32,18 @@ class Radon:
     at the centre of the image.
 
     Reference: Joseph, An improved algorithm for reprojecting rays through pixel images, 1982.
+
+    Attributes:
+      angles: `(T,)`, of the views, in degrees.
+      num_detectors: from 1.
+      distance: from source to centre, in pixels, outside of the image; infinite: parallel beams.
+      spacing: of the detectors, in pixels.
     """
 
-    angles: Array  # (T,), of the views, in degrees
+    angles: Array
     num_detectors: int = struct.field(pytree_node=False)
-    distance: float = struct.field(pytree_node=False, default=math.inf)  # from source to centre, in pixels; infinite: parallel beams
-    spacing: float = struct.field(pytree_node=False, default=1.0)  # of the detectors, in pixels
+    distance: float = struct.field(pytree_node=False, default=math.inf)
+    spacing: float = struct.field(pytree_node=False, default=1.0)
 
     def __call__(self, image: Array) -> Array:
         """Returns the sinogram `(num_detectors, T, C)`."""
@@ -77,19 +92,24 @@ class Transmission:
     """
 
     def __call__(self, image: Array) -> Array:
-        """Returns `exp(-image)`."""
+        """Returns `exp(-image)`, of any shape; of sums along rays `(D, T, C)` the shares of the light."""
         return jnp.exp(-inexact(image))
 
 
 def line_integrals(counts, photons: float) -> np.ndarray:
     """Returns the sums along rays `-log(counts / photons)`, of any shape, from counts of photons; none counts as half a one.
 
+    Reference: Kak, Slaney, Principles of computerized tomographic imaging, 1988, for the logarithm; half a photon is a convention here.
+
     Args:
       counts: how many photons each detector saw, at least 0.
       photons: how many it sees without an object.
 
     Returns:
-      float32. The variance of its noise is `1 / counts`.
+      float32, of the shape of the counts. The variance of its noise is `1 / counts`, to first order.
+
+    Raises:
+      ValueError: photons are not positive, or counts negative, complex or not finite.
     """
     positive("photons", photons)
     counts = numbers("counts", counts)
@@ -99,7 +119,11 @@ def line_integrals(counts, photons: float) -> np.ndarray:
 
 
 def views(num_views: int, *, full: bool = False) -> np.ndarray:
-    """Returns angles `(num_views,)` that divide the half circle, or with `full` the whole one, as fans want it, evenly; in degrees."""
+    """Returns angles `(num_views,)` that divide the half circle, or with `full` the whole one, as fans want it, evenly; in degrees.
+
+    Raises:
+      ValueError: num_views is no whole number from 1.
+    """
     if not (whole(num_views) and num_views >= 1):
         raise ValueError(f"num_views: found {num_views!r}, expected a whole number from 1.")
     return (np.arange(num_views) * ((360 if full else 180) / num_views)).astype(np.float32)

@@ -3,6 +3,19 @@
 A `Kernel` is a weight function of the distance between an input and an output pixel, in output pixels. `matrix` turns it into the
 `(size / factor, size)` matrix of one axis, so that a two-dimensional resampling is `rows @ image @ columns.T`. Output pixel j sits
 at input coordinate `(j + 1/2) factor - 1/2`, which is right for even and for odd factors. To add a kernel, add a `Kernel`.
+
+Examples:
+  >>> image, resampling = np.ones((9, 6, 1), np.float32), dipjax.resampling
+  >>> dipjax.operators.Downsample(3, resampling.BICUBIC)(image).shape
+  (3, 2, 1)
+  >>> dipjax.operators.Resize((6, 4))(image).shape, resampling.shrink(image, 1.5, resampling.LANCZOS3).shape
+  ((6, 4, 1), (6, 4, 1))
+  >>> resampling.matrix(4, 2, resampling.BOX)
+  array([[0.5, 0.5, 0. , 0. ],
+         [0. , 0. , 0.5, 0.5]])
+  >>> triangle = resampling.Kernel(lambda distance: 1 - distance, 1.0, replicate=True)
+  >>> resampling.matrix(4, 2, triangle)[0]
+  array([0.5  , 0.375, 0.125, 0.   ])
 """
 
 from collections.abc import Callable
@@ -18,12 +31,19 @@ from dipjax.operators.linear import Compose, Mask, unspoilt
 
 
 class Kernel(NamedTuple):
-    """A resampling kernel: `weight(distance)` is zero outside `support`, both in output pixels."""
+    """A resampling kernel, whose weights follow the distance between an input and an output pixel, in output pixels.
+
+    Attributes:
+      weight: `weight(distance)`, of distances of any shape.
+      support: the distance beyond which the weight is zero.
+      replicate: taps outside the image: True takes the edge pixel, False drops them and renormalises.
+      is_area: True: a pixel weighs as much of it as lies inside the support, whatever `weight` says.
+    """
 
     weight: Callable[[np.ndarray], np.ndarray]
     support: float
-    replicate: bool  # taps outside the image: True takes the edge pixel, False drops them and renormalises
-    is_area: bool = False  # True: a pixel weighs as much of it as lies inside the support, whatever `weight` says
+    replicate: bool
+    is_area: bool = False
 
 
 def _lanczos2(distance):
@@ -55,7 +75,13 @@ BOX = Kernel(np.ones_like, 0.5, replicate=True, is_area=True)
 
 
 def matrix(size: int, factor: float, kernel: Kernel) -> np.ndarray:
-    """Returns the `(size / factor, size)` float64 matrix that shrinks one axis; every row sums to one."""
+    """Returns the `(size / factor, size)` float64 matrix that shrinks one axis; every row sums to one.
+
+    Args:
+      size: pixels of the axis.
+      factor: from 1.
+      kernel: one of this module, or another.
+    """
     num_out = int(size / factor + 1e-9)
     centres = (np.arange(num_out) + 0.5) * factor - 0.5
     reach = int(np.ceil(kernel.support * factor))
@@ -74,9 +100,14 @@ def matrix(size: int, factor: float, kernel: Kernel) -> np.ndarray:
 
 
 def shrink(image: Array, factor: float | tuple[float, float], kernel: Kernel) -> Array:
-    """Returns `image (H, W, C)` shrunk to `(H / factor, W / factor, C)`, rounded down; of two factors the first is that of the height.
+    """Returns `image (H, W, C)` shrunk to `(H / factor, W / factor, C)`, rounded down.
 
     In full precision: where it defines the measurement, TF32 would change the problem, and it costs nothing beside a generator.
+
+    Args:
+      image: `(H, W, C)`.
+      factor: from 1; of two factors the first is that of the height.
+      kernel: one of this module, or another.
 
     Raises:
       ValueError: a factor is below 1, or larger than the image.
@@ -95,7 +126,9 @@ def shrink(image: Array, factor: float | tuple[float, float], kernel: Kernel) ->
 class Downsample:
     """Shrinks the image by an integer factor, `(H, W, C) -> (H // factor, W // factor, C)`: super-resolution.
 
-    `kernel` is one of `LANCZOS2` (the official operator), `LANCZOS3`, `BICUBIC` (Pillow's) or `BOX`.
+    Attributes:
+      factor: a whole number from 1.
+      kernel: one of `LANCZOS2` (the official operator), `LANCZOS3`, `BICUBIC` (Pillow's) or `BOX`.
     """
 
     factor: int = struct.field(pytree_node=False)
@@ -130,6 +163,10 @@ class Resize:
     """Shrinks the image to `size (h, w)`, by whatever factor, `(H, W, C) -> (h, w, C)`: super-resolution by 1.5 or 2.5.
 
     It cannot be cut into tiles.
+
+    Attributes:
+      size: `(h, w)`.
+      kernel: as for `Downsample`.
     """
 
     size: tuple[int, int] = struct.field(pytree_node=False)

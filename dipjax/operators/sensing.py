@@ -1,6 +1,14 @@
 """Compressed sensing: a few sums of all pixels with random weights, as a camera with a single pixel takes them.
 
 `gaussian` and `hadamard` make the operators from a seed; `problem.general(measurement, operator, shape)` makes the problem.
+
+Examples:
+  >>> image, sensing = np.ones((6, 8, 1), np.float32), dipjax.operators.sensing
+  >>> sensing.gaussian(10, (6, 8))(image).shape
+  (10, 1)
+  >>> operator = sensing.hadamard(0.5, (6, 8))
+  >>> operator(image).shape, int(operator.mask.sum())
+  ((8, 8, 1), 24)
 """
 
 import jax.numpy as jnp
@@ -15,9 +23,13 @@ _MOST_NUMBERS = 2**28  # of a matrix: one GiB
 
 @struct.dataclass
 class Matrix:
-    """Multiplies the pixels of every channel with a matrix: any linear measurement of a small image."""
+    """Multiplies the pixels of every channel with a matrix, `(H, W, C) -> (M, C)`: any linear measurement of a small image.
 
-    rows: Array  # (M, H * W)
+    Attributes:
+      rows: `(M, H * W)`, pixels row after row.
+    """
+
+    rows: Array
 
     def __call__(self, image: Array) -> Array:
         """Returns the measurement `(M, C)`."""
@@ -30,11 +42,15 @@ class Hadamard:
     """Takes some of the Walsh-Hadamard transform of an image whose pixels have random signs: `mask * H(signs * image)`, orthonormal.
 
     Sums and differences alone, which take no matrix. The image is surrounded with zeros, at its lower and right end, up to the size of
-    the mask, whose sides are powers of two. What was not taken is zero.
+    the mask, whose sides are powers of two: `(H, W, C) -> (P, Q, C)`. What was not taken is zero.
+
+    Attributes:
+      mask: `(P, Q)`, 1 where taken.
+      signs: `(P, Q)`, 1 or -1.
     """
 
-    mask: Array  # (P, Q), 1 where taken
-    signs: Array  # (P, Q), 1 or -1
+    mask: Array
+    signs: Array
 
     def __call__(self, image: Array) -> Array:
         """Returns the measurement `(P, Q, C)`."""
@@ -47,7 +63,16 @@ class Hadamard:
 
 
 def gaussian(num_measurements: int, shape: tuple[int, int], *, seed: int = 0) -> Matrix:
-    """Returns sums with normal weights of variance `1 / num_measurements`, which in the mean keep an image's `(H, W)` sum of squares."""
+    """Returns sums with normal weights of variance `1 / num_measurements`, which in the mean keep an image's sum of squares.
+
+    Args:
+      num_measurements: M, from 1.
+      shape: `(H, W)`; the matrix has M H W numbers, at most 2^28.
+      seed: of NumPy's generator.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
     size = int(np.prod(sides("shape", shape)))
     if size > _MOST_NUMBERS:
         raise ValueError(f"shape: found {shape}, expected at most {_MOST_NUMBERS:,} pixels; take `hadamard`, which has no matrix.")
@@ -58,7 +83,16 @@ def gaussian(num_measurements: int, shape: tuple[int, int], *, seed: int = 0) ->
 
 
 def hadamard(share: float, shape: tuple[int, int], *, seed: int = 0) -> Hadamard:
-    """Returns sums with random signs, as many as a `share` of the numbers of an image `(H, W)`."""
+    """Returns sums with random signs, as many as a `share` of the numbers of an image.
+
+    Args:
+      share: above 0, at most 1.
+      shape: `(H, W)`.
+      seed: of NumPy's generator.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
     height, width = sides("shape", shape)
     if not (is_real(share) and 0 < share <= 1):
         raise ValueError(f"share: found {share!r}, expected a number above 0, at most 1.")

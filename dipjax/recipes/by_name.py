@@ -35,12 +35,18 @@ WORDS = {"fast": FAST, "paper": PAPER}
 
 
 def choose(task: str, word: str | None = None) -> Callable[[int], Setting]:
-    """Returns the setting `(channels) -> Setting` for a kind of task, a key of `FAST`; others take that of "denoise".
+    """Returns the setting `(channels) -> Setting` for a kind of task.
 
-    `word` is "fast" or "paper"; None takes `fast` on a CPU, else `paper`.
+    Args:
+      task: a key of `FAST`; others take that of "denoise".
+      word: "fast" or "paper"; None takes `fast` on a CPU, else `paper`.
 
     Raises:
       ValueError: the word is neither.
+
+    Examples:
+      >>> dipjax.recipes.choose("inpaint", "paper")(3).num_steps
+      6001
     """
     word = word or ("fast" if jax.default_backend() == "cpu" else "paper")
     if word not in WORDS:
@@ -55,9 +61,13 @@ def for_generator(generator: Any) -> Setting:
     smaller than 256 x 256 fewer. It has no stopping rule: with it as `recipe` all steps are taken and nothing is known of the error, unless
     `stop="held-out"` is given. `dipjax.denoise(image, generator=UNet(3))` is the same setting with the rule.
 
+    Args:
+      generator: one of `dipjax.generators`, or a wrapper of one; any other gets what suits `Skip`.
+
     Examples:
-      >>> setting = dipjax.recipes.for_generator(UNet(3)).changed(loss=losses.L1())  # doctest: +SKIP
-      >>> dipjax.denoise(image, recipe=setting, stop="held-out")  # doctest: +SKIP
+      >>> setting = dipjax.recipes.for_generator(dipjax.generators.UNet(3)).changed(loss=dipjax.losses.L1())
+      >>> setting.num_steps, setting.recipe.optimizer.learning_rate, setting.recipe.loss  # as `recipe`, with `stop="held-out"`
+      (1800, 0.001, L1())
     """
     row = registry.row_of(generator)
     recipe = Recipe(generator, row.input(generator), Adam(row.learning_rate), input_noise=row.input_noise)

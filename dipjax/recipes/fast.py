@@ -1,6 +1,11 @@
 """Settings for people in a hurry, found by measurement (benchmarks/results/recipe_trials.md): `(channels) -> Setting`.
 
-To add one, add a function, and for a task a row in `recipes.by_name`.
+To add one, add a function, and for a task a row in `recipes.by_name`. `channels` are those of the image.
+
+Examples:
+  >>> setting = dipjax.recipes.fast.denoising(1)
+  >>> setting.steps_for((256, 256)), setting.steps_for((64, 64)), setting.recipe.generator.channels
+  (600, 150, 1)
 """
 
 from dipjax.core.recipe import Recipe

@@ -5,9 +5,14 @@ They are the official code of today but for the average of the outputs, which he
 `smoothing=0.0` for the last output alone. Feature inversion and activation maximisation work at the size of the problem; the
 notebooks crop 256 x 256 to the size of their network. The numbers of the paper were made with the PyTorch of 2018, which differed in two
 defaults: `as_in_2018`.
-To add a setting, add a function.
+To add a setting, add a function. `channels` are those of the image.
 
 Reference: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, and the notebooks of github.com/DmitryUlyanov/deep-image-prior.
+
+Examples:
+  >>> setting = dipjax.paper.denoising(3)
+  >>> setting.num_steps, setting.recipe.backtracking, dipjax.paper.as_in_2018(setting).recipe.generator.upsample.__name__
+  (3000, 5.0, 'bilinear_aligned')
 """
 
 from dipjax.core.recipe import Recipe
@@ -97,7 +102,7 @@ def inpainting(channels: int = 3) -> Setting:
 
 
 def library(channels: int = 3, *, depth: int = 6) -> Setting:
-    """Returns the setting for several holes (inpainting.ipynb, library, figure 8), with 2, 4 or 6 levels: deeper fills better."""
+    """Returns the setting for several holes (inpainting.ipynb, library, figure 8): a `depth` of 2, 4 or 6 levels, deeper fills better."""
     widths = _TAPERED[:depth]
     generator = Skip(channels, widths, widths, (0,) * depth, kernel_down=5, upsample=blocks.nearest, use_1x1=False)
     return _setting(generator, inputs.Noise(1), 3001)
@@ -185,7 +190,7 @@ def activation_maximisation(channels: int = 3) -> Setting:
 
 
 def as_in_2018(setting: Setting) -> Setting:
-    """Returns a setting with the two defaults of the PyTorch that the paper's numbers were made with (0.2, 0.3).
+    """Returns a `setting` with the two defaults of the PyTorch that the paper's numbers were made with (0.2, 0.3).
 
     Normalisation scales start in U(0, 1) instead of at 1, and bilinear doubling aligns the corner pixels.
     """

@@ -17,6 +17,18 @@ class Setting:
     Where `side` is given, `num_steps` are those of a picture of side x side pixels, and others want them in proportion to their side (its
     geometric mean): the smaller the picture, the sooner noise is fitted. Measured for noise of sigma 25/255 at sides of 64, 128, 256 and
     384 (benchmarks/results/recipe_trials.md).
+
+    Attributes:
+      recipe: the method.
+      num_steps: of every run, from 1.
+      side: pixels; None: the steps are the same for every size.
+
+    Examples:
+      >>> setting = dipjax.recipes.Setting(dipjax.recipes.fast.denoising(1).recipe, 1000, side=256)
+      >>> setting.steps_for((128, 128, 1)), setting.changed(loss=dipjax.losses.L1()).recipe.loss
+      (500, L1())
+      >>> setting.with_schedule(dipjax.optimizers.Cosine()).recipe.optimizer
+      Adam(learning_rate=0.01, schedule=Cosine())
     """
 
     recipe: Recipe

@@ -34,21 +34,44 @@ class HeldOut:
     seen exceeds `fit` times that noise, measured where the measurement is flattest, moments are too early to stop at, and only the last
     one counts. That holds where the score tells of such textures, by more than `unseen` times the noise, and is not far worse than the
     best; where nearly all can be predicted the score knows better than a measured noise.
+
+    Reference: Batson, Royer, Noise2Self, ICML 2019, for the error at what was not seen; Yaman, Hosseini, Akcakaya, Zero-shot
+    self-supervised learning for MRI reconstruction, ICLR 2022, which stops by it; Broaddus et al., Removing structured noise with
+    self-supervised blind-spot networks, ISBI 2020, which hides the neighbours where noise is correlated. Of our own are that every run
+    draws its entries, that the picture tells of single entries or blocks, the mean over moments, and the bound from below.
+
+    Attributes:
+      singles: share of the entries, between 0 and 1, held out where noise is independent; of more than 128 x 128 a smaller one.
+      blocks: share of the entries, between 0 and 1, that lie in blocks held out where it is not; the same.
+      side: of a block, odd, of which the inner entries are scored.
+      wide: the same where noise is correlated farther than between neighbours; of those blocks only the centre is scored.
+      correlation: of the noise between neighbours, above which blocks are held out; 1: never.
+      patience: stops when nothing better came for this share of the steps to the best moment, and `least` more.
+      least: steps, from 1.
+      tolerance: how much scores differ by chance, see above.
+      late: how much worse moments may be that count, in the same units.
+      smoothing: weight of the past in the score, from 0 to below 1.
+      fit: times the white noise, above which the square error at what is seen says that it is too early to stop; 0: it never does.
+      unseen: times that noise, below which the score alone decides.
+      gain: what is better by less than this share, from 0 to below 1, does not renew the patience: measurements without noise.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
-    singles: float = 0.04  # of the entries are held out where noise is independent; of more than 128 x 128 a smaller share
-    blocks: float = 0.15  # of the entries lie in blocks that are held out where it is not; the same
-    side: int = 5  # of a block, of which the inner entries are scored ...
-    wide: int = 9  # ... and where noise is correlated farther than between neighbours, of which only the centre is
-    correlation: float = CORRELATED  # of the noise between neighbours, above which blocks are held out; 1: never
-    patience: float = 0.4  # stops when nothing better came for this share of the steps to the best moment ...
-    least: int = 40  # ... and so many more
-    tolerance: float = 0.25  # how much scores differ by chance, see above
-    late: float = 1.0  # how much worse moments may be that count, in the same units
-    smoothing: float = 0.9  # weight of the past in the score
-    fit: float = 1.0  # of white noise, above which the square error at what is seen says that it is too early to stop; 0: it never does
-    unseen: float = 1.4  # times that noise, below which the score alone decides
-    gain: float = 0.0  # what is better by less than this share does not renew the patience: measurements without noise
+    singles: float = 0.04
+    blocks: float = 0.15
+    side: int = 5
+    wide: int = 9
+    correlation: float = CORRELATED
+    patience: float = 0.4
+    least: int = 40
+    tolerance: float = 0.25
+    late: float = 1.0
+    smoothing: float = 0.9
+    fit: float = 1.0
+    unseen: float = 1.4
+    gain: float = 0.0
 
     def __post_init__(self):
         """Checks the settings."""

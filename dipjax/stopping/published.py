@@ -18,6 +18,13 @@ class WindowedVariance:
     """ES-WMV: stops where the outputs of a window of steps vary least (Wang et al., Early stopping for deep image prior, 2021).
 
     The estimate is the output of that moment. Memory grows with `window` pictures for every run.
+
+    Attributes:
+      window: steps, from 2.
+      patience: stops after so many steps, from 1, without a smaller variance.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
     window: int = 100
@@ -59,11 +66,19 @@ class AveragedVariance:
     """ES-EMV: like ES-WMV with exponential averages instead of a window, which need the memory of one picture (Wang et al., 2021).
 
     The estimate is the exponential average of the outputs.
+
+    Attributes:
+      weight: of the newest output, between 0 and 1.
+      patience: stops after so many steps, from 1, without a smaller variance.
+      start: steps before which nothing is compared, from 0.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
-    weight: float = 0.1  # of the newest output
+    weight: float = 0.1
     patience: int = 1000
-    start: int = 100  # steps before which nothing is compared
+    start: int = 100
 
     def __post_init__(self):
         """Checks the settings."""
@@ -92,10 +107,20 @@ class AveragedVariance:
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """The discrepancy principle: stops when the average fits the measurement as closely as its noise allows (Morozov, 1966)."""
+    """The discrepancy principle: stops when the average fits the measurement as closely as its noise allows (Morozov, 1966).
 
-    sigma: float | None = None  # standard deviation of the noise, in the units of the measurement; None: estimated
-    tau: float = 1.0  # stops at `tau^2 sigma^2`; more stops sooner
+    Stops at `mean |A x - y|^2 <= tau^2 sigma^2`.
+
+    Attributes:
+      sigma: standard deviation of the noise, in the units of the measurement, positive; None: estimated.
+      tau: positive; more stops sooner.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
+
+    sigma: float | None = None
+    tau: float = 1.0
 
     def __post_init__(self):
         """Checks the settings."""
@@ -122,11 +147,20 @@ class Sure:
     `|A x - y|^2 / N - sigma^2 + 2 sigma^2 d`, where d is the share of the noise that was fitted. It is measured: the run fits the
     measurement with a little noise more, whose component in the prediction is d (Stein, 1981; pseudo-noise as in the orthogonal stopping
     criterion of 2019). No derivative is needed.
+
+    Attributes:
+      sigma: standard deviation of the noise, in the units of the measurement, positive; None: estimated.
+      pseudo: standard deviation of what is added, in units of sigma, positive.
+      patience: as in `HeldOut`, not negative.
+      least: as in `HeldOut`, from 1.
+
+    Raises:
+      ValueError: a number is out of its range.
     """
 
-    sigma: float | None = None  # standard deviation of the noise, in the units of the measurement; None: estimated
-    pseudo: float = 0.3  # standard deviation of what is added, in units of sigma
-    patience: float = 0.5  # as in `HeldOut`
+    sigma: float | None = None
+    pseudo: float = 0.3
+    patience: float = 0.5
     least: int = 100
 
     def __post_init__(self):

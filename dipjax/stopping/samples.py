@@ -14,10 +14,18 @@ from dipjax.stopping.checks import check
 
 @dataclass(frozen=True)
 class Samples:
-    """Gives the mean of outputs at a distance, and keeps their variance; never stops. For `optimizers.Langevin` (Cheng et al., 2019)."""
+    """Gives the mean of outputs at a distance, and keeps their variance; never stops. For `optimizers.Langevin` (Cheng et al., 2019).
 
-    start: int = 7000  # steps before the first sample
-    every: int = 50  # steps from one to the next
+    Attributes:
+      start: steps before the first sample, from 0.
+      every: steps from one to the next, from 1.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
+
+    start: int = 7000
+    every: int = 50
 
     def __post_init__(self):
         """Checks the settings."""
@@ -44,8 +52,14 @@ class Samples:
 
 
 class Sampled(NamedTuple):
-    """What `Samples` remembers."""
+    """What `Samples` remembers.
 
-    number: Array  # ()
-    squares: Array  # (H, W, C), the sum of squared distances from the mean
+    Attributes:
+      number: `()`, of samples.
+      squares: `(H, W, C)`, the sum of squared distances from the mean.
+      best: the mean.
+    """
+
+    number: Array
+    squares: Array
     best: Best

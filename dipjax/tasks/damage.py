@@ -30,13 +30,26 @@ class Finder:
     it, and only as far as it goes on straight. They are joined in space and direction at once, so that a scratch that crosses a texture
     remains a line of its own. A line must be long, stronger than the lines around it, and of another tone than what is around it.
 
+    Attributes:
+      width: pixels, of the widest scratch, from 1; dust is at most as large.
+      length: pixels, of the shortest, from 1; None: a sixth of the picture's side, from 20 to 40.
+      sensitivity: positive; a greater one finds more, also what is no damage.
+
+    Raises:
+      ValueError: a number is out of its range.
+
     Examples:
-      >>> mask = Finder(width=5)(pixels)  # doctest: +SKIP
+      >>> from dipjax.tasks.damage import Finder
+      >>> pixels = np.random.default_rng(0).normal(0.5, 0.01, (64, 64, 1)).astype(np.float32)
+      >>> pixels[:, 30:32] += 0.3
+      >>> found = Finder(width=5)(pixels)
+      >>> bool(found[:, 30:32].mean() > 0.9), bool(found.mean() < 0.1)
+      (True, True)
     """
 
-    width: int = 7  # pixels, of the widest scratch; dust is at most as large
-    length: int | None = None  # pixels, of the shortest; None: a sixth of the picture's side, from 20 to 40
-    sensitivity: float = 1.0  # a greater one finds more, also what is no damage
+    width: int = 7
+    length: int | None = None
+    sensitivity: float = 1.0
 
     def __post_init__(self):
         """Checks the settings."""

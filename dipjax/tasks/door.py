@@ -24,27 +24,54 @@ from dipjax.tasks.ranges import Range
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One picture and what is to be done with it; all arrays have the range of the measurement at [0, 1]."""
+    """One picture and what is to be done with it; all arrays have the range of the measurement at [0, 1].
 
-    problem: Any  # `core.problem.Problem`
-    before: np.ndarray  # (H', W', C), the input at the size of the result, for comparison
-    finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate  # (..., H, W, C) -> the result (..., H', W', C)
-    setting: str = "denoise"  # which of the settings in `recipes.by_name` suits it
-    around: Callable[[Any], Any] | None = None  # (generator) -> one that also makes what else is unknown, such as a psf
-    takes_noise: bool = True  # False where the network sees another picture, so that generators of another input do not fit
-    finish_std: Callable[[np.ndarray], np.ndarray] | None = None  # the same of a standard deviation (H, W, C), where it is another
-    own_range: Range | None = None  # of the result, where `build` has brought the problem to [0, 1] itself
-    stop: Any = "none"  # the rule of "auto", by its word or itself
-    loss: Any = None  # that suits the noise; None: the recipe's
-    found: str = ""  # what the picture told of itself, in words
-    is_answer: bool = False  # whether the input itself is a possible result, which is returned where no better one was found
+    Attributes:
+      problem: a `Problem`.
+      before: `(H', W', C)`, the input at the size of the result, for comparison.
+      finish: `(..., H, W, C)` -> the result `(..., H', W', C)`.
+      setting: which of the settings in `recipes.by_name` suits it.
+      around: `(generator)` -> one that also makes what else is unknown, such as a psf.
+      takes_noise: False where the network sees another picture, so that generators of another input do not fit.
+      finish_std: as `finish`, of a standard deviation `(H, W, C)`, where it is another.
+      own_range: of the result, where `build` has brought the problem to [0, 1] itself.
+      stop: the rule of "auto", by its word or itself.
+      loss: that suits the noise; None: the recipe's.
+      found: what the picture told of itself, in words.
+      is_answer: whether the input itself is a possible result, which is returned where no better one was found.
+      name: that of its command.
+      span: the values that are 0 and 1, in the units of the input.
+      truth: `(H', W', C)`, in the units of the input, as the next one.
+      known: `(H', W', C)`, the input, NaN where it is to be filled in.
+      keeps_known: whether the input stays as it is where it is known.
+      dtype: of the results.
+      is_nominal: whether results are clipped to [0, 1] outside: where the numbers of the input end there.
+
+    Examples:
+      >>> pixels = np.full((8, 8, 1), 0.5, np.float32)
+      >>> dipjax.Task(dipjax.problem.denoising(pixels), pixels).finish(pixels).shape
+      (8, 8, 1)
+    """
+
+    problem: Any
+    before: np.ndarray
+    finish: Callable[[np.ndarray], np.ndarray] = lambda estimate: estimate
+    setting: str = "denoise"
+    around: Callable[[Any], Any] | None = None
+    takes_noise: bool = True
+    finish_std: Callable[[np.ndarray], np.ndarray] | None = None
+    own_range: Range | None = None
+    stop: Any = "none"
+    loss: Any = None
+    found: str = ""
+    is_answer: bool = False
     name: str = ""
     span: Range = Range(0.0, 1.0)
-    truth: np.ndarray | None = None  # (H', W', C), in the units of the input, as the next one
-    known: np.ndarray | None = None  # (H', W', C), the input, NaN where it is to be filled in
-    keeps_known: bool = True  # whether the input stays as it is where it is known
-    dtype: np.dtype = np.dtype(np.float32)  # of the results
-    is_nominal: bool = True  # whether results are clipped to [0, 1] outside: where the numbers of the input end there
+    truth: np.ndarray | None = None
+    known: np.ndarray | None = None
+    keeps_known: bool = True
+    dtype: np.dtype = np.dtype(np.float32)
+    is_nominal: bool = True
 
 
 TASKS: dict[str, "Spec"] = {}

@@ -19,11 +19,17 @@ _FARTHEST = 1.0  # widths of the range: a measured value beyond is brought so ne
 
 @dataclass(frozen=True)
 class Range:
-    """The values that become 0 and 1."""
+    """The values that become 0 and 1.
+
+    Attributes:
+      low: what becomes 0.
+      high: what becomes 1, above it.
+      found: whether it was, in the picture; else it is the nominal one, or the caller's.
+    """
 
     low: float
     high: float
-    found: bool = False  # in the picture; else it is the nominal one, or the caller's
+    found: bool = False
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Returns the values with the range at [0, 1]."""

@@ -35,28 +35,55 @@ _GENEROUS = 4  # times the steps of a setting, which a rule may take before it s
 
 @dataclass(frozen=True)
 class Followed:
-    """How the work ended."""
+    """How the work ended.
 
-    result: Result | None  # the last one, None if not one step was finished
-    ending: str  # "done", "stopped" by the rule, "budget", "callback", "interrupted" or "failed"
+    Attributes:
+      result: the last one, None if not one step was finished.
+      ending: "done", "stopped" by the rule, "budget", "callback", "interrupted" or "failed".
+      exit_code: of the command, 0 where all is well.
+    """
+
+    result: Result | None
+    ending: str
     exit_code: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A restoration and how it came about. Pictures are in the units of the input, `(H', W', C)`, or `(K, H', W', C)` for every seed."""
+    """A restoration and how it came about. Pictures are in the units of the input, `(H', W', C)`, or `(K, H', W', C)` for every seed.
+
+    Attributes:
+      task: what was to be done.
+      options: how.
+      setting: the method, and its number of steps.
+      setting_name: such as "fast.denoising".
+      num_steps: of each run in each tile, had it not ended before.
+      layout: of the runs.
+      grid: of the tiles, None without any.
+      result: of the core: in the range at [0, 1].
+      ending: as in `Followed`.
+      exit_code: as in `Followed`.
+      is_kept: whether all of the work is in the folder of its checkpoints.
+
+    Examples:
+      >>> noisy = np.random.default_rng(0).random((8, 8), np.float32)
+      >>> net = dipjax.generators.Plain(1, 2)
+      >>> image, outcome = dipjax.inpaint(noisy, noisy > 0.8, generator=net, seeds=2, num_iter=2, return_result=True)
+      >>> image.shape, outcome.image.shape, outcome.std.shape, outcome.filled.shape, outcome.ending
+      ((8, 8), (8, 8, 1), (8, 8, 1), (8, 8), 'done')
+    """
 
     task: Task
     options: Options
     setting: Setting
     setting_name: str
-    num_steps: int  # of each run in each tile, had it not ended before
+    num_steps: int
     layout: Layout
     grid: tiling.Grid | None
-    result: Result  # of the core: in the range at [0, 1]
+    result: Result
     ending: str
     exit_code: int
-    is_kept: bool = False  # whether all of the work is in the folder of its checkpoints
+    is_kept: bool = False
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -211,14 +238,21 @@ Follow = Callable[..., Followed]  # (results, num_steps, *, budget, callback, sc
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All that is decided of one picture before it is restored."""
+    """All that is decided of one picture before it is restored.
+
+    Attributes:
+      task: and what is not named here as in `Outcome`.
+      num_steps: at most, of each run in each tile.
+      layout: the caller's.
+      folder: of its checkpoints.
+    """
 
     task: Task
     options: Options
     setting: Setting
     setting_name: str
-    num_steps: int  # at most, of each run in each tile
-    layout: Layout | None  # the caller's
+    num_steps: int
+    layout: Layout | None
     grid: tiling.Grid | None
     folder: checkpoint.Folder | None
 
