@@ -221,10 +221,13 @@ class Consistency:
     Wasserstein of `log(u / (1 - u))` from the logistic distribution, whose quantiles stand for its samples. Where a residual lies does
     not count, only how large it is; what a stopping rule holds out counts as a perfect fit. Sorting makes a step dearer.
 
+    Attributes:
+      sigma: standard deviation of the noise, in units of intensity, positive.
+
     Reference: Webber et al., Distributional consistency loss, ICLR 2026.
     """
 
-    sigma: float = 0.1  # of the noise, in units of intensity
+    sigma: float = 0.1
 
     def __post_init__(self):
         """Checks the setting."""
