@@ -13,7 +13,7 @@ For people, NumPy in and NumPy out; `(H, W)` or with channels, whole numbers or 
     restored, outcome = dipjax.denoise(noisy, seeds=8, return_result=True)
     outcome.uncertainty, outcome.std, outcome.images           # of the error; over the seeds; each seed's own
 
-The others are `dejpeg`, `restore_photo`, `flash`, `demosaic`, `ct` and `mri`. All of them take the keywords of `Options`, and `help` of each
+The others are `dejpeg`, `restore_photo`, `flash`, `demosaic`, `ct` and `mri`. All take the keywords of `Options`, and `help` of each
 explains them. `distill` and `apply` teach a light network by such results, `refine` gives one the look of clean examples.
 
 For research, data is a pytree, method is a frozen dataclass, behaviour is a function for one image and one key:
