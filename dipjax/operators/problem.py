@@ -15,6 +15,8 @@ Examples:
   (12, 12, 3)
   >>> problem.deblurring(picture, dipjax.psfs.box(3), boundary="valid").shape
   (10, 10, 3)
+  >>> problem.deblurring(picture, 3).operator
+  UnknownBlur(boundary='reflect')
   >>> problem.flash(picture, flash_image=picture).guide.shape
   (8, 8, 3)
   >>> problem.feature_inversion(picture, lambda image: image.mean((0, 1))).measurement.shape
@@ -117,10 +119,17 @@ def enlarged(side: int, factor: float) -> int:
 
 
 def deblurring(measurement: ArrayLike, psf: ArrayLike | int, *, boundary: str = "reflect", truth: ArrayLike | None = None) -> Problem:
-    """Returns the problem of a picture `(h, w, C)` blurred by a known `psf (k, l)`, which is normalised to a sum of one.
+    """Returns the problem of a blurred picture: y is x as `operators.Blur` makes it, or `UnknownBlur` where nobody knows the blur.
 
-    `boundary` is "reflect", "circular" or "valid", see `operators.Blur`; with "valid" the image is larger than the measurement.
-    Where the blur is not known, `psf` is the number of pixels along each side of one that holds it, for `generators.WithPsf`.
+    Args:
+      measurement: `(h, w, C)`.
+      psf: `(k, l)`, not negative, normalised to a sum of one; or, where it is not known, the number of pixels, from 2, along each side of
+        one that holds it, for `generators.WithPsf`.
+      boundary: "reflect", "circular" or "valid", see `operators.Blur`; with "valid" the image is larger than the measurement.
+      truth: `(H, W, C)`, for the metrics alone.
+
+    Raises:
+      ValueError: an array is not as said here; the message names it.
     """
     measurement = checks.finite("measurement", checks.image("measurement", measurement, planar=True))
     if boundary not in ("reflect", "circular", "valid"):
