@@ -87,9 +87,9 @@ def dark():
 
 def by_hand():
     """Returns a photograph blurred by a hand."""
-    truth = cut("astronaut", 0, 150, 160)
-    side = SIDE + deblurring.SIDE - 1
+    side, margin = SIDE + deblurring.SIDE - 1, deblurring.SIDE // 2
     wide = np.float32(transform.resize(data.astronaut()[0:178, 141:319] / 255, (side, side), anti_aliasing=True))
+    truth = wide[margin:-margin, margin:-margin]
     blurred = deblurring.Blur(deblurring.trembling(1), "valid")(wide)
     return {"picture.png": noisy(np.asarray(blurred), 1 / 255), "truth": truth}
 

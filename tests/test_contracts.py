@@ -234,6 +234,11 @@ def test_residuals_are_consistent_where_they_look_like_the_noise_and_not_at_a_pe
         np.testing.assert_allclose(
             loss({"a": clean[:9], "b": clean[9:]}, {"a": (clean + noise)[:9], "b": (clean + noise)[9:]}), right, rtol=1e-4
         )
+        some = random(clean.shape, dtype, seed=4) < 0.05  # all else is left out, as by a stopping rule or a frame
+        assert loss(jnp.where(some, clean, clean + noise), clean + noise) < 0.2
+        factors = (0.7, 1.0, 1.4)
+        of_some = [loss(jnp.where(some, clean + (1 - factor) * noise, clean + noise), clean + noise) for factor in factors]
+        assert min(of_some) == of_some[1]
         for far in (0.0, 1.0, 100.0):
             chex.assert_tree_all_finite(jax.grad(losses.Consistency(0.01))(clean, clean + far))
     with pytest.raises(ValueError, match="^loss: found consistency for a complex"):

@@ -87,7 +87,7 @@ def distill(
     """
     if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
         raise ValueError(f"pictures: found one array of shape {pictures.shape}, expected a sequence of pictures.")
-    options, lessons = options or Options(), []
+    pictures, options, lessons = list(pictures), options or Options(), []
     _check_numbers(width=width, num_layers=num_layers, num_steps=num_steps, rng=rng)
     whole = {is_whole(picture) for picture in pictures}
     if len(whole) > 1:
@@ -175,10 +175,15 @@ def _check(lessons, network):
                 f"pictures: found {network.channels} channels in the first and {shape[-1]} in picture {number + 1}, expected the same in"
                 " all; make a network for each."
             )
-        if min(shape[:2]) < _LEAST:
-            raise ValueError(f"pictures: found {shape[1]} x {shape[0]} pixels, expected at least {_LEAST} along each side.")
+        check_shape("pictures", shape)
         if lesson.restored.shape != shape:
             raise ValueError(f"pictures: found {shape} and, restored, {lesson.restored.shape}, expected the same shape.")
+
+
+def check_shape(name: str, shape: tuple[int, ...]) -> None:
+    """Refuses a picture `(H, W, C)` that is too small to learn from."""
+    if min(shape[:2]) < _LEAST:
+        raise ValueError(f"{name}: found {shape[1]} x {shape[0]} pixels, expected at least {_LEAST} along each side.")
 
 
 def _inside(lesson, span):

@@ -183,6 +183,11 @@ def _check(pixels, data, examples):
         raise ValueError(f"restored: found shape {pixels.shape}, expected {tuple(data.shape)}, that of the problem's image.")
     if not isinstance(data.measurement, (np.ndarray, Array)) or np.iscomplexobj(data.measurement):
         raise ValueError("of: found a measurement that is not one real array, expected one.")
+    try:
+        jax.eval_shape(data.operator, jax.ShapeDtypeStruct(data.shape, data.dtype))
+    except TypeError as error:
+        expected = "one that takes the image alone; of an unknown blur give what was found, `problem.deblurring(picture, outcome.psf)`"
+        raise ValueError(f"of: found the operator {type(data.operator).__name__}, expected {expected}.") from error
     if not examples:
         raise ValueError("examples: found none, expected at least one clean picture.")
     for number, example in enumerate(examples):

@@ -230,7 +230,10 @@ def _add_psf(parser, name, argument):
     blur.add_argument(argument.flag, type=file_name, metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
     blur.add_argument("--gaussian", type=typed(asked.positive), metavar="SIGMA", help="Gaussian blur, standard deviation in pixels")
     blur.add_argument(
-        "--unknown", type=typed(asked.whole(2)), metavar="PIXELS", help="it is found, in a square of this side, little larger than the blur"
+        "--unknown",
+        type=typed(asked.whole(2)),
+        metavar="PIXELS",
+        help="it is found, in a square of this odd side around its centre of mass",
     )
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
 

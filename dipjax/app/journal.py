@@ -3,6 +3,7 @@
 So `dipjax resume DIR` can run the command again, and a run that was killed while it wrote may replace what it wrote itself.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -27,6 +28,7 @@ class Journal:
 
     path: Path
     content: dict[str, Any]
+    is_new: bool = False  # whether there was none in the folder
 
     @classmethod
     def of(cls, given: Namespace, folder: str | os.PathLike, *, only: bool = False) -> "Journal":
@@ -43,11 +45,18 @@ class Journal:
             theirs = shlex.join(["dipjax", *before["arguments"]])
             raise ImageError(f"the checkpoints in {str(folder)!r} are of another command, {theirs}; take another folder")
         asked = {"schema": SCHEMA, "arguments": given.arguments, "folder": os.getcwd()}
-        return cls(path, {"begun": before.get("begun", []), "ending": None} | asked)
+        return cls(path, {"begun": before.get("begun", []), "ending": None} | asked, not before)
 
     def begins(self) -> "Journal":
         """Writes it for the first time."""
         return self._written()
+
+    def withdrawn(self) -> None:
+        """Removes it, if it is new: of a command that was refused nothing stays."""
+        if self.is_new:
+            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there is more in it
+                self.path.parent.rmdir()
 
     def opened(self, results: Iterator) -> Iterator:
         """Passes results on, and writes the journal: at once in a new folder, else with the first result, which says that it is the same

@@ -117,7 +117,12 @@ def restore(given: Namespace, work: Work, done: Callable[[Namespace], str], *, i
 
         counts = cluster.run(jobs, given, tell)
     else:
-        counts = run(jobs, given, work, tell)
+        try:
+            counts = run(jobs, given, work, tell)
+        except Misused:
+            if log:
+                log.withdrawn()
+            raise
     is_told = _is_told(given, jobs, errors)
     failed = counts.failed or not is_told
     if log and not counts.left and (is_all or failed):
@@ -211,11 +216,12 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
         try:
             found = function(*arguments)
         except Exception as error:  # whatever it is, the others go on
-            sentence = _fail(job, error, given)
             if isinstance(error, Misused) and not (codes or groups):
+                if "begun" in read(job.record):
+                    job.record.unlink()
                 raise
             codes.append(FAILED)
-            tell(job, sentence)
+            tell(job, _fail(job, error, given))
             return
         is_left = found is None or (found.exit_code > FAILED and signals.requested())
         codes.extend([] if is_left else [found.exit_code])

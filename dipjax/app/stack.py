@@ -16,6 +16,7 @@ from dipjax.app import journal, many, rescue, signals
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS, SUFFIXES
+from dipjax.tasks.options import Misused
 
 
 def chosen(given: Namespace, number: int) -> range:
@@ -71,7 +72,14 @@ def restore(given: Namespace, pages: range, work: many.Work, word: str) -> int:
             for page, name in zip(pages, names, strict=True)
         ]
         errors = {}
-        counts = many.run(jobs, given, work, errors.__setitem__)
+        try:
+            counts = many.run(jobs, given, work, errors.__setitem__)
+        except Misused:
+            if log:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                log.withdrawn()
+            raise
         if counts.failed:
             with contextlib.suppress(OutputError):  # the pages are what is to be told of
                 many.write_index(given, jobs, errors)

@@ -40,6 +40,7 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     log = journal.Journal.of(teachers, options.checkpoint, only=True) if options.checkpoint else None
     given.force = given.force or (log is not None and log.begun([output]))
     files.check_free(output, force=given.force)
+    _check(many.planned(teachers, command.word), given.max_pixels or MAX_PIXELS)
     if code := many.restore(teachers, command.work, command.word, is_all=False):
         if not signals.exit_code():
             complain("the network was not made, because not every picture could be restored; the same command goes on")
@@ -88,6 +89,18 @@ def _teachers(given, parse):
     else:
         note("all of what the teachers make counts alike: their uncertainty is known with --stop held-out and two seeds or more")
     return made
+
+
+def _check(jobs, most):
+    """Refuses pictures that do not fit together, before the teachers, which take long."""
+    kinds = set()
+    for job in jobs:
+        picture = files.load(job.path, max_pixels=most, page=job.page or 0)
+        after.check_shape(str(job.path), picture.pixels.shape)
+        kinds.add((picture.pixels.shape[-1], white(picture.dtype) > 1))
+    if len(kinds) > 1:
+        found = " and ".join(f"{channels} channels of {'whole numbers' if is_whole else 'floats'}" for channels, is_whole in sorted(kinds))
+        raise ImageError(f"the pictures have {found}, expected the same in all; make a network for each")
 
 
 def _lessons(jobs, most, maps):

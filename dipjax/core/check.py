@@ -1,5 +1,7 @@
 """The checks at the boundary: what does not fit together is refused in one sentence, before anything is compiled."""
 
+import contextlib
+import inspect
 from functools import partial
 from typing import Any
 
@@ -37,7 +39,8 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
     rank = len(problem.shape)
     if z.ndim != rank:
         raise ValueError(f"input: found z of shape {z.shape}, expected {rank} axes as in {problem.shape}, the last one for channels.")
-    state = loop.initialiser().eval_shape(recipe, jax.random.key(0), problem)
+    with _suiting(recipe, problem, z):
+        state = loop.initialiser().eval_shape(recipe, jax.random.key(0), problem)
     made, *unknowns = _made.eval_shape(recipe, state.params, state.z)
     if made.ndim != rank or made.shape[-1] != problem.shape[-1]:
         raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
@@ -49,7 +52,8 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
             f" {problem.shape}; the `stride` of the input, see `inputs.Noise`, must be that of the generator."
         )
     image = jax.ShapeDtypeStruct(problem.shape, made.dtype)
-    prediction = jax.eval_shape(lambda problem, *parts: problem.operator(*parts), problem, image, *unknowns)
+    with _suiting(recipe, problem, z):
+        prediction = jax.eval_shape(lambda problem, *parts: problem.operator(*parts), problem, image, *unknowns)
     found, expected = (jax.tree.map(lambda leaf: tuple(leaf.shape), tree) for tree in (prediction, problem.measurement))
     if found != expected:
         raise ValueError(f"operator: found a prediction of shape {found}, expected the measurement's {expected}.")
@@ -59,6 +63,28 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
         if jnp.shape(value) != ():
             raise ValueError(f"{name}: found shape {value.shape}, expected a scalar ().")
     return state
+
+
+@contextlib.contextmanager
+def _suiting(recipe, problem, z):
+    """Says what is wrong where a generator makes more, or less, beside the image than the operator takes."""
+    try:
+        yield
+    except TypeError as error:
+        image, *unknowns = _made.eval_shape(recipe, jax.eval_shape(recipe.generator.init, jax.random.key(0), z), z)
+        if _takes(problem.operator, image, *unknowns):
+            raise
+        found = f"one that makes {len(unknowns)} unknowns beside the image" if unknowns else "one that makes an image alone"
+        operator = type(problem.operator).__name__
+        raise ValueError(f"generator: found {found}, expected what the operator {operator} takes; see `generators.WithPsf`.") from error
+
+
+def _takes(function, *arguments):
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    return True
 
 
 @partial(jax.jit, static_argnames="recipe")  # never run: jit remembers what it has traced, and all tiles of a picture are alike

@@ -92,7 +92,11 @@ def _fields(lines: list[str], separator: str | None, decimal_comma: bool) -> tup
     """Returns the fields of every line, and whether a comma in one is the decimal sign, as it must be inside quotation marks."""
     if separator is None:
         return [[field.strip("\"'") for field in line.split()] for line in lines], decimal_comma
-    rows = [[field.strip().strip("\"'") for field in row] for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+    try:  # line by line, for a quotation mark that is not closed must not take the next one with it
+        read = [next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True), []) for line in lines]
+    except csv.Error as error:
+        raise ImageError(f"its quotation marks are not in pairs ({error})") from error
+    rows = [[field.strip().strip("\"'") for field in row] for row in read]
     return rows, decimal_comma or any("," in field for row in rows for field in row)
 
 

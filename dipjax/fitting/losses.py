@@ -219,7 +219,8 @@ class Consistency:
 
     So nothing is gained by fitting the noise. With `u = Phi((y - p) / sigma)`, uniform if the model is right, it is the distance of
     Wasserstein of `log(u / (1 - u))` from the logistic distribution, whose quantiles stand for its samples. Where a residual lies does
-    not count, only how large it is; what a stopping rule holds out counts as a perfect fit. Sorting makes a step dearer.
+    not count, only how large it is; residuals of exactly zero, of what a mask, a frame or a stopping rule leaves out, do not count at
+    all. Sorting makes a step dearer.
 
     Attributes:
       sigma: standard deviation of the noise, in units of intensity, positive.
@@ -234,17 +235,23 @@ class Consistency:
         checks.positive("sigma", self.sigma, least=1e-12)
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
-        """Returns the mean distance over all elements of the trees together.
+        """Returns the mean distance over all elements of the trees together whose residual is not zero; over all where all are.
 
         Raises:
           ValueError: the measurement is complex.
         """
         _check_real("consistency", measurement)
-        errors = jax.tree.leaves(jax.tree.map(jnp.subtract, measurement, prediction))
-        scaled = jnp.sort(jnp.concatenate([error.ravel() for error in errors]) / self.sigma)  # so that the logits are in order, too
-        logits = jax.scipy.stats.norm.logcdf(scaled) - jax.scipy.stats.norm.logcdf(-scaled)
-        levels = (jnp.arange(scaled.size, dtype=scaled.dtype) + 0.5) / scaled.size
-        return jnp.mean(jnp.abs(logits - jnp.log(levels / (1 - levels))))
+        errors = jnp.concatenate([e.ravel() for e in jax.tree.leaves(jax.tree.map(jnp.subtract, measurement, prediction))])
+        there = errors != 0
+        there = there | ~there.any()
+        number = there.sum().astype(errors.dtype)
+        places = jnp.arange(errors.size, dtype=errors.dtype) + 0.5
+        counts = places < number
+        ordered = jnp.sort(jnp.where(there, errors / self.sigma, jnp.inf))  # and the logits are in the same order
+        ordered = jnp.where(counts, ordered, 0)
+        logits = jax.scipy.stats.norm.logcdf(ordered) - jax.scipy.stats.norm.logcdf(-ordered)
+        levels = jnp.where(counts, places / number, 0.5)
+        return jnp.sum(jnp.abs(logits - jnp.log(levels / (1 - levels)))) / number
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,15 @@ class WithPsf:
     width: int = 1000
     rate: float = 0.03
 
+    def __post_init__(self):
+        """Checks the settings."""
+        if not (isinstance(self.size, tuple) and len(self.size) == 2 and all(isinstance(side, int) and side >= 1 for side in self.size)):
+            raise ValueError(f"size: found {self.size!r}, expected two whole numbers of pixels.")
+        if not (isinstance(self.width, int) and self.width >= 1):
+            raise ValueError(f"width: found {self.width!r}, expected a whole number from 1.")
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"rate: found {self.rate!r}, expected a positive number.")
+
     @property
     def stride(self) -> int:
         """Pixels of the image for each one of z, on each side."""

@@ -251,7 +251,10 @@ def _framed(spec, pixels, arguments):
     shape = tuple(map(size, pixels.shape[:2]))
     if max(shape) > _LARGEST_FRAMED or arguments.get("boundary") == "circular":  # which goes on where the picture begins
         return spec.build(pixels, **arguments)
-    alike = {name for name, parameter in spec.parameters.items() if argument_of(parameter).read in ("picture", "mask")}
+    kinds = {name: argument_of(parameter).read for name, parameter in spec.parameters.items()}
+    if "psf" in kinds.values():
+        spec.build(pixels, **arguments)  # refuses what the picture is too small for
+    alike = {name for name, kind in kinds.items() if kind in ("picture", "mask")}
     larger = {name: framed(np.asarray(value), shape) for name, value in arguments.items() if name in alike and value is not None}
     made = spec.build(framed(pixels, shape), **arguments | larger)
     problem = made.problem

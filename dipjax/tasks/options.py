@@ -158,12 +158,13 @@ class Options:
         many=True,
     )
     loss: Any = _option(
-        None, "how the fit is measured: mse, l1, huber[:delta], poisson[:photons], anscombe[:gain], log, rmse, gradients or ssim, or"
-        " several with their weights, as l1+ssim:0.01; in Python also a loss; if not given, the one that suits the noise, or the recipe's",
+        None, "how the fit is measured: mse, l1, huber[:delta], poisson[:photons], anscombe[:gain], log, rmse, consistency[:sigma], gradients"
+        " or ssim, for a range of [0, 1], or several with their weights, as l1+ssim:0.01; in Python also a loss; if not given, the one that"
+        " suits the noise, or the recipe's",
         "--loss", metavar="NAME",
     )  # fmt: skip
     schedule: Any = _option(
-        None, "of the learning rate: constant or cosine; in Python also a schedule; if not given, the recipe's",
+        None, "of the learning rate: constant, cosine or halving; in Python also a schedule; if not given, the recipe's",
         "--schedule", metavar="NAME",
     )  # fmt: skip
     range: Any = _option(

@@ -22,7 +22,8 @@ from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, deviation, psnr
 from dipjax.files import card
 from dipjax.fitting import inputs, losses, optimizers
-from dipjax.generators import registry
+from dipjax.fitting.optimizers import Constant
+from dipjax.generators import WithPsf, registry
 from dipjax.large import tiling
 from dipjax.recipes import Setting, choose, for_generator
 from dipjax.recipes.by_name import WORDS
@@ -310,7 +311,8 @@ def plan(
         folder.remember("tiles", {"tile": max(grid.tile), "overlap": grid.overlap} if grid else {"tile": 0, "overlap": None})
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
-    most = _most(setting.recipe) if options.schedule is None else 1  # a rate must have fallen where the run usually ends
+    is_constant = isinstance(getattr(setting.recipe.optimizer, "schedule", Constant()), Constant)
+    most = _most(setting.recipe) if is_constant else 1  # a rate must have fallen where the run usually ends
     num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
     return Plan(task, options, setting, name, num_steps, layout, grid, folder)
 
@@ -452,6 +454,8 @@ def _named(task, options):
 def _changed(setting, task, options):
     if task.around is not None:
         setting = setting.changed(generator=task.around(setting.recipe.generator))
+    elif isinstance(setting.recipe.generator, WithPsf):  # a recipe of a blur that was not known, and now is
+        setting = setting.changed(generator=setting.recipe.generator.generator)
     setting = setting.changed(stopping=_rule(task, options, setting.recipe.stopping))
     if options.guide == "none" and isinstance(setting.recipe.input, inputs.Guided):
         setting = setting.changed(input=setting.recipe.input.noise)

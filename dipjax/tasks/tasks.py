@@ -30,7 +30,7 @@ PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 def _from_zero(wish, pixels, noise="auto"):
     """Returns the range of a picture whose noise depends on the brightness, which counts from zero and not from what is darkest."""
     span = ranges.choose(wish, pixels)
-    return replace(span, low=min(0.0, span.low)) if span.found and noise in ("poisson", "speckle") else span
+    return replace(span, low=0.0) if span.found and span.high > 0 and noise in ("poisson", "speckle") else span
 
 
 @task("denoise", words="remove noise", done="denoised", ranged=_from_zero)
@@ -264,7 +264,8 @@ def deblur(
     psf: Annotated[
         np.ndarray | int,
         Argument(
-            "(k, l), what became of one bright point, for example from `psfs`; or a number of pixels: in a square of that side it is found",
+            "(k, l), what became of one bright point, for example from `psfs`; or a number of pixels: it is found in a square of that side"
+            " around its centre of mass",
             "--psf",
             read="psf",
         ),
@@ -280,8 +281,9 @@ def deblur(
 ) -> Task:
     """Sharpens a picture blurred by a point spread function, a known one or one that is found.
 
-    An unknown one is the same all over the picture, as that of a camera that moved, and its square should be little larger than the
-    blur: Ren et al., *Neural Blind Deconvolution Using Deep Priors*, CVPR 2020. The `psf` of the `Outcome` is what was found.
+    An unknown one is the same all over the picture, as that of a camera that moved. Its square is around its centre of mass and should
+    have an odd number of pixels, not many more than it takes. The `psf` of the `Outcome` is what was found. Reference: Ren et al.,
+    *Neural Blind Deconvolution Using Deep Priors*, CVPR 2020.
 
     Examples:
       >>> sharp = dipjax.deblur(photo, dipjax.psfs.gaussian(2.0))  # doctest: +SKIP
@@ -301,7 +303,7 @@ def deblur(
         raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {pixels.shape[:2]}.")
 
     def with_psf(generator):
-        return generator if isinstance(generator, WithPsf) else WithPsf(generator, size)
+        return replace(generator, size=size) if isinstance(generator, WithPsf) else WithPsf(generator, size)
 
     how = {"setting": "deblur unknown", "around": with_psf} if is_unknown else {"setting": "deblur"}
     if boundary != "valid":

@@ -105,6 +105,12 @@ def test_parts_lie_on_the_grid_of_the_operator():
         assert whole.max() < 1e-4  # what belongs together was cut alike
 
 
+def test_a_blur_that_is_not_known_is_to_be_given_as_it_was_found():
+    pixels = clean(0, (40, 40))
+    with pytest.raises(ValueError, match="^of: found the operator UnknownBlur"):
+        refine(pixels, problems.deblurring(np.float32(pixels).reshape(40, 40, 1), 5), [clean(2, (40, 40))])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -141,3 +141,13 @@ def test_what_cannot_be_is_refused_in_one_sentence(noisy, run, arguments, code, 
     Path("empty").mkdir()
     found, _, err = run(*arguments)
     assert found == code and words in err
+
+
+def test_pictures_that_do_not_fit_together_are_refused_before_the_teachers(noisy, run, monkeypatch):
+    monkeypatch.setattr(students.many, "restore", lambda *arguments, **how: pytest.fail("a teacher began"))
+    Image.new("RGB", (40, 36)).save("in/colour.png")
+    code, _, err = run("distill", "in", "-o", "net.student", *TEACH)
+    assert code == 3 and "the pictures have 1 channels of whole numbers and 3 channels of whole numbers" in err
+    Image.new("L", (40, 8)).save("in/colour.png")
+    code, _, err = run("distill", "in", "-o", "net.student", *TEACH)
+    assert code == 3 and "found 40 x 8 pixels, expected at least" in err

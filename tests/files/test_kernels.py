@@ -36,6 +36,9 @@ def test_a_kernel_sums_to_one_whatever_file_it_comes_from(name, put, tmp_path):
 def test_commas_inside_quotation_marks_are_decimal_signs(tmp_path):
     (tmp_path / "k.csv").write_text('"0,5","0,25"\n"0,1","0,15"\n')
     np.testing.assert_allclose(load_psf(tmp_path / "k.csv"), [[0.5, 0.25], [0.1, 0.15]], rtol=1e-6)
+    (tmp_path / "k.csv").write_text('1,2\n3,"4\n5,6\n')
+    with pytest.raises(ImageError, match="quotation marks are not in pairs"):
+        load_psf(tmp_path / "k.csv")
 
 
 def npy(array, **options):

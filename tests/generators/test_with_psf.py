@@ -76,5 +76,20 @@ def test_every_run_has_its_own_psf_of_the_moment_that_it_gives():
     np.testing.assert_array_equal(psfs, np.where(np.isfinite(best.score)[:, None, None], best.estimate[1], result.state.unknowns[0]))
 
 
+@pytest.mark.parametrize("rule", [None, HeldOut()])
+@pytest.mark.parametrize("is_unknown", [True, False])
+def test_a_generator_that_does_not_suit_the_operator_is_refused_by_name(rule, is_unknown):
+    net = NET.generator if is_unknown else NET
+    task = TASK if is_unknown else problem.denoising(picture(9, 8, 1))
+    with pytest.raises(ValueError, match="^generator: found one that makes"):
+        restore(replace(RECIPE, generator=net, stopping=rule), seeds(0, 2), task, num_steps=1)
+
+
+@pytest.mark.parametrize("setting", [{"size": (3,)}, {"size": [3, 3]}, {"size": (3, 0)}, {"width": 0}, {"rate": 0.0}])
+def test_a_setting_that_makes_no_psf_is_refused(setting):
+    with pytest.raises(ValueError, match=f"^{next(iter(setting))}: found"):
+        replace(NET, **setting)
+
+
 def test_it_goes_to_json_and_back():
     assert Recipe.from_json(RECIPE.to_json()) == RECIPE

@@ -172,6 +172,15 @@ def test_a_blur_that_is_not_known_is_found_beside_the_picture():
     np.testing.assert_array_equal(again, restored)
 
 
+def test_a_recipe_of_an_unknown_blur_suits_another_size_and_a_known_one():
+    _, outcome = dipjax.deblur(GRAY, 5, seeds=2, return_result=True)
+    assert outcome.psf.shape == (5, 5)
+    how = {"seeds": 2, "recipe": outcome.recipe, "num_iter": 3, "return_result": True}
+    assert dipjax.deblur(GRAY, 3, **how)[1].psf.shape == (3, 3)
+    assert dipjax.deblur(GRAY, outcome.psf, **how)[1].psf is None
+    assert dipjax.denoise(GRAY, **how)[1].psf is None
+
+
 def test_a_psf_may_have_any_scale():
     plain = dipjax.deblur(GRAY, np.ones((3, 3)), seeds=2)
     for scale in (1e308, 1e-300):
