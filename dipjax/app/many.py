@@ -217,8 +217,7 @@ def run(jobs: list[Job], given: Namespace, work: Work, tell: Callable[[Job, str]
             found = function(*arguments)
         except Exception as error:  # whatever it is, the others go on
             if isinstance(error, Misused) and not (codes or groups):
-                if "begun" in read(job.record):
-                    job.record.unlink()
+                _unclaim(job)
                 raise
             codes.append(FAILED)
             tell(job, _fail(job, error, given))
@@ -411,6 +410,12 @@ def _claim(job, given, *, is_ours):
     for path in outputs(job.output, given):
         files.check_free(path, force=is_ours)
     _note(job, given, "begun", True)
+
+
+def _unclaim(job):
+    """Undoes `_claim`."""
+    if "begun" in read(job.record):
+        job.record.unlink()
 
 
 def outputs(output: Path, given: Namespace) -> list[Path]:
