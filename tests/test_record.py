@@ -34,13 +34,13 @@ SETTINGS |= {name: for_generator(registry.make(name, 3)) for name in registry.GE
 SETTINGS["everything"] = Setting(
     Recipe(
         Perturbed(Skip(1, activation=jax.nn.swish, pool=(None,) * 5, output=nn.tanh)),
-        inputs.Noise(scale=float("inf")),
+        inputs.Noise(scale=0.2),
         optimizers.WithParameterNoise(optimizers.Adam(0.1, optimizers.Cosine())),
         losses.Poisson(100),
         penalties.TotalVariation(0.1),
         0.03,
         0.9,
-        5.0,
+        float("inf"),
         "highest",
         (jnp.max, losses.L1()),
     ),
