@@ -31,4 +31,4 @@ def test_the_notebook_runs(path, monkeypatch):
     monkeypatch.setenv("DIPJAX_NUM_STEPS", "3")
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
