@@ -57,15 +57,15 @@ def guessed(blurred, psf):
 
 def lucy(blurred, psf):
     """Returns the picture after 20 steps of the method of Richardson and Lucy, mirrored beyond its edges."""
-    margin = SIDE
-    wide = np.pad(blurred, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    wide = np.pad(blurred, ((SIDE, SIDE), (SIDE, SIDE), (0, 0)), mode="reflect")
     made = [richardson_lucy(wide[..., channel], psf, num_iter=20) for channel in range(3)]
-    return np.stack(made, -1)[margin:-margin, margin:-margin]
+    return np.stack(made, -1)[SIDE:-SIDE, SIDE:-SIDE]
 
 
 def ours(blurred, psf, options):
-    made = dipjax.deblur(blurred, psf, boundary="valid", seeds=options.seeds, num_iter=options.steps, return_result=True)
-    return made[0], made[1].psf
+    how = {"boundary": "valid", "seeds": options.seeds, "num_iter": options.steps}
+    image, outcome = dipjax.deblur(blurred, psf, return_result=True, **how)
+    return image, outcome.psf
 
 
 METHODS = {  # (blurred (H, W, 3), psf, options) -> the picture, and the psf that was found or None
@@ -105,6 +105,12 @@ def measure(path, seed, method, options):
     return {"psnr": shifted_psnr(image, truth), "blur": None if blur is None else likeness(blur, psf), "seconds": seconds}
 
 
+def mean(method, rows):
+    """Returns the last row of a method, of which either all rows have a blur or none."""
+    psnrs, blurs = zip(*(row[3:5] for row in rows), strict=True)
+    return ["mean", None, method, float(np.mean(psnrs)), None if None in blurs else float(np.mean(blurs)), None]
+
+
 def parse(argv):
     parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path, metavar="DIR", required=True)
@@ -131,16 +137,7 @@ def main(argv=None):
                 row = report.get(f"{path.stem}, {seed}, {method}", partial(measure, path, seed, method, options))
                 print(f"{path.stem}, {seed}, {method}: {row['psnr']:.2f} dB", file=sys.stderr, flush=True)
                 rows.append([path.stem, seed, method, row["psnr"], row["blur"], f"{row['seconds']:.1f}"])
-    means = [
-        [
-            "mean",
-            None,
-            method,
-            *(np.mean([row[at] for row in rows if row[2] == method and row[at] is not None] or [np.nan]) for at in (3, 4)),
-        ]
-        for method in options.only
-    ]
-    rows += [[*row[:4], None if np.isnan(row[4]) else float(row[4]), None] for row in means]
+    rows += [mean(method, [row for row in rows if row[2] == method]) for method in options.only] if rows else []
     titles = ["picture", "path", "method", "PSNR (dB)", "blur", "seconds"]
     lines = [*common.table(titles, rows), "", f"`{common.command('deblurring', argv)}`; {common.made()}."]
     common.publish(lines, options.markdown)

@@ -25,18 +25,22 @@ from skimage import data, transform
 
 import dipjax
 from benchmarks import common, deblurring, photographs
-from dipjax.operators import Bayer, fourier
+from dipjax.operators import Bayer, Blur, Fourier, Radon, fourier, radon
 
 PAGES = Path(__file__).parent / "pages"
 SIDE = 128
 _MOST = 4  # panels beside one another
 
 
-def cut(name: str, top: int, left: int, side: int = SIDE) -> np.ndarray:
-    """Returns a square of a photograph in [0, 1], reduced to 128 pixels along a side, `(H, W, C)`."""
-    picture = getattr(data, name)()[top : top + side, left : left + side] / 255
+def reduced(picture: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """Returns a square picture `(H, W)` or `(H, W, C)` in [0, 1] with so many pixels along a side, `(H, W, C)`."""
     picture = picture[..., None] if picture.ndim == 2 else picture
-    return np.float32(transform.resize(picture, (SIDE, SIDE), anti_aliasing=side > SIDE).clip(0, 1))
+    return np.float32(transform.resize(picture, (side, side), anti_aliasing=len(picture) > side).clip(0, 1))
+
+
+def cut(name: str, top: int, left: int, side: int = SIDE) -> np.ndarray:
+    """Returns a square of a photograph, `reduced`."""
+    return reduced(getattr(data, name)()[top : top + side, left : left + side] / 255)
 
 
 def noisy(picture, sigma, seed=0):
@@ -88,31 +92,28 @@ def dark():
 def by_hand():
     """Returns a photograph blurred by a hand."""
     side, margin = SIDE + deblurring.SIDE - 1, deblurring.SIDE // 2
-    wide = np.float32(transform.resize(data.astronaut()[0:178, 141:319] / 255, (side, side), anti_aliasing=True))
+    wide = reduced(data.astronaut()[0:178, 141:319] / 255, side)
     truth = wide[margin:-margin, margin:-margin]
-    blurred = deblurring.Blur(deblurring.trembling(1), "valid")(wide)
+    blurred = Blur(deblurring.trembling(1), "valid")(wide)
     return {"picture.png": noisy(np.asarray(blurred), 1 / 255), "truth": truth}
 
 
 def small():
     """Returns a photograph with a sixteenth of its pixels."""
     truth = cut("chelsea", 40, 120, 192)
-    return {"small.png": transform.resize(truth, (32, 32), anti_aliasing=True), "truth": truth}
+    return {"small.png": reduced(truth, 32), "truth": truth}
 
 
 def sinogram():
     """Returns 30 views of a phantom."""
-    truth = np.float32(transform.resize(data.shepp_logan_phantom(), (SIDE, SIDE), anti_aliasing=True))[..., None]
-    angles = np.arange(30) * 6.0
-    sums = dipjax.operators.Radon(np.float32(angles), SIDE)(truth)
-    return {"sinogram.tif": np.asarray(sums), "truth": truth}
+    truth = reduced(data.shepp_logan_phantom())
+    return {"sinogram.tif": np.asarray(Radon(radon.views(30), SIDE)(truth)), "truth": truth}
 
 
 def spectrum():
     """Writes a fourth of the lines of a spectrum."""
-    truth = np.float32(transform.resize(data.retina()[300:1100, 300:1100, 1] / 255, (SIDE, SIDE), anti_aliasing=True))[..., None]
-    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(truth[..., 0]), norm="ortho"))
-    np.save("kspace.npy", np.complex64(kspace * fourier.cartesian((SIDE, SIDE), 4.0)))
+    truth = reduced(data.retina()[300:1100, 300:1100, 1] / 255)
+    np.save("kspace.npy", np.asarray(Fourier(fourier.cartesian((SIDE, SIDE), 4.0))(truth))[..., 0])
     return {"truth": truth}
 
 
@@ -192,7 +193,7 @@ def panels(task: Shown, folder: Path) -> dict[str, np.ndarray]:
     of = lambda picture: f"{dipjax.metrics.psnr(picture.clip(0, 1), truth):.1f} dB" if picture.shape == truth.shape else ""  # noqa: E731
     before = read(folder / task.words[1])
     after = f"result, {of(result)}, {record['seconds'] + record['compile_seconds']:.0f} s"
-    shown = {f"input{', ' + of(before) if of(before) else ''}": before, after: result}
+    shown = {", ".join(filter(None, ("input", of(before)))): before, after: result}
     if (folder / "error.tif").exists():
         error = read(folder / "error.tif").mean(-1, keepdims=True)
         shown[f"uncertainty, white is {error.max():.2f}"] = error / error.max()
@@ -228,7 +229,7 @@ def page(names: list[str]) -> str:
     for name in names:
         task = TASKS[name]
         lines += [f"## {task.heading}", "", f"{task.about}.", "", "```bash", shlex.join(command(task)), "```", ""]
-        lines += [f"![{', '.join(words.split(',')[0] for words in ('input', 'result', 'the original'))}](figures/gallery_{name}.jpg)", ""]
+        lines += [f"![Input, result, what else was found, and the original](figures/gallery_{name}.jpg)", ""]
     return "\n".join(lines)
 
 

@@ -40,12 +40,12 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     log = journal.Journal.of(teachers, options.checkpoint, only=True) if options.checkpoint else None
     given.force = given.force or (log is not None and log.begun([output]))
     files.check_free(output, force=given.force)
-    _check(many.planned(teachers, command.word), given.max_pixels or MAX_PIXELS)
+    jobs = many.planned(teachers, command.word)
+    _check(jobs, given.max_pixels or MAX_PIXELS)
     if code := many.restore(teachers, command.work, command.word, is_all=False):
         if not signals.exit_code():
             complain("the network was not made, because not every picture could be restored; the same command goes on")
         return code
-    jobs = many.planned(teachers, command.word)
     lessons, is_whole = _lessons(jobs, given.max_pixels or MAX_PIXELS, teachers.uncertainty)
     if not lessons:
         raise ImageError("nothing is to be learned: no picture was improved; are they degraded by noise?")

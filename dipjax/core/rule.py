@@ -19,7 +19,7 @@ from jax import Array
 
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import Recipe
-from dipjax.core.state import Metrics, State, Watch
+from dipjax.core.state import Metrics, State, Watch, given
 
 
 class Look(NamedTuple):
@@ -119,10 +119,8 @@ _FARTHER = 2.0  # ... times the median distance from the others: what a seed mus
 def outcome(gather: Callable, averages: np.ndarray, alive: np.ndarray, over_seeds: bool) -> tuple:
     """Returns what runs with a stopping rule give; and where it has stopped them, their steps, those to what they give, who is left out."""
     scores = gather(lambda state: state.watch.best.score)
-    known = np.isfinite(scores)
-    images = gather(lambda state: state.watch.best.estimate[0])
-    images = np.where(known.reshape(*known.shape, *(1,) * (images.ndim - known.ndim)), images, averages)
-    best_steps = np.where(known, gather(lambda state: state.watch.best.step) + 1, 0)
+    images = given(scores, gather(lambda state: state.watch.best.estimate[0]), averages)
+    best_steps = np.where(np.isfinite(scores), gather(lambda state: state.watch.best.step) + 1, 0)
     left_out = disagreeing(images, alive, scores) if over_seeds else None
     return images, (gather(lambda state: state.watch.stopped), gather(lambda state: state.step), best_steps, left_out)
 

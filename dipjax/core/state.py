@@ -161,15 +161,23 @@ class Result:
         state = self.state
         if state.watch is None:
             return jax.tree.map(np.asarray, state.unknowns)
-        best = state.watch.best  # of which nothing is known before the rule's first score
-        known = np.isfinite(best.score)
-        pairs = zip(best.estimate[1:], state.unknowns, strict=True)
-        return tuple(np.where(known.reshape(*known.shape, *(1,) * (new.ndim - known.ndim)), new, old) for new, old in pairs)
+        best = state.watch.best
+        return tuple(given(best.score, *pair) for pair in zip(best.estimate[1:], state.unknowns, strict=True))
 
     def _repr_html_(self) -> str:
         from dipjax.files import card
 
         return card.of_result(self)
+
+
+def given(scores: np.ndarray, best: np.ndarray, averages: np.ndarray) -> np.ndarray:
+    """Returns what runs with a stopping rule give `(..., ...)`: the best, and the average of runs that have no score yet."""
+    return np.where(_beside(np.isfinite(scores), best), best, averages)
+
+
+def _beside(of_runs, values):
+    """Returns what there is of every run `(...)` in a shape that goes with values `(..., ...)`."""
+    return of_runs.reshape(*of_runs.shape, *(1,) * (values.ndim - of_runs.ndim))
 
 
 def deviation(images: np.ndarray, alive: np.ndarray) -> np.ndarray:
@@ -181,7 +189,7 @@ def _of_these(function, values, these, axis):
     """Returns what NumPy computes over an axis of the values that are marked, the first axes of them; NaN of none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy warns of the NaN
-        return function(values, axis, where=these.reshape(*these.shape, *(1,) * (values.ndim - these.ndim)))
+        return function(values, axis, where=_beside(these, values))
 
 
 def psnr(image: Array, truth: Array) -> Array:

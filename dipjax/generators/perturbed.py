@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from dipjax.generators.wrapper import Wrapper
+
 _SMALLEST_KERNEL_RANK = 3  # that of a signal's; a matrix of a pixelwise network is none
 
 
 @dataclass(frozen=True)
-class Perturbed:
+class Perturbed(Wrapper):
     """A generator whose weights are disturbed anew in every step; gradients belong to the disturbed weights.
 
     Convolution kernels get normal noise of `scale` times the standard deviation of their weights; 1/50 is the official value. It is what
@@ -26,16 +28,6 @@ class Perturbed:
 
     generator: Any
     scale: float = 1 / 50
-
-    @property
-    def stride(self) -> int:
-        """Pixels of the image for each one of z, on each side."""
-        return getattr(self.generator, "stride", 1)
-
-    @property
-    def channels(self) -> int:
-        """The channels of the image."""
-        return self.generator.channels
 
     def init(self, key: Array, z: Array) -> Any:
         """Returns the parameters of the generator for a z `(h, w, D)`."""

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dipjax.generators.wrapper import Wrapper
+
 _INPUTS = 200  # of the small network, all of the same value
 _INPUT = 0.05  # the mean of what the official code draws there
 
 
 @dataclass(frozen=True)
-class WithPsf:
+class WithPsf(Wrapper):
     """A generator of images beside one of point spread functions: makes `(image, psf)` for the operator `UnknownBlur`.
 
     The psf is the softmax of what a network of one hidden layer makes of a constant input, so that it is positive and sums to one; Ren et
@@ -44,16 +46,6 @@ class WithPsf:
             raise ValueError(f"width: found {self.width!r}, expected a whole number from 1.")
         if not 0 < self.rate < math.inf:
             raise ValueError(f"rate: found {self.rate!r}, expected a positive number.")
-
-    @property
-    def stride(self) -> int:
-        """Pixels of the image for each one of z, on each side."""
-        return getattr(self.generator, "stride", 1)
-
-    @property
-    def channels(self) -> int:
-        """The channels of the image."""
-        return self.generator.channels
 
     def init(self, key: Array, z: Array) -> Any:
         """Returns the parameters of both."""

@@ -135,13 +135,13 @@ def deblurring(measurement: ArrayLike, psf: ArrayLike | int, *, boundary: str = 
     if boundary not in ("reflect", "circular", "valid"):
         raise ValueError(f'boundary: found {boundary!r}, expected "reflect", "circular" or "valid".')
     height, width, channels = measurement.shape
-    if is_unknown := checks.whole(psf):
+    if checks.whole(psf):
+        if not 1 < psf <= min(height, width):
+            raise ValueError(f"psf: found {psf} pixels along a side, expected from 2 to {min(height, width)}, those of the picture.")
         size, operator = (int(psf), int(psf)), UnknownBlur(boundary)
     else:
         psf = psfs.normalized(psf, dtype=measurement.real.dtype)
         size, operator = psf.shape, Blur(jnp.asarray(psf), boundary)
-    if is_unknown and not 1 < psf <= min(height, width):
-        raise ValueError(f"psf: found {psf} pixels along a side, expected from 2 to {min(height, width)}, those of the picture.")
     if boundary != "valid" and (size[0] > height or size[1] > width):
         raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {(height, width)}.")
     margin = (size[0] - 1, size[1] - 1) if boundary == "valid" else (0, 0)

@@ -22,7 +22,6 @@ from dipjax.core.recipe import Recipe
 from dipjax.core.state import Metrics, Result, State, deviation, psnr
 from dipjax.files import card
 from dipjax.fitting import inputs, losses, optimizers
-from dipjax.fitting.optimizers import Constant
 from dipjax.generators import WithPsf, registry
 from dipjax.large import tiling
 from dipjax.recipes import Setting, choose, for_generator
@@ -311,7 +310,7 @@ def plan(
         folder.remember("tiles", {"tile": max(grid.tile), "overlap": grid.overlap} if grid else {"tile": 0, "overlap": None})
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
-    is_constant = isinstance(getattr(setting.recipe.optimizer, "schedule", Constant()), Constant)
+    is_constant = isinstance(getattr(setting.recipe.optimizer, "schedule", optimizers.Constant()), optimizers.Constant)
     most = _most(setting.recipe) if is_constant else 1  # a rate must have fallen where the run usually ends
     num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
     return Plan(task, options, setting, name, num_steps, layout, grid, folder)
