@@ -1,6 +1,7 @@
 """Guides: what they are good for, and that no run learns from one what it must not see."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from dipjax.core import drive, loop
-from dipjax.fitting import guides, inputs
-from dipjax.operators import problem
+from dipjax.fitting import guides, inputs, losses
+from dipjax.operators import Blur, problem, psfs
 from dipjax.operators.frame import Framed
 from dipjax.stopping import HeldOut
 from dipjax.stopping.held_out import filled
@@ -148,3 +149,32 @@ def test_the_fast_setting_has_a_guide_unless_none_is_wished():
     assert of(recipe="paper").input == of(recipe="paper", guide="none").input == inputs.Noise(32)
     with pytest.raises(ValueError, match="^guide: found 'nlm', expected one of auto, none"):
         Options(guide="nlm")
+
+
+@pytest.mark.parametrize("is_framed", [False, True])
+def test_least_squares_are_sharper_than_what_was_measured(is_framed):
+    edges = np.float32(SMOOTH > 0.5)
+    psf = psfs.gaussian(1.0)
+    data = problem.deblurring(np.asarray(Blur(psf)(edges)), psf)
+    if is_framed:
+        inside = np.ones((SIDE, SIDE, 1), bool)
+        inside[:, 48:] = False
+        measurement = np.where(inside, data.measurement, 7)
+        data = data.replace(operator=Framed(data.operator, inside, measurement), measurement=measurement)
+    found = np.asarray(jax.jit(guides.LeastSquares(20))(light_keys(1)[0], data))[:, :40]
+    assert np.linalg.norm(found - edges[:, :40]) < 0.8 * np.linalg.norm(data.measurement[:, :40] - edges[:, :40])
+
+
+def test_a_back_projection_learns_nothing_from_what_is_held_out():
+    psf, random = psfs.gaussian(1.0), np.random.default_rng(0)
+    data = problem.deblurring(random.random((16, 16, 1), np.float32), psf, noise=0.01)
+    recipe = dataclasses.replace(mixer_recipe(1), loss=losses.BackProjection(), stopping=HeldOut(correlation=1.0))
+    state = loop.init(recipe, light_keys(1)[0], data)
+    hidden = np.asarray(state.watch.memory.hidden)
+    assert hidden.any()
+    other = data.replace(measurement=np.where(hidden, 0.9, data.measurement))
+    (one, metrics), (two, others) = (loop.train_step(recipe, state, each) for each in (data, other))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7), one.params, two.params)  # but for rounding
+    np.testing.assert_allclose(metrics.loss, others.loss, rtol=1e-5)
+    plain = dataclasses.replace(recipe, loss=losses.MSE())
+    assert loop.train_step(plain, state, data)[1].loss != metrics.loss

@@ -122,6 +122,8 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
         prediction = problem.operator(image, *unknowns)
         hide = getattr(recipe.stopping, "hide", None)
         seen = hide(state.watch.memory, prediction, problem.measurement) if hide else prediction
+        whitened = getattr(recipe.loss, "whitened", None)
+        seen = whitened(problem.operator, seen, problem.measurement) if whitened else seen
         loss = recipe.loss(seen, problem.measurement)
         return loss + penalty(recipe, image, problem, progress), (loss, (image, tuple(unknowns)), prediction)
 

@@ -48,7 +48,8 @@ class Recipe:
       generator: a linen module, or anything hashable with `init(key, z) -> params` and `apply(params, z (h, w, D)) -> (H, W, C)` or larger.
       input: `(key, problem) -> z (h, w, D)`, see `inputs`.
       optimizer: `(progress) -> optax transformation`, see `optimizers`; or an optax transformation itself.
-      loss: `(prediction, measurement) -> ()`, see `losses`.
+      loss: `(prediction, measurement) -> ()`, see `losses`; it may have `whitened(operator, prediction, measurement)`, the prediction it
+        is to see in a step.
       penalty: `(image) -> ()`, see `penalties`; it may also take the problem, and the progress after that.
       input_noise: standard deviation of the normal noise added to z afresh in every step.
       smoothing: weight of the past in the exponential average of the outputs, from 0, which keeps the last output, to below 1.

@@ -33,6 +33,7 @@ __all__ = [
     "MSE",
     "REGISTRY",
     "Anscombe",
+    "BackProjection",
     "Gradients",
     "Huber",
     "Logarithm",
@@ -44,6 +45,28 @@ __all__ = [
     "Sum",
     "make",
 ]
+
+
+@dataclass(frozen=True)
+class BackProjection(MSE):
+    """The mean squared error after all frequencies were made as strong as before the operator weakened them: for a blur, or sums of rays.
+
+    A network fits last of what little is left; what a blur has left of fine detail is little. The misfit is taken as
+    `(A A^T + level)^(-1/2) (A x - y)`, by `whiten` of the operator, which many steps fewer fit, to a sharper picture. For an operator
+    without `whiten` it is the mean squared error, and so it is as a function of two arrays.
+
+    Reference: Tirer, Giryes, Back-projection based fidelity term for ill-posed linear inverse problems, IEEE TIP 2020; Zukerman, Tirer,
+    Giryes, BP-DIP: A backprojection based deep image prior, EUSIPCO 2020.
+    """
+
+    def __call__(self, prediction: Any, measurement: Any) -> Array:
+        """Returns `mean |prediction - measurement|^2`, `()`."""
+        return super().__call__(prediction, measurement)
+
+    def whitened(self, operator: Callable, prediction: Any, measurement: Any) -> Any:
+        """Returns the measurement and the misfit of the prediction as the operator whitens it, of the measurement's shape."""
+        whiten = getattr(operator, "whiten", None)
+        return prediction if whiten is None else measurement + whiten(prediction - measurement)
 
 
 @dataclass(frozen=True)
@@ -376,7 +399,7 @@ class Sum:
       weights: one for each, positive; a greater one counts more.
 
     Raises:
-      ValueError: there is no loss, one is no function, or there are not as many positive weights.
+      ValueError: there is no loss, one is no function or a `BackProjection`, or there are not as many positive weights.
     """
 
     losses: tuple[Callable, ...]
@@ -390,6 +413,8 @@ class Sum:
             raise ValueError(f"weights: found {self.weights!r} for {len(self.losses)} losses, expected one for each.")
         for weight in self.weights:
             checks.positive("weights", weight)
+        if any(hasattr(loss, "whitened") for loss in self.losses):
+            raise ValueError("losses: found a back-projection in a sum, expected it alone: what it sees is no picture.")
 
     def __call__(self, prediction: Any, measurement: Any) -> Array:
         """Returns the sum, `()`."""
@@ -421,6 +446,7 @@ class Maximise:
 
 REGISTRY = {
     "mse": MSE,
+    "back-projection": BackProjection,
     "l1": L1,
     "huber": Huber,
     "poisson": Poisson,
@@ -446,6 +472,8 @@ def make(word: str) -> Any:
         return _one(word, word)
     parts = [part.partition(":") for part in word.split("+")]
     chosen = tuple(_one(name, word) for name, _, _ in parts)
+    if "back-projection" in word:
+        raise ValueError(f"loss: found {word!r}, expected back-projection alone.")
     try:
         return Sum(chosen, tuple(float(number) if colon else 1.0 for _, colon, number in parts))
     except ValueError as error:

@@ -43,6 +43,11 @@ class Framed:
         return self.operator.reach
 
     @property
+    def whiten(self) -> Callable:
+        """That of the operator; there is none where the operator has none."""
+        return self.operator.whiten
+
+    @property
     def cut(self) -> Callable:
         """What cuts a part, as `operators.linear` says; there is none where the operator has none."""
         cut = self.operator.cut

@@ -21,10 +21,12 @@ Examples:
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from dipjax.core.problem import Problem
 from dipjax.operators import camera, checks
@@ -211,20 +213,31 @@ def least_squares(problem: Problem, num_steps: int = 10) -> np.ndarray:
 
 @jax.jit
 def _least_squares(problem, num_steps):
-    some = jax.random.uniform(jax.random.key(0), problem.shape, problem.dtype)
-    measured, transpose = jax.vjp(problem.operator, some)  # operators of other libraries have no other transpose
+    some, other = (jax.random.uniform(jax.random.key(seed), problem.shape, problem.dtype) for seed in (0, 1))
+    images = some, other, some + other, jnp.zeros_like(some)
+    parts = jax.tree.leaves(jax.tree.map(lambda x, y, both, none: (both - y - x + none, x), *map(problem.operator, images)))
+    wrong, right = (sum(jnp.sum(jnp.abs(part) ** 2) for part in half) for half in (parts[::2], parts[1::2]))
+    return conjugate_gradients(problem, num_steps), jnp.sqrt(wrong / right)
+
+
+def conjugate_gradients(problem: Problem, num_steps: Any) -> Array:
+    """Returns what `least_squares` does; jittable, and whether the operator is linear is not checked.
+
+    Args:
+      problem: one image, no batch; its operator may add what does not depend on the image.
+      num_steps: of conjugate gradients, an int or a scalar.
+    """
+    start = jnp.zeros(problem.shape, problem.dtype)
+    offset, transpose = jax.vjp(problem.operator, start)  # operators of other libraries have no other transpose
 
     def back(measurement):
         return transpose(jax.tree.map(jnp.conj, measurement))[0]  # of a real image the adjoint is this, without an imaginary part
 
     def normal(image):
-        return back(problem.operator(image))
+        return back(jax.tree.map(jnp.subtract, problem.operator(image), offset))
 
-    found = jax.scipy.sparse.linalg.cg(normal, back(problem.measurement), maxiter=num_steps, tol=1e-6)[0]
-    other = jax.random.uniform(jax.random.key(1), problem.shape, problem.dtype)
-    parts = jax.tree.leaves(jax.tree.map(lambda x, y, both: (both - y - x, x), measured, *map(problem.operator, (other, some + other))))
-    wrong, right = (sum(jnp.sum(jnp.abs(part) ** 2) for part in half) for half in (parts[::2], parts[1::2]))
-    return found, jnp.sqrt(wrong / right)
+    right = back(jax.tree.map(jnp.subtract, problem.measurement, offset))
+    return jax.scipy.sparse.linalg.cg(normal, right, maxiter=num_steps, tol=1e-6)[0]
 
 
 def _of_spectrum(samples, operator, shape, is_complex, truth):

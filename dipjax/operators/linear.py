@@ -10,6 +10,7 @@ An operator that can serve large pictures, which `tiling` restores tile by tile,
 shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
 same structure for every part of one size; `reach` says how many pixels of the image around its own one measured pixel
 depends on, and `stride` of which number of pixels the sides of a part must be multiples. `cut` works on NumPy arrays.
+One that leaves much less of some frequencies than of others may have `whiten(misfit)`, which `losses.BackProjection` asks for.
 
 Examples:
   >>> image = np.ones((8, 8, 1), np.float32)
@@ -32,7 +33,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import Array
+from jax import Array, lax
 
 from dipjax.operators import checks
 
@@ -94,10 +95,13 @@ class Blur:
       psf: `(k, l)`, sums to one, centre at `(k // 2, l // 2)`.
       boundary: "reflect": the scene outside the frame mirrors it; same size. "circular": it repeats; same size. "valid": nothing is
         assumed, the measurement `(H - k + 1, W - l + 1, C)` holds only pixels whose whole psf lies inside the image.
+      level: `()`, positive, for `whiten` alone: the power of the noise in that of the picture; of what the psf has left, to the square, as
+        a share, less counts as this.
     """
 
     psf: Array
     boundary: str = struct.field(pytree_node=False, default="reflect")
+    level: Array | float = 0.01
     stride = 1
 
     def __call__(self, image: Array) -> Array:
@@ -119,6 +123,25 @@ class Blur:
         # The product is circular: only its first k - 1 rows and l - 1 columns are spoilt, and those are dropped.
         canvas = jnp.pad(image, ((0, _fast_size(rows) - rows), (0, _fast_size(columns) - columns), (0, 0)))
         return _fourier_product(canvas, self._kernel(canvas, (0, 0)))[k - 1 : rows, l - 1 : columns]
+
+    def whiten(self, misfit: Array) -> Array:
+        """Returns `(A A^T + level)^(-1/2)` times a misfit `(h, w, C)`: its frequencies as if the psf had kept them all alike.
+
+        Beyond the edges the misfit is mirrored, with `boundary="circular"` it goes on at the other side.
+        """
+        height, width = misfit.shape[:2]
+        first, canvas = (0, 0), misfit
+        if self.boundary != "circular":
+            first = self.psf.shape
+            pads = [(side, _fast_size(size + 2 * side) - size - side) for side, size in zip(first, (height, width), strict=True)]
+            canvas = jnp.pad(misfit, (*pads, (0, 0)), mode="symmetric")
+        level = jnp.asarray(self.level, jnp.float32)
+
+        def response(spectrum):
+            return lax.rsqrt(jnp.abs(spectrum) ** 2 + level.astype(jnp.abs(spectrum).dtype))
+
+        white = _fourier_product(canvas, self._kernel(canvas, (0, 0)), response)
+        return white[first[0] : first[0] + height, first[1] : first[1] + width]
 
     def _kernel(self, image, shift):
         """Returns the psf on a canvas of the image's height and width."""
@@ -188,11 +211,11 @@ def unspoilt(part: tuple, shape: tuple, margins: list, *, wraps: bool = False, s
     return np.multiply.outer(*axes)[..., None]
 
 
-def _fourier_product(image, kernel):
+def _fourier_product(image, kernel, response=lambda spectrum: spectrum):
     there, back = (jnp.fft.fft2, jnp.fft.ifft2) if jnp.iscomplexobj(image) else (jnp.fft.rfft2, jnp.fft.irfft2)
     half = jnp.finfo(image.dtype).bits < 32  # for which there is no transform
     wide = [array.astype(jnp.float32) if half else array for array in (image, kernel[..., None])]
-    spectrum = there(wide[0], axes=(0, 1)) * there(wide[1], axes=(0, 1))
+    spectrum = there(wide[0], axes=(0, 1)) * response(there(wide[1], axes=(0, 1)))
     return back(spectrum, s=image.shape[:2], axes=(0, 1)).astype(image.dtype)
 
 
@@ -223,3 +246,10 @@ class Compose:
         for operator in self.operators:
             image = operator(image)
         return image
+
+    @property
+    def whiten(self) -> Callable:
+        """That of the first, where the others only leave something out; else there is none."""
+        if not all(isinstance(operator, Mask) for operator in self.operators[1:]):
+            raise AttributeError("whiten")
+        return getattr(next(iter(self.operators), None), "whiten")  # noqa: B009, of None there is none either

@@ -52,6 +52,8 @@ __all__ = [
 ]
 
 _LARGEST_FACTOR = 256
+_DETAIL = 16.0  # times less than its mean is the power of a picture in the detail that a blur takes (benchmarks/results/deblurring.md)
+_LEVELS, _USUAL_LEVEL = (1e-4, 1.0), 0.01
 
 
 def denoising(measurement: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
@@ -118,7 +120,14 @@ def enlarged(side: int, factor: float) -> int:
     return round(float(side * factor))
 
 
-def deblurring(measurement: ArrayLike, psf: ArrayLike | int, *, boundary: str = "reflect", truth: ArrayLike | None = None) -> Problem:
+def deblurring(
+    measurement: ArrayLike,
+    psf: ArrayLike | int,
+    *,
+    boundary: str = "reflect",
+    noise: float | None = None,
+    truth: ArrayLike | None = None,
+) -> Problem:
     """Returns the problem of a blurred picture: y is x as `operators.Blur` makes it, or `UnknownBlur` where nobody knows the blur.
 
     Args:
@@ -126,6 +135,8 @@ def deblurring(measurement: ArrayLike, psf: ArrayLike | int, *, boundary: str = 
       psf: `(k, l)`, not negative, normalised to a sum of one; or, where it is not known, the number of pixels, from 2, along each side of
         one that holds it, for `generators.WithPsf`.
       boundary: "reflect", "circular" or "valid", see `operators.Blur`; with "valid" the image is larger than the measurement.
+      noise: its standard deviation, in units of the measurement, from 0: `losses.BackProjection` trusts fine detail by it; if not given,
+        some is assumed.
       truth: `(H, W, C)`, for the metrics alone.
 
     Raises:
@@ -141,12 +152,21 @@ def deblurring(measurement: ArrayLike, psf: ArrayLike | int, *, boundary: str = 
         size, operator = (int(psf), int(psf)), UnknownBlur(boundary)
     else:
         psf = psfs.normalized(psf, dtype=measurement.real.dtype)
-        size, operator = psf.shape, Blur(jnp.asarray(psf), boundary)
+        size, operator = psf.shape, Blur(jnp.asarray(psf), boundary, _level(measurement, noise))
     if boundary != "valid" and (size[0] > height or size[1] > width):
         raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {(height, width)}.")
     margin = (size[0] - 1, size[1] - 1) if boundary == "valid" else (0, 0)
     shape = (height + margin[0], width + margin[1], channels)
     return _problem(measurement, operator, shape, truth)
+
+
+def _level(measurement, noise):
+    """Returns how weak detail may be that noise of a strength leaves of use, `()`, for `operators.Blur`."""
+    if noise is None:
+        return jnp.float32(_USUAL_LEVEL)
+    checks.not_negative("noise", noise)
+    power = max(float(np.var(measurement)), np.finfo(np.float32).tiny)
+    return jnp.float32(np.clip(_DETAIL * float(noise) ** 2 / power, *_LEVELS))
 
 
 def flash(measurement: ArrayLike, flash_image: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:

@@ -22,6 +22,8 @@ from jax import Array
 
 from dipjax.operators.checks import inexact, numbers, positive, whole
 
+_LOWEST = 0.02  # cycles per detector, see `Radon.whiten`; 0.1 is a third slower (benchmarks/results/deblurring.md)
+
 
 @struct.dataclass
 class Radon:
@@ -65,6 +67,17 @@ class Radon:
             return lengths * jnp.sum(near + shares * more, -1)
 
         return jnp.stack([channel(image[..., c]) for c in range(image.shape[-1])], -1)
+
+    def whiten(self, misfit: Array) -> Array:
+        """Returns a misfit `(num_detectors, T, C)` with the frequencies of every view as if sums had kept them all alike.
+
+        Sums weaken a frequency f by `1 / sqrt(f)`, so this is the square root of the ramp that filtered back-projection has, with a little
+        added: few views do not weaken the lowest. Beyond the detectors the misfit is zero.
+        """
+        size = 2 * self.num_detectors
+        spectrum = jnp.fft.rfft(misfit.astype(jnp.promote_types(misfit.dtype, jnp.float32)), size, axis=0)
+        ramp = jnp.sqrt(jnp.fft.rfftfreq(size, dtype=jnp.abs(spectrum).dtype) + _LOWEST)
+        return jnp.fft.irfft(spectrum * ramp[:, None, None], size, axis=0)[: self.num_detectors].astype(misfit.dtype)
 
     def _rays(self, image):
         """Returns of every ray `(D, T)` where it meets the first row (or column), how far it moves in each, its length there, which."""

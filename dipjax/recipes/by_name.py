@@ -20,6 +20,7 @@ FAST = {
     "deblur": fast.deblurring,
     "deblur unknown": fast.blind_deblurring,
     "flash": fast.flash,
+    "ct": fast.tomography,
 }
 PAPER = {
     "denoise": paper.denoising,
@@ -30,6 +31,7 @@ PAPER = {
     "deblur": paper.deblurring,
     "deblur unknown": paper.blind_deblurring,
     "flash": paper.flash,
+    "ct": paper.inpainting,
 }
 WORDS = {"fast": FAST, "paper": PAPER}
 

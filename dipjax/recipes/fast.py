@@ -9,7 +9,7 @@ Examples:
 """
 
 from dipjax.core.recipe import Recipe
-from dipjax.fitting import inputs
+from dipjax.fitting import guides, inputs, losses
 from dipjax.fitting.optimizers import Adam
 from dipjax.generators import Skip, blocks
 from dipjax.recipes.setting import Setting
@@ -45,8 +45,19 @@ def super_resolution_8(channels: int = 3) -> Setting:
 
 
 def deblurring(channels: int = 3) -> Setting:
-    """Returns the quick setting for blurred pictures. An input with a grain restores them better too (benchmarks/results/grain.md)."""
-    return Setting(_recipe(channels, input_noise=0.01, grain=8), 1500)
+    """Returns the quick setting for pictures whose blur is known: a loss that fits fine detail as soon as the rest, and a grain.
+
+    What each does is in benchmarks/results/deblurring.md and grain.md.
+    """
+    return Setting(_recipe(channels, input_noise=0.01, grain=8), 600).changed(loss=losses.BackProjection())
+
+
+def tomography(channels: int = 3) -> Setting:
+    """Returns the quick setting for sinograms of few views: beside noise the network sees what conjugate gradients make of them, and the
+    loss fits fine detail as soon as the rest (benchmarks/results/medical.md).
+    """
+    setting = Setting(_recipe(channels, input_noise=0.03), 600)
+    return setting.changed(input=inputs.Guided(guides.LeastSquares()), loss=losses.BackProjection())
 
 
 def blind_deblurring(channels: int = 3) -> Setting:

@@ -292,12 +292,13 @@ def deblur(
     from dipjax.generators import WithPsf
     from dipjax.operators import problem
     from dipjax.operators.checks import whole
+    from dipjax.stopping.noise import noise_deviation
 
     if boundary not in BOUNDARIES:
         raise ValueError(f"boundary: found {boundary!r}, expected one of {', '.join(BOUNDARIES)}.")
     is_unknown = whole(psf)
     boundary = ("reflect", "valid")[is_unknown] if boundary == "auto" else boundary
-    data = problem.deblurring(pixels, psf, boundary=boundary)
+    data = problem.deblurring(pixels, psf, boundary=boundary, noise=noise_deviation(pixels))
     size = (int(psf), int(psf)) if is_unknown else np.shape(psf)
     if max(np.subtract(size, pixels.shape[:2])) > 0:
         raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {pixels.shape[:2]}.")
@@ -460,4 +461,4 @@ def ct(
     if ends.shape == (2,) and (isinstance(angles, tuple) or pixels.shape[1] != 2):  # of an array of two for two views, the views
         angles = np.linspace(*ends, pixels.shape[1], endpoint=False)
     data = instruments.tomography(pixels, angles, distance=np.inf if distance is None else distance)
-    return Task(data, instruments.least_squares(data), setting="inpaint")
+    return Task(data, instruments.least_squares(data), setting="ct")

@@ -356,6 +356,15 @@ def test_least_squares_solve_what_another_library_measured():
     np.testing.assert_allclose(instruments.least_squares(task, 40).ravel(), np.arange(12), atol=0.01)
 
 
+def test_whitened_sums_are_nearer_to_the_image_when_they_are_smeared_back():
+    rows, columns = np.mgrid[:32, :32] - 16
+    image = np.float32(np.hypot(rows - 3, columns + 2) < 6)[..., None]
+    for operator in (radon.Radon(radon.views(24), 32), radon.Radon(radon.views(48, full=True), 48, distance=64.0)):
+        sums, back = jax.vjp(operator, jnp.asarray(image))
+        likeness = [np.corrcoef(np.ravel(image), np.ravel(back(sums)[0]))[0, 1] for sums in (sums, operator.whiten(operator.whiten(sums)))]
+        assert likeness[1] > 0.9 > likeness[0]
+
+
 def test_a_complex_result_of_another_library_is_not_cut():
     operator = foreign.Foreign(lambda image: np.fft.fft2(image[..., 0]), lambda made: made, SHAPE)
     with pytest.raises(Exception, match="operator: found complex numbers"):

@@ -73,6 +73,32 @@ def test_a_composition_applies_the_first_operator_first():
     chex.assert_trees_all_equal(operators.Compose(())(image), image)
 
 
+def test_whitening_twice_undoes_the_blur_but_for_the_level():
+    misfit, psf, level = picture(9, 12, 2), psfs.normalized(np.random.default_rng(1).random((4, 3))), 0.05
+    one = operators.Blur(jnp.asarray(psf), "circular", level)
+    (there,) = jax.vjp(one, jnp.asarray(misfit))[1](misfit)
+    there = one(there)  # A A^T
+    chex.assert_trees_all_close(one.whiten(one.whiten(there + level * misfit)), misfit, atol=1e-4)
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "circular", "valid"])
+@pytest.mark.parametrize("shape", [(2, 3), (5, 7), (16, 11)])
+def test_whitening_keeps_shape_and_mean_and_the_level_bounds_it(boundary, shape):
+    one = operators.Blur(jnp.asarray(psfs.box(2)), boundary, 0.01)
+    white = one.whiten(picture(*shape, 2))
+    assert white.shape == (*shape, 2) and jnp.linalg.norm(white) <= 10 * np.sqrt(9) * np.linalg.norm(picture(*shape, 2))
+    np.testing.assert_allclose(one.whiten(np.full((*shape, 1), 0.3, np.float32)), 0.3 / np.sqrt(1.01), rtol=1e-4)
+
+
+def test_what_only_leaves_out_whitens_as_the_blur_does_and_others_do_not():
+    one, known = operators.Blur(jnp.asarray(psfs.box(3))), operators.Mask(jnp.float32(picture(8, 8, 1) > 0.5))
+    misfit = picture(8, 8, 1)
+    chex.assert_trees_all_equal(operators.Compose((one, known)).whiten(misfit), one.whiten(misfit))
+    assert not hasattr(operators.Compose((one, operators.Downsample(2))), "whiten")
+    assert not hasattr(operators.Compose((known, one, operators.Downsample(2))), "whiten")
+    assert not hasattr(operators.Compose(()), "whiten") and not hasattr(operators.Compose((known,)), "whiten")
+
+
 def test_a_misspelt_boundary_is_refused():
     with pytest.raises(ValueError, match="refelct"):
         operators.Blur(jnp.ones((3, 3)) / 9, "refelct")(jnp.zeros((5, 5, 1)))
