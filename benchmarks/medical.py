@@ -8,7 +8,7 @@ a disc, in [0, 1]. "ct": 30 views of parallel beams, with normal noise of half a
 the spectrum, 8 % of all in the middle, one coil, with noise of one per cent of white; the image is complex, with a smooth phase that
 nobody is told: its two channels are restored, and its magnitude is scored. "quick" is filtered back-projection and filling with zeros.
 Total variation has the pixels themselves for a network, and of four weights the one that scores best, which favours it. The deep image
-prior is the fast setting for missing pixels, as it is. PSNR: range 1, clipped, whole picture. Seconds include compilation.
+prior has the fast setting that `dipjax ct` and `dipjax mri` take. PSNR: range 1, clipped, whole picture. Seconds include compilation.
 Finished rows of the JSON file are kept. To add a method, add a row to `METHODS`.
 """
 
@@ -104,7 +104,7 @@ def total_variation(weight, task, problem, options):
 
 def prior(task, problem, options):
     """The deep image prior, the mean of some seeds."""
-    setting = FAST["inpaint"](problem.shape[-1])
+    setting = FAST["ct" if task == "ct" else "inpaint"](problem.shape[-1])
     num_steps = options.steps or setting.steps_for(problem.shape)
     return drive.restore(setting.recipe, drive.seeds(0, options.seeds), problem, num_steps=num_steps).image
 
