@@ -7,7 +7,7 @@ The pictures come with scikit-image: the phantom of Shepp and Logan, a retina (i
 a disc, in [0, 1]. "ct": 30 views of parallel beams, with normal noise of half a per cent of the largest sum. "mri": every fourth line of
 the spectrum, 8 % of all in the middle, one coil, with noise of one per cent of white; the image is complex, with a smooth phase that
 nobody is told: its two channels are restored, and its magnitude is scored. "quick" is filtered back-projection and filling with zeros.
-Total variation has the pixels themselves for a network, and of four weights the one that scores best, which favours it. The deep image
+Total variation has the pixels themselves for a network, and of five weights the one that scores best, which favours it. The deep image
 prior has the fast setting that `dipjax ct` and `dipjax mri` take. PSNR: range 1, clipped, whole picture. Seconds include compilation.
 Finished rows of the JSON file are kept. To add a method, add a row to `METHODS`.
 """
@@ -36,7 +36,7 @@ from dipjax.tasks import ranges
 
 _VIEWS, _ACCELERATION = 30, 4
 _SIGMA = {"ct": 0.005, "mri": 0.01}
-_WEIGHTS = (0.003, 0.01, 0.03, 0.1)  # of the total variation, as if the pixels themselves were measured
+_WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the total variation, as if the pixels themselves were measured
 _STEPS = 800  # of total variation
 _FULL = ranges.Range(-1.0, 1.0)  # of the parts of a complex image
 

@@ -47,14 +47,14 @@ def super_resolution_8(channels: int = 3) -> Setting:
 def deblurring(channels: int = 3) -> Setting:
     """Returns the quick setting for pictures whose blur is known: a loss that fits fine detail as soon as the rest, and a grain.
 
-    What each does is in benchmarks/results/deblurring.md and grain.md.
+    What each does is in benchmarks/results/back_projection.md and grain.md. Larger pictures want more steps.
     """
-    return Setting(_recipe(channels, input_noise=0.01, grain=8), 600).changed(loss=losses.BackProjection())
+    return Setting(_recipe(channels, input_noise=0.01, grain=8), 1200, side=256).changed(loss=losses.BackProjection())
 
 
 def tomography(channels: int = 3) -> Setting:
     """Returns the quick setting for sinograms of few views: beside noise the network sees what conjugate gradients make of them, and the
-    loss fits fine detail as soon as the rest (benchmarks/results/medical.md).
+    loss fits fine detail as soon as the rest (benchmarks/results/back_projection.md).
     """
     setting = Setting(_recipe(channels, input_noise=0.03), 600)
     return setting.changed(input=inputs.Guided(guides.LeastSquares()), loss=losses.BackProjection())
