@@ -1,6 +1,5 @@
 """`dipjax refine`: a restored picture, what it was made of, and clean examples, from files to a file."""
 
-import json
 import time
 from argparse import Namespace
 from functools import partial
@@ -17,7 +16,7 @@ from dipjax.app.students import shown
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS
 from dipjax.files.picture import white
-from dipjax.record import made_with
+from dipjax.record import as_file, made_with
 
 
 def refine(given: Namespace) -> int:
@@ -103,4 +102,4 @@ def _record(given, output, made, scores, num_examples, how):
         "options": how,
         "ending": "done",
     } | made_with()
-    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+    return as_file(content)

@@ -22,6 +22,7 @@ from dipjax.app import cli, journal, signals
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
+from dipjax.record import as_file
 from dipjax.tasks.options import Misused
 
 _READ = ("mask", "reference", "flash_image", "psf", "coils")  # files that may be one for all pictures, or a folder with one for each
@@ -439,4 +440,4 @@ def _fail(job, error, given):
 
 def _note(job, given, name, value):
     content = {"task": given.task, "input": {"file": job.path.name}, name: value}
-    files.write(job.record, (json.dumps(content, indent=2) + "\n").encode(), force=True)
+    files.write(job.record, as_file(content), force=True)
