@@ -303,15 +303,10 @@ class _Motion(argparse.Action):
 def _restore(options):
     if not options.ray:  # the machines of which start it themselves
         startup.start_jax(getattr(options, "seeds", asked.Options.seeds) * (options.together or 1))
-    from dipjax.app import command, live, many, pipes
+    from dipjax.app import command, live, pipes
 
     with live.opened(options):
-        if pipes.are_used(options):
-            return pipes.restore(options, command.restore)
-        if many.are_many(options) or options.ray:
-            return many.restore(options, command.work, command.word)
-        (options.input,) = options.input
-        return command.restore(options).exit_code
+        return pipes.handled(options, command.work, command.word)
 
 
 def _demo(options):

@@ -55,8 +55,7 @@ def restore(given: Namespace, pages: range, work: many.Work, word: str) -> int:
     keeps = getattr(given, "checkpoint", None)
     log = journal.Journal.of(given, keeps, only=True).begins() if keeps and not hasattr(given, "root") else None
     outputs = [path for path in (output, record) if path]
-    if given.report and Path(given.report).resolve() in {path.resolve() for path in outputs}:
-        raise OutputError("two outputs have the same name; give each its own")
+    many.check_apart([*outputs, *([Path(given.report)] if given.report else [])], many.read_beside(given), given.input)
     force = given.force or (log is not None and log.begun(outputs))
     for path in outputs:
         files.check_free(path, force=force)

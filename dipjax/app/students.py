@@ -40,6 +40,8 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     given.force = given.force or (log is not None and log.begun([output]))
     files.check_free(output, force=given.force)
     jobs = many.planned(teachers, command.word)
+    outputs = [output, *(path for job in jobs for path in (job.output, job.record))]
+    many.check_apart(outputs, [*(job.path for job in jobs), *many.read_beside(teachers)])
     _check(jobs, given.max_pixels or MAX_PIXELS)
     if code := many.restore(teachers, command.work, command.word, is_all=False):
         if not signals.exit_code():
