@@ -40,6 +40,20 @@ def dumps(value: Any) -> str:
     return json.dumps(encode(value), indent=2, allow_nan=False)
 
 
+def as_file(content: Any) -> bytes:
+    """Returns the file of a record, or of whatever else JSON can hold; a number that is not finite is null in it."""
+    return (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode()
+
+
+def finite(content: Any) -> Any:
+    """Returns the same with None for every number that is not finite."""
+    if isinstance(content, dict):
+        return {name: finite(item) for name, item in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [finite(item) for item in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def loads(text: str) -> Any:
     """Returns the setting that `dumps` wrote.
 

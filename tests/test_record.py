@@ -1,6 +1,7 @@
 """Recipes are values: equal, hashable, readable, picklable, and JSON and back; a record from a stranger is read or refused, never run."""
 
 import json
+import math
 import pickle
 from dataclasses import dataclass, replace
 from functools import partial
@@ -196,6 +197,12 @@ def test_a_record_with_less_in_it_takes_the_defaults():
     content = json.loads(RECIPE.to_json())
     del content["smoothing"], content["input"]["grain"]
     assert Recipe.from_json(json.dumps(content)) == RECIPE
+
+
+def test_the_file_of_a_record_has_null_for_what_is_not_finite():
+    content = {"psnr": math.inf, "curve": (1.5, math.nan, {"low": -math.inf}), "words": "inf", "steps": 3}
+    expected = {"psnr": None, "curve": [1.5, None, {"low": None}], "words": "inf", "steps": 3}
+    assert json.loads(record.as_file(content), parse_constant=pytest.fail) == expected
 
 
 def test_reading_imports_nothing_but_settings():

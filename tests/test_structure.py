@@ -122,6 +122,7 @@ def test_the_core_is_read_in_fifteen_minutes():
     (r"isinstance\([\w.]+, optax\.GradientTransformation\)", ["core/recipe.py"]),
     (r"fori_loop|lax\.scan|while_loop", ["core/loop.py", "generators/conv_forms.py"]),  # there, over the terms of one convolution
     (r"shard_map", ["core/layouts.py"]),
+    (r"indent=2", ["app/html/page.py", "record.py"]),
     (r"jax\.value_and_grad|jax\.grad\(", ["app/doctor.py", "core/loop.py"]),
 ])  # fmt: skip
 def test_there_is_one_copy(pattern, allowed):

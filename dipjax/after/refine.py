@@ -3,14 +3,16 @@
 Two networks take turns. The refiner corrects the restored picture so that its parts both fit the measurement and look like examples to the
 judge; the judge learns to tell parts of examples from parts of what the refiner makes. A tenth of the measurement is shown to
 neither: where the refined picture fits that tenth, or the whole, worse than before, by more than a bound, the picture stays as it was.
+What was measured has to be known for that: the task that made the picture says it.
 
 References: Isola, Zhu, Zhou, Efros, Image-to-image translation with conditional adversarial networks, CVPR 2017 (a judge of patches);
 Mao et al., Least squares generative adversarial networks, ICCV 2017 (the loss of both, a squared error, so that the one loop serves both).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +22,6 @@ from flax import struct
 from jax import Array
 
 from dipjax.after import training
-from dipjax.after.distill import common_range
 from dipjax.after.student import forward
 from dipjax.core import loop
 from dipjax.core.problem import Problem
@@ -32,9 +33,16 @@ from dipjax.generators.residual import Judge, Residual
 from dipjax.large import tiling
 from dipjax.operators import checks
 from dipjax.operators import problem as problems
-from dipjax.tasks.ranges import Range
+from dipjax.tasks import tasks  # noqa: F401, which registers them
+from dipjax.tasks.door import TASKS, Task, posed
+from dipjax.tasks.options import Options
+from dipjax.tasks.restore import finished
 
 SMALLEST = 32  # pixels along a side of an example
+_WINDOW, _OF_ONE, _OF_ALL = 256, 4, 256  # the side of what is kept of examples, how many of one at most, and of all
+_LARGEST = 99.9  # per cent of the numbers of a picture are no larger than the one that tells its unit
+_FARTHEST = 30.0  # times larger, numbers are in another unit: 255 for 1, not an evening for a noon
+_ABSURD = 1.1  # times as far from the measurement as the best picture of one value, a result is one of something else
 _SIDE, _BATCH = 64, 4  # of the parts, at most, and how many of either kind the judge sees in a step
 _HIDDEN = 0.1  # of the measurement
 _RATE, _JUDGE_RATE = 1e-3, 5e-4
@@ -101,8 +109,8 @@ class Both:
 
 def refine(
     restored: np.ndarray,
-    of: np.ndarray | Problem,
-    examples: Sequence[np.ndarray],
+    of: np.ndarray | Problem | Task,
+    examples: Iterable[np.ndarray],
     *,
     num_steps: int = 400,
     weight: float = 3e-4,
@@ -115,9 +123,11 @@ def refine(
 
     Args:
       restored: what `dipjax.denoise`, `super_resolve` or another has made: `(H, W)` or with channels.
-      of: what it was made of: the noisy picture, or the small one, whose sides are smaller by one whole number; or any `Problem`, with
-        its range at [0, 1].
-      examples: clean pictures with the same channels and in the same units, at least 32 x 32 pixels.
+      of: what was measured. A noisy picture, or a small one, whose sides are smaller by one whole number, is taken as an array in the
+        units of `restored`; of all else give the `task` of the `Outcome`, or a `Problem` with its range at [0, 1]. With the array of a
+        picture that was blurred, compressed or had holes, refinement would bring those back.
+      examples: clean pictures with the same channels and in the same units, at least 32 x 32 pixels; each is asked for once, and of
+        large ones and of many only parts are kept, so that a generator may read any number of files.
       num_steps: of either network.
       weight: how much the look counts against the measurement; 0 fits the measurement alone.
       bound: as which share of before the misfit may grow.
@@ -126,10 +136,11 @@ def refine(
       callback: called with the steps taken and the loss; returning True ends the training.
 
     Returns:
-      The picture, refined or unchanged, and how both fit the measurement.
+      The picture, refined or unchanged, and how both fit the measurement. It is float32 in either case, or float64 where `restored`
+      has more digits; whole numbers are divided by their largest. What an inpainting knows stays as it is.
 
     Raises:
-      ValueError: the pictures do not fit together.
+      ValueError: the pictures do not fit together, are in different units, or do not show the same.
       Diverged: the training did.
 
     Examples:
@@ -137,48 +148,129 @@ def refine(
       >>> refined = dipjax.refine(noisy, noisy, [clean], num_steps=1)
       >>> refined.image.shape, type(refined.is_refined)
       ((32, 32), <class 'bool'>)
+      >>> net = dipjax.generators.Plain(1, 2)
+      >>> filled, outcome = dipjax.inpaint(noisy, noisy > 0.8, generator=net, seeds=2, num_iter=2, return_result=True)
+      >>> dipjax.refine(filled, outcome.task, [clean], num_steps=1).image.shape
+      (32, 32)
     """
     checks.count("num_steps", num_steps)
     checks.not_negative("weight", weight)
     checks.not_negative("bound", bound)
     checks.count("rng", rng, 0)
-    if examples is None or (isinstance(examples, np.ndarray) and examples.ndim < 4):
-        found = "None" if examples is None else f"one array of shape {examples.shape}"
-        raise ValueError(f"examples: found {found}, expected a sequence of clean pictures.")
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback: found {callback!r}, expected a function of the steps and the loss.")
+    if not isinstance(examples, Iterable) or (isinstance(examples, np.ndarray) and examples.ndim < 4):
+        found = f"one array of shape {examples.shape}" if isinstance(examples, np.ndarray) else repr(examples)
+        raise ValueError(f"examples: found {found}, expected several clean pictures, such as a list of arrays.")
     pixels, restore_layout = to_pixels(restored, channel_axis=channel_axis, name="restored")
-    if isinstance(of, Problem):
-        data, span = of, Range(0.0, 1.0)
-    else:
-        measured, _ = to_pixels(of, channel_axis=channel_axis, name="of")
-        span = Range(0.0, 1.0) if is_whole(of) else common_range([measured])
-        data = _problem(pixels.shape, span.inside(measured))
-    shown = [to_pixels(one, channel_axis=channel_axis, name=f"examples[{i}]")[0] for i, one in enumerate(examples)]
-    _check(pixels, data, shown)
-    image, before, after = _trained(
-        span.inside(pixels), data, [span.inside(one) for one in shown], num_steps=num_steps, weight=weight, rng=rng, callback=callback
-    )
+    task = _task(of, pixels, channel_axis)
+    data, span = task.problem, task.span
+    _check(pixels, data)
+    random = np.random.default_rng(rng)
+    shown = windows(_read(examples, pixels.shape[-1], channel_axis), random)
+    if not shown:
+        raise ValueError("examples: found none, expected at least one clean picture.")
+    check_units("examples", shown, pixels)
+    measurement = np.asarray(data.measurement)
+    seen = np.float32(random.random(measurement.shape) >= _HIDDEN)
+    misfits = partial(_misfits, data, measurement, seen)
+    before = misfits(span.inside(pixels))
+    if before[0] > _ABSURD * _contrast(data, measurement):
+        raise ValueError(
+            f"of: found a measurement that the restored picture misses by {before[0]:.3g}, more than a picture of one value does, expected"
+            " that of the same scene; was the picture made of it, and in this way?"
+        )
+    how = {"num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
+    image = _trained(span.inside(pixels), data, seen, [span.inside(one) for one in shown], random, **how)
+    made = finished(task, image)
+    after = misfits(span.inside(made))
     is_refined = all(new <= (1 + bound) * old for new, old in zip(after, before, strict=True))
     width = span.high - span.low
     before, after = (tuple(float(value * width) for value in pair) for pair in (before, after))
-    if not is_refined:
-        return Refined(restore_layout(pixels), False, before, after)
-    made = np.asarray(span.outside(image), pixels.dtype)
-    return Refined(restore_layout(made.clip(0, 1) if is_whole(of) else made), True, before, after)
+    return Refined(restore_layout(made if is_refined else pixels), is_refined, before, after)
 
 
-def _problem(shape, measured):
-    """Returns the problem of a noisy picture, or of a small one."""
-    factor = shape[0] // measured.shape[0]
-    expected = (*(factor * side for side in measured.shape[:2]), measured.shape[2])
-    if factor < 1 or shape != expected:
+def _task(of, pixels, channel_axis):
+    """Returns the task that made the picture: what was measured, and what is 0 and 1 in it."""
+    if isinstance(of, Task):
+        return of
+    if isinstance(of, Problem):
+        return Task(of, pixels, dtype=pixels.dtype, is_nominal=False)
+    measured, _ = to_pixels(of, channel_axis=channel_axis, name="of")
+    check_units("of", [measured], pixels)
+    name, arguments = task_of(pixels.shape, measured.shape)
+    return posed(TASKS[name], measured, arguments, options(is_whole(of)), is_whole=is_whole(of))
+
+
+def options(is_whole: bool) -> Options:
+    """Returns with which options a task is `posed` here: of whole numbers the range is theirs, also that of the examples."""
+    return Options(range="full" if is_whole else "auto")
+
+
+def task_of(shape: tuple[int, ...], measured: tuple[int, ...]) -> tuple[str, dict]:
+    """Returns which task makes a picture of one of another, as their shapes `(H, W, C)` say: the name of its command, its arguments.
+
+    Raises:
+      ValueError: none that is known.
+    """
+    factor = shape[0] // measured[0]
+    if factor < 1 or shape != (factor * measured[0], factor * measured[1], measured[2]):
         raise ValueError(
-            f"of: found shape {measured.shape} for a restored picture of {shape}, expected the same, or sides that are smaller by one whole"
-            " number; give what the picture was made of, or a Problem."
+            f"of: found shape {measured} for a restored picture of {shape}, expected the same, or sides that are smaller by one whole"
+            " number; give what the picture was made of."
         )
-    return problems.denoising(measured) if factor == 1 else problems.super_resolution(measured, factor)
+    return ("denoise", {}) if factor == 1 else ("superres", {"factor": factor})
 
 
-def _check(pixels, data, examples):
+def windows(pictures: Iterable[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
+    """Returns parts of pictures `(H, W, C)`, as many as are needed to learn from, whatever the number of the pictures and their size.
+
+    Each picture is asked for once. One of up to 256 x 256 pixels is kept whole, of larger ones up to four parts of that size, and
+    of more than 256 parts in all every one with the same chance.
+    """
+    kept, number = [], 0
+    for picture in pictures:
+        sides = picture.shape[:2]
+        for _ in range(min(_OF_ONE, math.prod(-(-side // _WINDOW) for side in sides))):
+            rows, columns = (slice(start, start + _WINDOW) for start in (random.integers(max(side - _WINDOW, 0) + 1) for side in sides))
+            number += 1
+            place = len(kept) if len(kept) < _OF_ALL else int(random.integers(number))
+            if place < _OF_ALL:
+                kept[place : place + 1] = [picture[rows, columns].copy()]  # without the rest of the picture
+    return kept
+
+
+def check_units(name: str, pictures: Sequence[np.ndarray], pixels: np.ndarray) -> None:
+    """Refuses pictures whose numbers are so much larger or smaller than those of the restored one that their unit is another."""
+    found, expected = (max(float(np.percentile(np.abs(one), _LARGEST)) for one in group) for group in (pictures, [pixels]))
+    if min(found, expected) > 0 and max(found, expected) > _FARTHEST * min(found, expected):
+        raise ValueError(
+            f"{name}: found numbers up to {found:.4g} and up to {expected:.4g} in the restored picture, expected the same unit in both;"
+            " uint8 and uint16 are divided by their largest, floats are taken as they are."
+        )
+
+
+def _contrast(data, measurement):
+    """Returns how far the measurement is from that of the best picture of one value, root mean square."""
+    level = np.asarray(data.operator(np.ones(data.shape, data.dtype)), np.float64)
+    value = np.vdot(level, measurement) / (np.vdot(level, level) or 1)
+    return math.sqrt(np.square(measurement - value * level).mean())
+
+
+def _read(examples, channels, channel_axis):
+    """Yields the pixels of the examples, of which each is checked."""
+    for number, example in enumerate(examples):
+        name = f"examples[{number}]"
+        pixels, _ = to_pixels(example, channel_axis=channel_axis, name=name)
+        height, width, found = pixels.shape
+        if found != channels:
+            raise ValueError(f"{name}: found {found} channels, expected {channels}, those of the picture; convert the examples.")
+        if min(height, width) < SMALLEST:
+            raise ValueError(f"{name}: found {width} x {height} pixels, expected at least {SMALLEST} along each side.")
+        yield pixels
+
+
+def _check(pixels, data):
     if tuple(data.shape) != pixels.shape:
         raise ValueError(f"restored: found shape {pixels.shape}, expected {tuple(data.shape)}, that of the problem's image.")
     if not isinstance(data.measurement, (np.ndarray, Array)) or np.iscomplexobj(data.measurement):
@@ -188,25 +280,13 @@ def _check(pixels, data, examples):
     except TypeError as error:
         expected = "one that takes the image alone; of an unknown blur give what was found, `problem.deblurring(picture, outcome.psf)`"
         raise ValueError(f"of: found the operator {type(data.operator).__name__}, expected {expected}.") from error
-    if not examples:
-        raise ValueError("examples: found none, expected at least one clean picture.")
-    for number, example in enumerate(examples):
-        height, width, channels = example.shape
-        if channels != pixels.shape[-1]:
-            raise ValueError(
-                f"examples[{number}]: found {channels} channels, expected {pixels.shape[-1]}, those of the picture; convert the examples."
-            )
-        if min(height, width) < SMALLEST:
-            raise ValueError(f"examples[{number}]: found {width} x {height} pixels, expected at least {SMALLEST} along each side.")
     if min(pixels.shape[:2]) < SMALLEST:
         raise ValueError(f"restored: found shape {pixels.shape}, expected at least {SMALLEST} pixels along each side.")
 
 
-def _trained(picture, data, examples, *, num_steps, weight, rng, callback):
-    """Returns the refined picture, and the misfits of `picture` and of it."""
-    random, channels = np.random.default_rng(rng), picture.shape[-1]
-    measurement = np.asarray(data.measurement)
-    seen = np.float32(random.random(measurement.shape) >= _HIDDEN)
+def _trained(picture, data, seen, examples, random, *, num_steps, weight, rng, callback):
+    """Returns the refined picture."""
+    channels = picture.shape[-1]
     data, side = jax.tree.map(np.asarray, data.replace(truth=None, guide=picture)), _side(data, [picture, *examples])
     refiner, judge = Residual(channels, 16, 5), Judge()
     makes = Recipe(refiner, inputs.Guide(), Adam(_RATE, Cosine()), loss=Both(weight), smoothing=0.0)
@@ -223,8 +303,7 @@ def _trained(picture, data, examples, *, num_steps, weight, rng, callback):
         making, loss = training.take(makes, making, part, num_steps)
         if callback and callback(step + 1, loss):
             break
-    refined = np.asarray(forward(refiner, making.params, picture))
-    return refined, *(_misfits(one, data, measurement, seen) for one in (picture, refined))
+    return np.asarray(forward(refiner, making.params, picture))
 
 
 def _sides(pictures):
@@ -262,7 +341,7 @@ def _opinions(random, picture, examples, side, refiner, params):
     return Problem(labels, problems.Identity(), labels.shape, guide=shown)
 
 
-def _misfits(image, data, measurement, seen):
+def _misfits(data, measurement, seen, image):
     """Returns the root mean square of `A x - y`, of all of the measurement and of what was hidden."""
     error = np.square(np.asarray(data.operator(image)) - measurement, dtype=np.float64)
     return math.sqrt(error.mean()), math.sqrt(error[seen == 0].mean() if (seen == 0).any() else error.mean())

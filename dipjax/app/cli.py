@@ -22,7 +22,7 @@ from dipjax.files import OutputError
 from dipjax.files.opening import KINDS
 from dipjax.tasks import options as asked
 from dipjax.tasks import tasks  # noqa: F401, which registers them
-from dipjax.tasks.door import TASKS, argument_of
+from dipjax.tasks.door import TASKS, Spec, argument_of
 
 OUTPUTS = ("json", "plot", "curve", "uncertainty", "found", "report")  # beside the picture; None where a command has none of a kind
 _DEMO_SEEDS = 2  # that of `demo`, which would import JAX
@@ -103,12 +103,8 @@ def _add_task(commands, spec):
     parser = commands.add_parser(spec.command, help=spec.words, description=description)
     parser.set_defaults(run=_restore, task=spec.command, parser=parser, **dict.fromkeys(OUTPUTS))
     parser.add_argument("input", nargs="+", type=typed(text), metavar="IN", help="the picture; or several, folders, patterns; - is stdin")
-    for name, parameter in spec.parameters.items():
-        argument, required = argument_of(parameter), parameter.default is parameter.empty
-        if argument.read in _READERS:
-            _READERS[argument.read](parser, name, argument)
-        else:
-            _add(parser, name, argument, default_shown=None if required else parameter.default, required=required)
+    for name in spec.parameters:
+        add_parameter(parser, spec, name)
     parser.add_argument(
         "-o",
         "--output",
@@ -158,6 +154,16 @@ def _add_task(commands, spec):
     extra.add_argument("--curve", type=file_name, metavar="FILE.csv", help="write loss and PSNR of every step")
     add_switches(extra, "--max-pixels")
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_parameter(parser: argparse._ActionsContainer, spec: Spec, name: str, *, is_optional: bool = False) -> None:
+    """Adds what a task asks for beside the picture; optional, where another command may know it by itself."""
+    parameter = spec.parameters[name]
+    argument, required = argument_of(parameter), parameter.default is parameter.empty and not is_optional
+    if argument.read in _READERS:
+        _READERS[argument.read](parser, name, argument, required=required)
+    else:
+        _add(parser, name, argument, default_shown=None if parameter.default is parameter.empty else parameter.default, required=required)
 
 
 def add_switches(parser: argparse._ActionsContainer, *flags: str) -> None:
@@ -215,18 +221,18 @@ def _default(value):
     return f" (default {','.join(f'{part:g}' if isinstance(part, float) else str(part) for part in parts)})"
 
 
-def _add_picture(parser, name, argument, *, required=True):
+def _add_picture(parser, name, argument, *, required):
     parser.add_argument(argument.flag, dest=name, type=file_name, required=required, metavar=argument.metavar, help=argument.help)
 
 
-def _add_mask(parser, name, argument):
-    _add_picture(parser, name, argument, required=False)
+def _add_mask(parser, name, argument, *, required):
+    _add_picture(parser, name, argument, required=required)
     parser.add_argument("--mask-known", action="store_true", help="white marks the pixels to keep instead")
 
 
-def _add_psf(parser, name, argument):
+def _add_psf(parser, name, argument, *, required):
     del name
-    blur = parser.add_mutually_exclusive_group(required=True)
+    blur = parser.add_mutually_exclusive_group(required=required)
     blur.add_argument(argument.flag, type=file_name, metavar="FILE", help="what became of one bright point: a picture, .npy, .txt or .csv")
     blur.add_argument("--gaussian", type=typed(asked.positive), metavar="SIGMA", help="Gaussian blur, standard deviation in pixels")
     blur.add_argument(
@@ -238,8 +244,8 @@ def _add_psf(parser, name, argument):
     blur.add_argument("--motion", nargs=2, action=_Motion, metavar=("LENGTH", "ANGLE"), help="straight motion, in pixels and in degrees")
 
 
-def _add_complex(parser, name, argument):
-    _add_picture(parser, name, argument._replace(metavar="FILE.npy"), required=False)
+def _add_complex(parser, name, argument, *, required):
+    _add_picture(parser, name, argument._replace(metavar="FILE.npy"), required=required)
 
 
 _READERS: dict[str, Callable] = {"picture": _add_picture, "mask": _add_mask, "psf": _add_psf, "complex": _add_complex}
@@ -303,15 +309,10 @@ class _Motion(argparse.Action):
 def _restore(options):
     if not options.ray:  # the machines of which start it themselves
         startup.start_jax(getattr(options, "seeds", asked.Options.seeds) * (options.together or 1))
-    from dipjax.app import command, live, many, pipes
+    from dipjax.app import command, live, pipes
 
     with live.opened(options):
-        if pipes.are_used(options):
-            return pipes.restore(options, command.restore)
-        if many.are_many(options) or options.ray:
-            return many.restore(options, command.work, command.word)
-        (options.input,) = options.input
-        return command.restore(options).exit_code
+        return pipes.handled(options, command.work, command.word)
 
 
 def _demo(options):

@@ -18,9 +18,9 @@ from dipjax import files, uncertainty
 from dipjax.app import journal, many, progress, report, rescue, signals, stack, startup
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
-from dipjax.files.opening import MAX_PIXELS
+from dipjax.files.opening import MAX_PIXELS, SUFFIXES
 from dipjax.files.picture import Picture, white
-from dipjax.tasks.door import TASKS, argument_of, planned
+from dipjax.tasks.door import TASKS, Spec, argument_of, planned
 from dipjax.tasks.options import Diverged, Misused, Options
 from dipjax.tasks.restore import Outcome, Plan, alone, read_json, restored
 
@@ -89,10 +89,8 @@ def work(given: Namespace) -> Generator[Run, Outcome, Finished]:
         if len(pages) > 1:
             return Finished(None, stack.restore(given, pages, work, word(given)))
         page = pages[0]
-    picture = files.load(given.input, max_pixels=most, allow_nan=spec.unknown is not None, allow_complex=spec.is_complex, page=page)
-    for sentence in picture.notes:
-        note(f"{given.input}: {sentence}")
-    arguments = _arguments(spec, given, picture, most)
+    picture = opened(given, page, allow_nan=spec.unknown is not None, allow_complex=spec.is_complex)
+    arguments = arguments_of(spec, given, picture)
     shape = spec.shape(picture.pixels.shape, **arguments)
     like = _like(picture, shape, spec)
     output = Path(given.output or files.default_output(given.input, spec.done(**arguments)))
@@ -100,12 +98,10 @@ def work(given: Namespace) -> Generator[Run, Outcome, Finished]:
     root = getattr(given, "root", options.checkpoint)  # the folder that goes on; of one among many, that of all
     log = journal.Journal.of(given, root) if root is not None and not hasattr(given, "root") else None
     given.force = given.force or (log is not None and log.begun(many.outputs(output, given)))
-    _check_outputs(output, like, shape, given, spec)
-    if not given.strip_metadata and (names := files.left_out(output, like)):
-        note(f"{output}: {' and '.join(names)} cannot be kept in a file of this kind")
+    check_outputs(output, like, shape, given)
     if shape[0] * shape[1] > most:
         raise ImageError(f"the result would have more than {most:,} pixels; take a smaller factor or picture, or raise --max-pixels")
-    truth = _load_reference(given, shape, most)
+    truth = reference_of(given, shape)
     if sentence := startup.use_cache(given.compilation_cache):
         note(sentence)
     is_whole = white(picture.dtype) > 1
@@ -132,6 +128,14 @@ def work(given: Namespace) -> Generator[Run, Outcome, Finished]:
     if log:
         log.ended("failed" if failures else outcome.ending)
     return Finished(outcome, outcome.exit_code or (4 if failures else 0))
+
+
+def opened(given: Namespace, page: int, **how: bool) -> Picture:
+    """Reads the picture of a command, `how` as for `files.load`, and tells what was changed or left out in reading."""
+    picture = files.load(given.input, max_pixels=given.max_pixels or MAX_PIXELS, page=page, **how)
+    for sentence in picture.notes:
+        note(f"{given.input}: {sentence}")
+    return picture
 
 
 def _like(picture, shape, spec):
@@ -173,9 +177,9 @@ def options_of(given: Namespace) -> Options:
         raise Misused(f"--{str(error).rstrip('.')}") from error
 
 
-def _arguments(spec, given, picture, most) -> dict[str, Any]:
-    """Returns what the task asks for beside the picture, read from files where it lies in one."""
-    arguments = {}
+def arguments_of(spec: Spec, given: Namespace, picture: Picture) -> dict[str, Any]:
+    """Returns what a task asks for beside the picture, read from files where it lies in one."""
+    arguments, most = {}, given.max_pixels or MAX_PIXELS
     for name, parameter in spec.parameters.items():
         kind = argument_of(parameter).read
         if kind:
@@ -185,14 +189,14 @@ def _arguments(spec, given, picture, most) -> dict[str, Any]:
     return arguments
 
 
-def _page_of(path, given):
+def page_of(path: str, given: Namespace) -> int:
     """Returns which page of another file belongs to the page that is restored: the same one, where it has several too."""
     page = getattr(given, "page", None) or 0
     return page if page and files.num_pages(path) > 1 else 0
 
 
 def _read_picture(path, given, picture, most, **how):
-    pixels = files.load(path, max_pixels=most, page=_page_of(path, given), **how).pixels
+    pixels = files.load(path, max_pixels=most, page=page_of(path, given), **how).pixels
     if pixels.shape[:2] != picture.pixels.shape[:2]:
         sizes = [f"{width} x {height}" for height, width in (pixels.shape[:2], picture.pixels.shape[:2])]
         raise ImageError(f"the picture {path!r} has {sizes[0]} pixels but the one to restore has {sizes[1]}; crop or resize one")
@@ -232,20 +236,22 @@ def _read_complex(path, given, picture, most):
 _READ: dict[str, Callable] = {"picture": _read_picture, "mask": _read_mask, "psf": _read_psf, "complex": _read_complex}
 
 
-def _load_reference(given, shape, most):
+def reference_of(given: Namespace, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """Returns the pixels of `--reference`, which must have the shape of the result."""
     if (path := given.reference) is None:
         return None
-    truth = files.load(path, max_pixels=most, page=_page_of(path, given)).pixels
+    truth = files.load(path, max_pixels=given.max_pixels or MAX_PIXELS, page=page_of(path, given)).pixels
     if truth.shape != shape:
         sizes = [f"{width} x {height} pixels with {channels} channels" for height, width, channels in (truth.shape, shape)]
         raise ImageError(f"the reference {path!r} has {sizes[0]} but the result will have {sizes[1]}")
     return truth
 
 
-def _check_outputs(output, picture, shape, given, spec):
-    files.check_writable(output, picture, shape=shape, force=given.force)
-    others = many.outputs(output, given)[1:]
-    for path in others:
+def check_outputs(output: Path, like: Picture, shape: tuple[int, int, int] | None, given: Namespace) -> None:
+    """Refuses outputs that cannot be written, and tells what of the picture cannot be kept; the first three as for `check_writable`."""
+    files.check_writable(output, like, shape=shape, force=given.force)
+    outputs = many.outputs(output, given)
+    for path in outputs[1:]:
         files.check_free(path, force=given.force)
     for path, suffixes in (
         (given.plot, report.FIGURE_SUFFIXES),
@@ -255,15 +261,9 @@ def _check_outputs(output, picture, shape, given, spec):
     ):
         if path and Path(path).suffix.lower() not in suffixes:
             raise OutputError(f"cannot write {path!r}: use one of the suffixes {', '.join(suffixes)}")
-    if len({path.resolve() for path in (output, *others)}) <= len(others):
-        raise OutputError("two outputs have the same name; give each its own")
-    read = [getattr(given, name, None) for name, parameter in spec.parameters.items() if argument_of(parameter).read]
-    recipe = getattr(given, "recipe", "")
-    read += [given.reference, getattr(given, "psf", None), recipe if recipe.lower().endswith(".json") else None]
-    read = {Path(path).resolve() for path in read if path}
-    # To replace the input itself by the result is a wish that --force may express, the rest is a slip.
-    if read & {output.resolve()} or (read | {Path(given.input).resolve()}) & {path.resolve() for path in others}:
-        raise OutputError("an output would replace a file that is read; give it another name")
+    many.check_apart(outputs, many.read_beside(given), given.input)
+    if not given.strip_metadata and (names := files.left_out(output, like)):
+        note(f"{output}: {' and '.join(names)} cannot be kept in a file of this kind")
 
 
 def _check_map(num_seeds, setting):
@@ -296,6 +296,17 @@ def _how(task, picture, given):
     return {"alpha": alpha, "force": given.force, "keep_metadata": not given.strip_metadata}
 
 
+def write(output: Path, image: np.ndarray, like: Picture, given: Namespace, *, is_input: bool, **how: Any) -> None:
+    """Writes a result, `how` as for `files.save`; where it is the input, that file itself: to encode it anew may lose something."""
+    source = Path(given.input)
+    is_copied = is_input and not given.strip_metadata and SUFFIXES.get(output.suffix.lower()) == like.file_format
+    if is_copied and files.num_pages(source) == 1:
+        if output.resolve() != source.resolve():
+            rescue.written(output, lambda path: files.write(path, source.read_bytes(), force=given.force))
+    else:
+        rescue.written(output, lambda path: files.save(path, image, like, **how))
+
+
 def _write(told, picture) -> list[str]:
     """Writes all outputs, the picture first, and returns what went wrong."""
     outcome, given, output, failures = told.outcome, told.given, told.output, []
@@ -303,7 +314,7 @@ def _write(told, picture) -> list[str]:
     others += [(given.found, report.found), (given.report, partial(_page, failures=failures))]
     others += [(given.json, partial(report.record, failures=failures))]  # the last, because it says that a picture is done
     how = _how(outcome.task, picture, given)
-    jobs = [(output, lambda: rescue.written(output, lambda path: files.save(path, outcome.image, picture, **how)))]
+    jobs = [(output, lambda: write(output, outcome.image, picture, given, is_input=outcome.gained is False, **how))]
     jobs += [(path, lambda path=path, make=make: files.write(path, make(told), force=given.force)) for path, make in others if path]
     for path, job in jobs:
         try:

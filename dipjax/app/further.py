@@ -8,6 +8,10 @@ import argparse
 from dipjax.app import cli, startup
 from dipjax.files.opening import KINDS
 from dipjax.tasks import options as asked
+from dipjax.tasks.door import TASKS
+
+MEASURED = {"superres": ("kernel",), "inpaint": ("mask", "grow"), "deblur": ("psf", "boundary")}
+"""The tasks, beside `denoise`, whose measurement `refine` knows, and what they are told of it beside the picture."""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -61,25 +65,41 @@ def _apply(commands):
 
 def _refine(commands):
     words = "give a restored picture the look of clean examples, as far as its measurement allows"
-    parser = commands.add_parser("refine", help=words, description=f"{words.capitalize()}. Reads {KINDS}.")
-    parser.set_defaults(run=_run_refine, task="refine")
-    parser.add_argument("input", type=cli.file_name, metavar="RESULT", help="the restored picture")
-    parser.add_argument("--of", type=cli.file_name, required=True, metavar="INPUT", help="what it was made of, noisy or small")
+    more = "Of RESULT it has to be known how INPUT came about: see --of."
+    parser = commands.add_parser("refine", help=words, description=f"{words.capitalize()}. {more} Reads {KINDS}.")
+    parser.set_defaults(run=_run_refine, task="refine", ray=None, **dict.fromkeys(cli.OUTPUTS))
     parser.add_argument(
-        "--examples", type=cli.typed(cli.text), required=True, nargs="+", metavar="DIR", help="clean pictures: folders, files, patterns"
+        "input", nargs="+", type=cli.typed(cli.text), metavar="RESULT", help="a restored picture, several, folders, patterns; - is stdin"
     )
-    parser.add_argument("-o", "--output", type=cli.file_name, metavar="OUT", help="where to write (default: beside RESULT)")
+    parser.add_argument(
+        "--of", type=cli.typed(cli.text), required=True, metavar="INPUT",
+        help="what it was made of: of RESULT's size the picture with its noise, smaller by a whole factor the small one; with holes or a"
+        " blur where --mask or --psf, --gaussian, --motion say so; what compression, a mosaic or an instrument made is refused as far as"
+        " a record beside RESULT tells. Of several a folder with files of the same names",
+    )  # fmt: skip
+    parser.add_argument(
+        "--examples", type=cli.typed(cli.text), required=True, nargs="+", metavar="DIR",
+        help="clean pictures: folders, files, patterns; also one that shows clean parts of the same picture",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", type=cli.typed(cli.text), metavar="OUT",
+        help="where to write, a folder for several pictures, - for stdout (default: beside RESULT)",
+    )  # fmt: skip
+    of = parser.add_argument_group("how INPUT came about, as it was given to make RESULT")
+    for command, names in MEASURED.items():
+        for name in names:
+            cli.add_parameter(of, TASKS[command], name, is_optional=True)
     for flag, name, parse, default, metavar, words in (
         ("--steps", "num_steps", asked.whole(1, asked.MOST_STEPS), 400, "N", "steps of the training"),
-        ("--weight", "weight", asked.positive, 3e-4, "W", "how much the look counts against the measurement"),
-        ("--bound", "bound", asked.positive, 0.01, "SHARE", "by which share the misfit may grow; beyond, RESULT is written as it is"),
+        ("--weight", "weight", asked.not_negative, 3e-4, "W", "how much the look counts against the measurement"),
+        ("--bound", "bound", asked.not_negative, 0.01, "SHARE", "by which share the misfit may grow; beyond, RESULT is written as it is"),
         ("--rng", "rng", asked.whole(0, 2**32 - 1), 0, "N", "where randomness begins"),
     ):
         how = {"type": cli.typed(parse), "default": default, "metavar": metavar, "help": f"{words} (default {default})"}
         parser.add_argument(flag, dest=name, **how)
     parser.add_argument("--reference", type=cli.file_name, metavar="CLEAN", help="the true picture, to tell PSNR and SSIM")
     parser.add_argument("--json", type=cli.file_name, metavar="FILE", help="write a record of settings and results")
-    cli.add_switches(parser, "--recursive", "--force", "--strip-metadata", "--max-pixels")
+    cli.add_switches(parser, "--pages", "--recursive", "--force", "--strip-metadata", "--max-pixels")
     return parser
 
 

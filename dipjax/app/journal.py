@@ -16,6 +16,7 @@ from typing import Any
 from dipjax import files
 from dipjax.app.streams import say
 from dipjax.files import ImageError
+from dipjax.record import as_file
 
 SCHEMA = 1
 COMPLETE = ("done", "stopped")  # endings after which nothing is left to do
@@ -85,7 +86,7 @@ class Journal:
     def _written(self):
         with files.writing(self.path.parent):
             self.path.parent.mkdir(exist_ok=True)
-        files.write(self.path, (json.dumps(self.content, indent=2) + "\n").encode(), force=True)
+        files.write(self.path, as_file(self.content), force=True)
         return self
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +22,10 @@ from dipjax.app import cli, journal, signals
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError, printable
 from dipjax.files.opening import ONLY_READ, SUFFIXES
+from dipjax.record import as_file
 from dipjax.tasks.options import Misused
 
-_READ = ("mask", "reference", "flash_image", "psf", "coils")  # files that may be one for all pictures, or a folder with one for each
+_READ = ("of", "mask", "reference", "flash_image", "psf", "coils")  # files that may be one for all pictures, or a folder with one for each
 OTHERS = tuple(name for name in cli.OUTPUTS if name not in ("json", "report"))  # one for each picture, where the user says
 _OURS = {"begun", "error", "fingerprint"}  # of which a record has one
 _MOST_WAITING = 2  # times the largest group: so many pictures may wait until others are like them
@@ -423,6 +424,31 @@ def outputs(output: Path, given: Namespace) -> list[Path]:
     return [output, *(Path(path) for name in cli.OUTPUTS if (path := getattr(given, name)))]
 
 
+def read_beside(given: Namespace) -> list[str]:
+    """Returns the names of all files that a command reads beside its picture."""
+    recipe = getattr(given, "recipe", "")
+    names = [*(getattr(given, name, None) for name in (*_READ, "student")), *getattr(given, "examples", ())]
+    return [name for name in (*names, recipe if recipe.lower().endswith(".json") else None) if name]
+
+
+def check_apart(outputs: Iterable[Path], read: Iterable[Path | str], source: Path | str | None = None) -> None:
+    """Refuses outputs that are one file, or would replace one that is read.
+
+    Args:
+      outputs: the first of them is the result.
+      read: the files that are read beside the picture.
+      source: the picture. To replace it by the result is a wish that --force may express, all else is a slip.
+
+    Raises:
+      OutputError: there are such.
+    """
+    there = [path.resolve() for path in outputs]
+    if len(set(there)) < len(there):
+        raise OutputError("two outputs have the same name; give each its own")
+    if {Path(path).resolve() for path in read} & set(there) or (source is not None and Path(source).resolve() in there[1:]):
+        raise OutputError("an output would replace a file that is read; give it another name")
+
+
 def _is_stack(path, given):
     with contextlib.suppress(ImageError):
         return getattr(given, "pages", None) is None and files.num_pages(path) > 1
@@ -439,4 +465,4 @@ def _fail(job, error, given):
 
 def _note(job, given, name, value):
     content = {"task": given.task, "input": {"file": job.path.name}, name: value}
-    files.write(job.record, (json.dumps(content, indent=2) + "\n").encode(), force=True)
+    files.write(job.record, as_file(content), force=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dipjax import files
-from dipjax.app import streams
+from dipjax.app import many, streams
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS, most_bytes
 from dipjax.tasks.options import Misused
@@ -21,6 +21,16 @@ NAME = "-"
 def are_used(given: Namespace) -> bool:
     """Says whether a command reads from stdin or writes to stdout."""
     return NAME in given.input or given.output == NAME
+
+
+def handled(given: Namespace, work: many.Work, done: Callable[[Namespace], str]) -> int:
+    """Does what a command is to do with the pictures that it names, from stdin or to stdout too; all as for `many.restore`."""
+    if are_used(given):
+        return restore(given, lambda given: many.finished(work(given)))
+    if many.are_many(given) or given.ray:
+        return many.restore(given, work, done)
+    (given.input,) = given.input
+    return many.finished(work(given)).exit_code
 
 
 def restore(given: Namespace, one: Callable[[Namespace], Any]) -> int:

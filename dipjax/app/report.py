@@ -20,7 +20,7 @@ import numpy as np
 from dipjax.app.progress import duration
 from dipjax.files import OutputError
 from dipjax.files.encode import encode_map
-from dipjax.record import encode, made_with
+from dipjax.record import as_file, encode, finite, made_with
 from dipjax.tasks.restore import Outcome
 
 MAP_SUFFIXES = (".png", ".tif", ".tiff")
@@ -162,7 +162,7 @@ def _octal(letter):
 
 def record(report: Report, failures: Sequence[str] = ()) -> bytes:
     """Returns the JSON record. `failures` are of outputs that could not be written."""
-    return (json.dumps(content(report, failures), indent=2, allow_nan=False) + "\n").encode()
+    return as_file(content(report, failures))
 
 
 def content(report: Report, failures: Sequence[str] = ()) -> dict[str, Any]:
@@ -198,15 +198,7 @@ def content(report: Report, failures: Sequence[str] = ()) -> dict[str, Any]:
         "options": {name: encode(value) for name, value in vars(options).items() if name not in _NO_SETTINGS},
         "batching": encode(outcome.layout),
     } | made_with()
-    return _finite(told)
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return finite(told)
 
 
 def curve(report: Report) -> bytes:

@@ -5,7 +5,6 @@ or a temporary one.
 """
 
 import contextlib
-import json
 import shlex
 import tempfile
 from argparse import Namespace
@@ -16,6 +15,7 @@ from dipjax.app import journal, many, rescue, signals
 from dipjax.app.streams import complain, note, say
 from dipjax.files import ImageError, OutputError
 from dipjax.files.opening import MAX_PIXELS, SUFFIXES
+from dipjax.record import as_file
 from dipjax.tasks.options import Misused
 
 
@@ -55,8 +55,7 @@ def restore(given: Namespace, pages: range, work: many.Work, word: str) -> int:
     keeps = getattr(given, "checkpoint", None)
     log = journal.Journal.of(given, keeps, only=True).begins() if keeps and not hasattr(given, "root") else None
     outputs = [path for path in (output, record) if path]
-    if given.report and Path(given.report).resolve() in {path.resolve() for path in outputs}:
-        raise OutputError("two outputs have the same name; give each its own")
+    many.check_apart([*outputs, *([Path(given.report)] if given.report else [])], many.read_beside(given), given.input)
     force = given.force or (log is not None and log.begun(outputs))
     for path in outputs:
         files.check_free(path, force=force)
@@ -112,7 +111,7 @@ def _write(given, output, record, jobs, force):
     if record:
         content = {"task": given.task, "input": {"file": Path(given.input).name}, "output": {"file": output.name}}
         content |= {"fingerprint": getattr(given, "fingerprint", None), "ending": _ending(records), "pages": records}
-        files.write(record, (json.dumps(content, indent=2) + "\n").encode(), force=force)
+        files.write(record, as_file(content), force=force)
         say(f"wrote {record}")
     return _ending(records)
 

@@ -3,7 +3,6 @@
 The teachers are the command `denoise` for many pictures, with its records: one that was broken off goes on with the pictures that are left.
 """
 
-import json
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from dipjax.files import ImageError
 from dipjax.files.opening import MAX_PIXELS
 from dipjax.files.picture import white
 from dipjax.generators.residual import Residual
-from dipjax.record import encode, made_with
+from dipjax.record import as_file, encode, made_with
 from dipjax.tasks import options as asked
 from dipjax.tasks.ranges import Range
 
@@ -41,6 +40,8 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     given.force = given.force or (log is not None and log.begun([output]))
     files.check_free(output, force=given.force)
     jobs = many.planned(teachers, command.word)
+    outputs = [output, *(path for job in jobs for path in (job.output, job.record))]
+    many.check_apart(outputs, [*(job.path for job in jobs), *many.read_beside(teachers)])
     _check(jobs, given.max_pixels or MAX_PIXELS)
     if code := many.restore(teachers, command.work, command.word, is_all=False):
         if not signals.exit_code():
@@ -193,4 +194,4 @@ def _record(given, made, picture, output, doubt, seconds):
         "fingerprint": getattr(given, "fingerprint", None),
         "ending": "done",
     } | made_with()
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return as_file(content)

@@ -181,32 +181,51 @@ def planned(
     arguments: dict[str, Any],
     options: Options,
     *,
-    truth: np.ndarray | None = None,
-    is_whole: bool = True,
     note: Callable[[str], None] = lambda sentence: None,
     warn: Callable[[str], None] = warnings.warn,
     check: Callable[[Any], None] = lambda setting: None,
-    frame: bool = False,
+    **how: Any,
 ) -> Any:
-    """Plans one task; both faces call it.
+    """Plans one task; both faces call it. What is not named here is as for `posed`, which makes the task.
+
+    Args:
+      options: how.
+      note: as for `plan` in `restore`.
+      warn: as for `plan` in `restore`.
+      check: as for `plan` in `restore`.
+
+    Returns:
+      The `Plan`.
+    """
+    made = posed(spec, pixels, arguments, options, note=note, **how)
+    from dipjax.tasks.restore import plan
+
+    return plan(made, options, note=note, warn=warn, check=check)
+
+
+def posed(
+    spec: Spec,
+    pixels: np.ndarray,
+    arguments: dict[str, Any],
+    options: Options,
+    *,
+    truth: np.ndarray | None = None,
+    is_whole: bool = True,
+    note: Callable[[str], None] = lambda sentence: None,
+    frame: bool = False,
+) -> Task:
+    """Returns one task.
 
     Args:
       spec: which.
       pixels: `(H, W, C)`, whole numbers divided by their largest, floats as they are; NaN where nothing is known.
       arguments: those of the task itself.
-      options: how.
+      options: of which only the range and the stopping rule count here.
       truth: `(H', W', C)` in the same units.
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
-      note: as for `plan` in `restore`.
-      warn: as for `plan` in `restore`.
-      check: as for `plan` in `restore`.
+      note: is told what was found.
       frame: whether the picture gets a frame, up to one of few sizes, so that many pictures share a compiled program.
-
-    Returns:
-      The `Plan`.
     """
-    from dipjax.tasks.restore import plan
-
     holes = spec.unknown(pixels, **arguments) if spec.unknown else None
     whole = pixels = spec.toned(pixels, holes, **arguments) if spec.toned else pixels
     if holes is not None:
@@ -237,7 +256,7 @@ def planned(
         note(made.found)
     if span.found:
         note(f"black and white are {span}, what the picture fills; `full` as range takes all there is")
-    return plan(made, options, note=note, warn=warn, check=check)
+    return made
 
 
 _FRAMED = ("auto", "none", "held-out")  # stopping rules that do not see what frames a picture

@@ -63,13 +63,25 @@ def _between(least, most):
 
 def positive(text: str) -> float:
     """Reads a positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
+    value = _number(text)
     if not 0 < value < np.inf:
         raise ValueError(f"found {text!r}, expected a positive number")
     return value
+
+
+def not_negative(text: str) -> float:
+    """Reads a number from 0."""
+    value = _number(text)
+    if not 0 <= value < np.inf:
+        raise ValueError(f"found {text!r}, expected a number that is not negative")
+    return value
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
 
 
 def at_least_one(text: str) -> float:

@@ -127,6 +127,14 @@ def test_a_blur_that_is_not_known_is_to_be_given_as_it_was_found():
         ({"rng": -1}, "rng: found -1"),
         ({"examples": None}, "examples: found None"),
         ({"examples": np.zeros((40, 40))}, "examples: found one array"),
+        ({"examples": 3}, "examples: found 3"),
+        ({"callback": 3}, "callback: found 3"),
+        ({"of": 255 * noisy(clean(1, SHAPE))}, "of: found numbers up to 2.*expected the same unit"),
+        ({"restored": np.uint8(255 * clean(1, SHAPE)), "of": 255 * noisy(clean(1, SHAPE))}, "of: found numbers up to .* same unit"),
+        ({"restored": 255 * clean(1, SHAPE), "of": np.uint8(255 * clean(1, SHAPE))}, "of: found numbers up to .* same unit"),
+        ({"examples": [np.float32(255) * clean(2, SHAPE)]}, "examples: found numbers up to .* same unit"),
+        ({"of": noisy(clean(7, SHAPE), 0.05)}, "of: found a measurement that the restored picture misses by"),
+        ({"of": problems.denoising(noisy(clean(7, SHAPE), 0.05))}, "of: found a measurement that the restored picture misses by"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(blurred, change, words):
@@ -140,6 +148,42 @@ def test_a_training_that_diverges_says_so(blurred):
     _, measured, smooth = blurred
     with pytest.raises(Diverged):
         refine(smooth, problems.denoising(measured).replace(operator=Mask(np.full((*SHAPE, 1), np.nan))), [clean(2, SHAPE)], num_steps=2)
+
+
+@pytest.mark.slow
+def test_what_an_inpainting_knows_stays_as_it_is():
+    picture, holes = clean(1, SHAPE)[..., 0], np.random.default_rng(0).random(SHAPE) < 0.3
+    how = {"generator": dipjax.generators.Plain(1, 2), "seeds": 1, "num_iter": 2, "return_result": True}
+    filled, outcome = dipjax.inpaint(picture, holes, **how)
+    made = refine(filled, outcome.task, [clean(2, SHAPE)[..., 0]], num_steps=5)
+    assert made.is_refined and made.before == made.after == (0, 0)
+    np.testing.assert_array_equal(made.image[~holes], picture[~holes])
+    assert np.abs(made.image - filled)[holes].max() > 0
+
+
+def test_an_unrefined_picture_of_whole_numbers_comes_back_divided_by_their_largest(blurred):
+    _, measured, _ = blurred
+    whole = np.uint8(255 * measured.clip(0, 1)[..., 0])  # fits exactly
+    made = refine(whole, whole, [clean(2, SHAPE)[..., 0]], num_steps=1)
+    assert not made.is_refined and made.image.dtype == np.float32
+    np.testing.assert_array_equal(made.image, whole / np.float32(255))
+
+
+def test_of_examples_only_parts_are_kept_and_each_is_asked_for_once():
+    asked = []
+
+    def pictures():
+        for number in range(100):
+            asked.append(number)
+            yield np.full((600, 300, 1), number, np.float32)
+
+    kept = after.windows(pictures(), np.random.default_rng(0))
+    assert asked == list(range(100)) and len(kept) == 256 and {part.shape for part in kept} == {(256, 256, 1)}
+    assert all(part.base is None for part in kept)  # the rest of a picture is not kept
+    assert len({part[0, 0, 0] for part in kept}) > 80  # of all of them, not of the first
+    small = [clean(0, (40, 50)), clean(1, (256, 256))]
+    for one, other in zip(after.windows(small, np.random.default_rng(0)), small, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_public_name_is_this():

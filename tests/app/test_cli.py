@@ -376,6 +376,11 @@ def test_what_is_left_out_and_what_gained_nothing_is_said(run, monkeypatch):
     assert "lies far from them: seed 2" in out
     assert "nothing was gained" in out
     np.testing.assert_array_equal(np.asarray(Image.open("out.png")), RGB)
+    Image.fromarray(RGB).save("lossy.jpg")
+    assert run("denoise", "lossy.jpg", "-o", "out.jpg", *SHORT)[0] == 0
+    assert Path("out.jpg").read_bytes() == Path("lossy.jpg").read_bytes()  # to encode it anew would lose something
+    assert run("denoise", "lossy.jpg", "-o", "bare.jpg", "--strip-metadata", *SHORT)[0] == 0
+    assert Path("bare.jpg").read_bytes() != Path("lossy.jpg").read_bytes()
 
 
 def test_superres_is_compared_with_the_enlargement_by_pillow(run):
@@ -609,7 +614,7 @@ def test_force_replaces_every_output(run):
 
 
 def test_a_result_that_cannot_be_written_in_the_end_is_put_elsewhere(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("dipjax.app.command._check_outputs", lambda *arguments: None)
+    monkeypatch.setattr("dipjax.app.command.check_outputs", lambda *arguments: None)
     monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str((tmp_path / prefix).mkdir() or tmp_path / prefix))
     code, _, err = run(*DENOISE, *SHORT, "-o", "missing/out.png")
     assert code == 4

@@ -151,3 +151,10 @@ def test_pictures_that_do_not_fit_together_are_refused_before_the_teachers(noisy
     Image.new("L", (40, 8)).save("in/colour.png")
     code, _, err = run("distill", "in", "-o", "net.student", *TEACH)
     assert code == 3 and "found 40 x 8 pixels, expected at least" in err
+
+
+def test_the_network_replaces_nothing_that_is_read(noisy, run, monkeypatch):
+    monkeypatch.setattr(students.many, "restore", lambda *arguments, **how: pytest.fail("a teacher began"))
+    before = Path("in/0.png").read_bytes()
+    code, _, err = run("distill", "in", "-o", "in/0.png", "--teachers", "teachers", "--force", *TEACH)
+    assert code == 4 and "would replace a file that is read" in err and Path("in/0.png").read_bytes() == before
