@@ -309,7 +309,7 @@ def _restore(options):
         if pipes.are_used(options):
             return pipes.restore(options, command.restore)
         if many.are_many(options) or options.ray:
-            return many.restore(options, command.work, command.word)
+            return many.restore(many.planned(options, command.word), options, command.work)
         (options.input,) = options.input
         return command.restore(options).exit_code
 

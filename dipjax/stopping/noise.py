@@ -15,7 +15,7 @@ _FEW = 0.005  # of the numbers, white or black ones: less may be what is in the 
 _MANY = 0.02  # ... and together
 _CLIPPED = 0.05  # of a patch: more of it at the ends of the range, and its noise is cut off
 _GROUPS = 8  # of brightness
-_TENTH = 0.8  # of the variance, which the tenth of the patches that vary least have: the median over 23 pictures with six noises
+TENTH = 0.8  # of the variance, which the tenth of the patches that vary least have: the median over 23 pictures with six noises
 _NORMAL = 0.6745  # median of the absolute values of normal numbers of deviation 1
 CORRELATED = 0.3  # correlation over one pixel, above which noise is not white
 FAR = 0.1  # correlation over two pixels, from which noise is correlated farther than between neighbours
@@ -64,7 +64,7 @@ def white_noise(picture: Array) -> tuple[Array, Array]:
     levels, variances = (jnp.log(jnp.stack(part)) for part in zip(*parts, strict=True))
     exponent = _slope(levels, variances)
     scale = brightness ** jnp.clip(exponent, 0, 2)
-    variance = _least(power / scale, usable, brightness)[1] * scale.mean() / _TENTH
+    variance = _least(power / scale, usable, brightness)[1] * scale.mean() / TENTH
     return jnp.where(usable.sum() >= 2 * _GROUPS, variance, jnp.inf), exponent
 
 
