@@ -30,12 +30,11 @@ from dipjax.after.degradation import Degradation
 from dipjax.generators.residual import Residual
 from dipjax.large import tiling
 from dipjax.operators import checks
-from dipjax.tasks.ranges import Range
+from dipjax.tasks.ranges import Range, filled
 
 _WORD = "student"
 _HEADER = ("network", "range", "degradation", "about")
 _MOST = {"channels": 64, "width": 1024, "num_layers": 100}  # of a network
-_FAR = 1e-3  # of the pixels: so many that lie more than the width of the range outside of it are no highlights, but other units
 _TILE = 512  # pixels along a side; a larger picture is restored in tiles of this size, by one compiled program
 
 
@@ -70,11 +69,8 @@ class Student:
                 " which restores every channel for itself"
             )
         far = (self.span.beyond(pixels) != 0).any(axis=-1)
-        if far.mean() > _FAR:
-            return False, (
-                f"the picture has values from {pixels.min():.6g} to {pixels.max():.6g}, but the network was made for {self.span}, far"
-                f" outside of which lie {100 * far.mean():.3g} % of the pixels; are they in other units?"
-            )
+        if far.any() and self.span.beyond(np.array(fills := filled(pixels))).any():  # which neither noise nor highlights do
+            return False, f"the picture fills {Range(*fills)}, but the network was made for {self.span}; is it in other units?"
         fits, doubt = degradation.compare(degradation.estimate(self.span.inside(pixels)), self.degradation)
         told = f"{far.sum()} of the pixels lie far outside of {self.span}, for which the network was made, and stay so" * bool(far.any())
         return fits, "; ".join(filter(None, (doubt, told)))
