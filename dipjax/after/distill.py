@@ -4,22 +4,27 @@ No clean picture is needed anywhere. A teacher is the mean of several seeds, and
 less: an error of variance `std^2` is weighed by `1 / (std^2 + mean std^2)`.
 
 Examples:
-  >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (2, 32, 32)).astype(np.float32)
+  >>> noisy = np.float32(np.linspace(0, 1, 32) + np.random.default_rng(0).normal(0, 0.1, (2, 32, 32)))
   >>> options = dipjax.Options(generator=dipjax.generators.Plain(1, 2), seeds=2, num_iter=2, stop="none")
   >>> made = dipjax.distill(noisy[..., None], options=options, width=4, num_layers=2, num_steps=2)
   >>> made.degradation.kind, dipjax.apply(made, noisy[0]).shape
   ('white', (32, 32))
 """
 
+import dataclasses
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dipjax import record
+from dipjax import files, record
 from dipjax.after import degradation, student, training
 from dipjax.after.student import Student
 from dipjax.core import loop
@@ -32,11 +37,13 @@ from dipjax.generators.residual import Residual
 from dipjax.operators import Mask, checks
 from dipjax.tasks import ranges, tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, solve
-from dipjax.tasks.options import Options
+from dipjax.tasks.options import MOST_STEPS, Diverged, Options
+from dipjax.tasks.options import arguments as asked_of
 from dipjax.tasks.ranges import Range
 
 _SIDE, _LEAST = 40, 16  # pixels along a side of the patches, at most and at least
 _BATCH = 16  # patches in a step
+_UNSAID = {"truth", "callback", "return_result", "checkpoint", "checkpoint_every", "channel_axis", "batching"}  # of the options of teachers
 _RATE = 2e-3  # of Adam; it falls to zero along a cosine
 
 
@@ -47,11 +54,13 @@ class Lesson(NamedTuple):
       degraded: `(H, W, C)`.
       restored: `(H, W, C)`.
       std: `(H, W, C)`, standard deviation of the error, NaN where it is not known; None where nothing is.
+      name: of the picture, for people.
     """
 
     degraded: np.ndarray
     restored: np.ndarray
     std: np.ndarray | None = None
+    name: str = ""
 
 
 def distill(
@@ -62,47 +71,161 @@ def distill(
     num_layers: int = 6,
     num_steps: int = 3000,
     rng: int = 0,
+    anyway: bool = False,
     callback: Callable[[int, float], bool | None] | None = None,
 ) -> Student:
     """Makes a light network that restores pictures with the noise of these at once.
 
     Args:
       pictures: degraded ones, each `(H, W)` or `(H, W, C)` as for `dipjax.denoise`, all of one kind: the same channels, the same noise.
-      options: of the teachers, as for `dipjax.denoise`.
+      options: of the teachers, as for `dipjax.denoise`. In the folder `checkpoint` every teacher has one of its own: the same call goes on.
       width: channels inside the network; more are better and slower.
       num_layers: its convolutions.
       num_steps: of its training.
       rng: where its training begins.
+      anyway: whether pictures are taken whose noise is of several kinds; the network is made for the most frequent.
       callback: called with the steps taken and the loss; returning True ends the training.
 
     Returns:
       The network, see `dipjax.apply`; `dipjax.after.student.save` writes it.
 
     Raises:
-      ValueError: the pictures do not fit together, or none of them could be restored.
+      ValueError: the pictures do not fit together, before the first teacher begins; or none of them could be improved.
       Diverged: a teacher or the training did.
+      KeyboardInterrupt: a teacher was interrupted; what the teachers have made is in `checkpoint`, if that is given.
 
     Examples:
       `student = dipjax.distill(noisy_pictures)`; the head of this module has one that takes seconds.
     """
+    pictures, options = _sequence(pictures), Options() if options is None else options
+    if not isinstance(options, Options):
+        raise ValueError(f"options: found {type(options).__name__}, expected dipjax.Options, such as dipjax.Options(seeds=2).")
+    if not (callback is None or callable(callback)):
+        raise ValueError(f"callback: found {callback!r}, expected a function of the steps taken and the loss.")
+    names, whole = [f"pictures[{number}]" for number in range(len(pictures))], [is_whole(picture) for picture in pictures]
+    read = [to_pixels(one, channel_axis=options.channel_axis, name=name)[0] for one, name in zip(pictures, names, strict=True)]
+    course = planned(names, read, whole, width=width, num_layers=num_layers, num_steps=num_steps, rng=rng, anyway=anyway)
+    if course.doubt:
+        warnings.warn(course.doubt, UserWarning, stacklevel=2)
+    if options.checkpoint is not None:
+        with files.writing(Path(options.checkpoint)):
+            Path(options.checkpoint).mkdir(exist_ok=True)
+    lessons, recipe = [], None
+    for name, pixels in zip(names, read, strict=True):
+        made = _taught_by(name, pixels, whole[0], options)
+        recipe = recipe or record.encode(made.recipe)
+        if made.gained is not False:
+            lessons.append(Lesson(pixels, made.image, made.uncertainty, name))
+    return course.taught(lessons, options, recipe=recipe, callback=callback)
+
+
+def _sequence(pictures):
     if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
         raise ValueError(f"pictures: found one array of shape {pictures.shape}, expected a sequence of pictures.")
-    pictures, options, lessons = list(pictures), options or Options(), []
-    _check_numbers(width=width, num_layers=num_layers, num_steps=num_steps, rng=rng)
-    whole = {is_whole(picture) for picture in pictures}
-    if len(whole) > 1:
-        raise ValueError("pictures: found whole numbers and floats, expected the same in all; divide the whole ones by their largest.")
-    names = [f"pictures[{number}]" for number in range(len(pictures))]
-    read = [to_pixels(one, channel_axis=options.channel_axis, name=name)[0] for one, name in zip(pictures, names, strict=True)]
-    network = Residual(read[0].shape[-1] if read else 1, width, num_layers)
-    _check([Lesson(pixels, pixels) for pixels in read], network)  # before the teachers, which take long
-    for pixels in read:
-        made = solve(TASKS["denoise"], pixels, {}, options, is_whole=True in whole)
-        if made.gained is not False:
-            lessons.append(Lesson(pixels, made.image, made.uncertainty))
-    span = Range(0.0, 1.0) if True in whole else common_range([lesson.degraded for lesson in lessons])
-    about = {"pictures": len(lessons), "options": {"seeds": options.seeds, "steps": options.num_iter}}
-    return teach(lessons, network, span=span, num_steps=num_steps, rng=rng, about=about, callback=callback)
+    try:
+        return list(pictures)
+    except TypeError as error:
+        raise ValueError(f"pictures: found {type(pictures).__name__}, expected a sequence of pictures.") from error
+
+
+def _taught_by(name, pixels, is_whole, options):
+    """Returns what a teacher makes of a picture."""
+    if options.checkpoint is not None:
+        options = dataclasses.replace(options, checkpoint=Path(options.checkpoint) / name)
+    try:
+        made = solve(TASKS["denoise"], pixels, {}, options, is_whole=is_whole)
+    except Diverged as error:
+        raise Diverged(f"{name}: {error}; or leave it out") from error
+    if made.ending == "interrupted":  # half a picture is no lesson
+        raise KeyboardInterrupt(f"at the teacher of {name}; with a checkpoint the same call goes on")
+    return made
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is to be learned, as far as it is known before the teachers begin.
+
+    Attributes:
+      network: with the channels of the pictures.
+      span: the values that are 0 and 1 for it, in the units of the pictures.
+      num_steps: of its training.
+      rng: where that begins.
+      doubt: what is doubtful about the pictures, empty if nothing is.
+    """
+
+    network: Residual
+    span: Range
+    num_steps: int
+    rng: int
+    doubt: str
+
+    def taught(
+        self,
+        lessons: Sequence[Lesson],
+        options: Options,
+        *,
+        recipe: Any = None,
+        about: dict | None = None,
+        callback: Callable[[int, float], bool | None] | None = None,
+    ) -> Student:
+        """Trains the network on what the teachers have made.
+
+        Args:
+          lessons: of the pictures that gained something.
+          options: of the teachers.
+          recipe: of the first of them, for JSON.
+          about: what else is to be kept of where the lessons come from, for JSON.
+          callback: as for `distill`.
+
+        Raises:
+          ValueError: there are no lessons, or they do not fit together.
+        """
+        settings = {name: getattr(options, name) for name in asked_of() if name not in _UNSAID}
+        about = {"teachers": settings, "recipe": recipe} | (about or {})
+        how = {"span": self.span, "num_steps": self.num_steps, "rng": self.rng}
+        return teach(lessons, self.network, **how, about=about, callback=callback)
+
+
+def planned(
+    names: Sequence[str],
+    pictures: Sequence[np.ndarray],
+    whole: Sequence[bool],
+    *,
+    width: int,
+    num_layers: int,
+    num_steps: int,
+    rng: int = 0,
+    anyway: bool = False,
+) -> Course:
+    """Refuses pictures of which nothing can be learned, before the teachers, which take long, and returns what is to be learned.
+
+    Args:
+      names: of the pictures, for people.
+      pictures: degraded ones, `(H, W, C)`.
+      whole: of each, whether its numbers were whole ones.
+      width: as for `distill`, like all that follow.
+
+    Raises:
+      ValueError: they do not fit together, or a number is out of its range.
+    """
+    if not pictures:
+        raise ValueError("pictures: found none, expected at least one.")
+    network = Residual(pictures[0].shape[-1], width, num_layers)
+    _check_numbers(network, num_steps, rng)
+    kinds = [
+        f"{one.shape[-1]} channels of {'whole numbers' if is_whole else 'floats'}" for one, is_whole in zip(pictures, whole, strict=True)
+    ]
+    for name, picture, kind in zip(names, pictures, kinds, strict=True):
+        _check_shape(name, picture.shape)
+        if kind != kinds[0]:
+            raise ValueError(f"{name}: found {kind}, but {names[0]} has {kinds[0]}, expected the same in all; make a network for each.")
+    span = Range(0.0, 1.0) if whole[0] else common_range(pictures)
+    found = [degradation.estimate(span.inside(picture)) for picture in pictures]
+    fits, counts = degradation.agree(found)
+    if not (fits or anyway):
+        raise ValueError(f"pictures: found {counts}, expected one kind of noise in all; make a network for each kind, or give anyway.")
+    doubt = f"of the pictures there are {counts}; the network is made for {degradation.together(found).kind} noise" * bool(counts)
+    return Course(network, span, num_steps, rng, doubt)
 
 
 def common_range(pictures: Sequence[np.ndarray]) -> Range:
@@ -139,8 +262,10 @@ def teach(
     Raises:
       ValueError: the lessons do not fit together.
     """
-    _check_numbers(width=network.width, num_layers=network.num_layers, num_steps=num_steps, rng=rng)
+    _check_numbers(network, num_steps, rng)
     _check(lessons, network)
+    num_steps, rng = int(num_steps), int(rng)  # of NumPy they would be another program, and no JSON
+    about = json.loads(json.dumps({"pictures": list(map(_named, lessons))} | (about or {}), default=record.encode))
     inside = [_inside(lesson, span) for lesson in lessons]
     learned = degradation.together([degradation.estimate(lesson.degraded) for lesson in inside])
     side = min(_SIDE, *(side for lesson in inside for side in lesson.degraded.shape[:2]))
@@ -155,40 +280,42 @@ def teach(
         if callback and callback(step + 1, loss):
             break
     tail = losses[-max(1, len(losses) // 10) :]
-    about = (about or {}) | {"training": {"steps": len(losses), "rng": rng, "loss": float(np.mean(tail))}} | record.made_with()
+    about |= {"training": {"steps": len(losses), "rng": rng, "loss": float(np.mean(tail))}} | record.made_with()
     return Student(network, jax.tree.map(np.asarray, state.params), span, learned, about)
 
 
-def _check_numbers(*, rng, **counts):
-    for name, value in counts.items():
-        checks.count(name, value)
-    checks.count("rng", rng, 0)
+def _check_numbers(network, num_steps, rng):
+    student.check_network(network)
+    checks.count("num_steps", num_steps, most=MOST_STEPS)
+    checks.count("rng", rng, 0, most=2**32 - 1)
 
 
 def _check(lessons, network):
     if not lessons:
         raise ValueError("pictures: found none that a deep image prior improves, expected at least one; are they degraded by noise?")
     for number, lesson in enumerate(lessons):
-        shape = lesson.degraded.shape
+        name, shape = lesson.name or f"pictures[{number}]", lesson.degraded.shape
+        _check_shape(name, shape)
         if shape[-1] != network.channels:
-            raise ValueError(
-                f"pictures: found {network.channels} channels in the first and {shape[-1]} in picture {number + 1}, expected the same in"
-                " all; make a network for each."
-            )
-        check_shape("pictures", shape)
-        if lesson.restored.shape != shape:
-            raise ValueError(f"pictures: found {shape} and, restored, {lesson.restored.shape}, expected the same shape.")
+            raise ValueError(f"{name}: found {shape[-1]} channels, expected {network.channels}, those of the network.")
+        for what, made in (("restored", lesson.restored), ("its uncertainty", lesson.std)):
+            if made is not None and made.shape != shape:
+                raise ValueError(f"{name}: found {shape} and, {what}, {made.shape}, expected the same shape.")
 
 
-def check_shape(name: str, shape: tuple[int, ...]) -> None:
-    """Refuses a picture `(H, W, C)` that is too small to learn from."""
+def _check_shape(name, shape):
     if min(shape[:2]) < _LEAST:
         raise ValueError(f"{name}: found {shape[1]} x {shape[0]} pixels, expected at least {_LEAST} along each side.")
 
 
+def _named(lesson):
+    """Returns what is kept of a picture: its name, and the SHA-256 of its numbers."""
+    return {"name": lesson.name, "sha256": hashlib.sha256(np.ascontiguousarray(lesson.degraded)).hexdigest()}
+
+
 def _inside(lesson, span):
     std = None if lesson.std is None else np.asarray(lesson.std, np.float32) / np.float32(span.high - span.low)
-    return Lesson(span.inside(lesson.degraded), span.inside(lesson.restored), std)
+    return lesson._replace(degraded=span.inside(lesson.degraded), restored=span.inside(lesson.restored), std=std)
 
 
 def _weights(stds):
@@ -225,7 +352,8 @@ def apply(made: Student | str, image: np.ndarray, *, channel_axis: int | str | N
       made: the network, or the name of its file.
       image: uint8, uint16 or float, `(H, W)` or with channels. A network for gray pictures takes colours one by one.
       channel_axis: as for `dipjax.denoise`.
-      anyway: whether a picture is restored whose noise is of another kind, or more than twice as strong or weak, than what was learned.
+      anyway: whether a picture is restored whose noise is of another kind, or more than twice as strong or weak, than what was learned, or
+        that fills a range far outside of that which was.
 
     Returns:
       The restored picture, float32, in the layout and the units of `image` (whole numbers: divided by their largest).
@@ -238,9 +366,12 @@ def apply(made: Student | str, image: np.ndarray, *, channel_axis: int | str | N
     """
     made = made if isinstance(made, Student) else student.load(made)
     pixels, restore_layout = to_pixels(image, channel_axis=channel_axis)
-    fits, doubt = made.check(pixels)
+    try:
+        fits, doubt = made.check(pixels)
+    except ValueError as error:
+        raise ValueError(f"image: {error}.") from error
     if not (fits or anyway):
-        raise ValueError(f"image: {doubt}; make another one, or restore it with anyway=True.")
+        raise ValueError(f"image: {doubt}; make another network, or restore it with anyway=True.")
     if doubt:
         warnings.warn(doubt, UserWarning, stacklevel=2)
     restored = made.restore(pixels)

@@ -29,10 +29,12 @@ from dipjax.after import degradation
 from dipjax.after.degradation import Degradation
 from dipjax.generators.residual import Residual
 from dipjax.large import tiling
-from dipjax.tasks.ranges import Range
+from dipjax.operators import checks
+from dipjax.tasks.ranges import Range, filled
 
 _WORD = "student"
 _HEADER = ("network", "range", "degradation", "about")
+_MOST = {"channels": 64, "width": 1024, "num_layers": 100}  # of a network
 _TILE = 512  # pixels along a side; a larger picture is restored in tiles of this size, by one compiled program
 
 
@@ -63,19 +65,27 @@ class Student:
         channels = self.network.channels
         if channels not in (1, pixels.shape[-1]):
             raise ValueError(
-                f"image: found {pixels.shape[-1]} channels, expected {channels}, those of the network; make one of such pictures, or of"
-                " gray ones, which restores every channel for itself."
+                f"found {pixels.shape[-1]} channels, expected {channels}, those of the network; make one of such pictures, or of gray ones,"
+                " which restores every channel for itself"
             )
-        return degradation.compare(degradation.estimate(self.span.inside(pixels)), self.degradation)
+        far = (self.span.beyond(pixels) != 0).any(axis=-1)
+        if far.any() and self.span.beyond(np.array(fills := filled(pixels))).any():  # which neither noise nor highlights do
+            return False, f"the picture fills {Range(*fills)}, but the network was made for {self.span}; is it in other units?"
+        fits, doubt = degradation.compare(degradation.estimate(self.span.inside(pixels)), self.degradation)
+        told = f"{far.sum()} of the pixels lie far outside of {self.span}, for which the network was made, and stay so" * bool(far.any())
+        return fits, "; ".join(filter(None, (doubt, told)))
 
     def restore(self, pixels: np.ndarray) -> np.ndarray:
-        """Restores a picture `(H, W, C)`, in its units; a network for gray pictures takes the channels one by one."""
+        """Restores a picture `(H, W, C)`, in its units; a network for gray pictures takes the channels one by one.
+
+        What lies more than the width of the range outside of it is restored as if it lay there, and put back by the rest.
+        """
         inside = self.span.inside(pixels)
         if self.network.channels != inside.shape[-1]:
             made = np.concatenate([self._whole(inside[..., i : i + 1]) for i in range(inside.shape[-1])], -1)
         else:
             made = self._whole(inside)
-        return np.asarray(self.span.outside(made), pixels.dtype)
+        return np.asarray(self.span.outside(made + self.span.beyond(pixels)), pixels.dtype)
 
     def _whole(self, picture):
         shape = picture.shape[:2]
@@ -91,6 +101,12 @@ class Student:
 def forward(network: Residual, params: Any, picture: np.ndarray) -> jax.Array:
     """Returns what a network makes of a picture `(H, W, C)`; compiled once for every size."""
     return network.apply(params, picture)
+
+
+def check_network(network: Residual) -> None:
+    """Refuses a network that a file could not hold; raises a ValueError."""
+    for name, most in _MOST.items():
+        checks.count(name, getattr(network, name), most=most)
 
 
 def save(path: str | os.PathLike, student: Student, *, force: bool = False) -> None:
@@ -120,32 +136,41 @@ def load(path: str | os.PathLike) -> Student:
     Raises:
       ValueError: there is none, it is damaged, or of another version.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"student: found {type(path).__name__}, expected a Student, or the name of its file.")
     path = Path(path)
     try:
         header, start = container.header(path, _WORD, _HEADER)
     except container.Damaged as error:
         raise ValueError(f"{error}; expected a file that `dipjax distill` wrote") from error
-    network = record.loads(json.dumps(header["network"]))
     try:
-        low, high = map(float, header["range"])
-        found = Degradation(**header["degradation"])
-        exponent = None if found.exponent is None else float(found.exponent)
-        found = found._replace(least=float(found.least), most=float(found.most), exponent=exponent)
-        known = isinstance(network, Residual) and found.kind in degradation.KINDS and low < high and isinstance(header["about"], dict)
-        known = known and bool(np.isfinite([low, high, found.least, found.most, exponent or 0.0]).all())
-    except (TypeError, ValueError) as error:
+        network, span, found = _understood(header)
+        entries = [(entry["name"], entry["dtype"], tuple(entry["shape"])) for entry in header["arrays"]]
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"student: {path} has a header that is not understood") from error
-    if not known or not (1 <= network.channels <= 64 and 1 <= network.width <= 1024 and 1 <= network.num_layers <= 100):
-        raise ValueError(f"student: {path} has a header that is not understood")
     expected = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((8, 8, network.channels), np.float32))
-    shapes = {entry["name"]: (entry["dtype"], tuple(entry["shape"])) for entry in header["arrays"]}
-    if shapes != {name: (np.dtype(leaf.dtype).name, leaf.shape) for name, leaf in _named(expected)}:
+    named = [(name, np.dtype(leaf.dtype).name, leaf.shape) for name, leaf in _named(expected)]
+    if entries != named:
         raise ValueError(f"student: {path} has other arrays than its network; it is of another version.")
-    read = container.read(path, start, shapes)
-    params = jax.tree.unflatten(jax.tree.structure(expected), [read[name] for name, _ in _named(expected)])
+    read = container.read(path, start, {name: (kind, shape) for name, kind, shape in named})
+    params = jax.tree.unflatten(jax.tree.structure(expected), list(read.values()))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
         raise ValueError(f"student: {path} has numbers that are not finite")
-    return Student(network, params, Range(low, high), found, header["about"])
+    return Student(network, params, span, found, header["about"])
+
+
+def _understood(header):
+    """Returns network, range and degradation of a header, or raises whatever is wrong with it."""
+    network, found, (low, high) = record.loads(json.dumps(header["network"])), Degradation(**header["degradation"]), header["range"]
+    numbers = [low, high, found.least, found.most, 0.0 if found.exponent is None else found.exponent]
+    if not (isinstance(network, Residual) and isinstance(header["about"], dict) and all(map(checks.is_real, numbers))):
+        raise TypeError
+    check_network(network)
+    if not (np.isfinite(list(map(float, numbers))).all() and low < high and 0 <= found.least <= found.most):
+        raise ValueError
+    if found.kind not in degradation.KINDS:
+        raise LookupError
+    return network, Range(float(low), float(high)), found
 
 
 def _named(tree):

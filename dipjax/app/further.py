@@ -34,6 +34,7 @@ def _distill(commands):
         "--teachers", type=cli.typed(cli.text), metavar="DIR",
         help="the folder of the teachers, whose records say what is done when the command is given again (default STUDENT.teachers)",
     )  # fmt: skip
+    parser.add_argument("--anyway", action="store_true", help="also from pictures with several kinds of noise, for the most frequent")
     cli.add_switches(parser, "--recursive", "--force", "--max-pixels")
     student = parser.add_argument_group("the network")
     for flag, default, most, words in (
@@ -58,7 +59,8 @@ def _apply(commands):
         "-o", "--output", type=cli.typed(cli.text), metavar="OUT",
         help="where to write, a folder for several pictures, - for stdout (default: beside the input)",
     )  # fmt: skip
-    parser.add_argument("--anyway", action="store_true", help="also where the noise is of another kind or strength than what was learned")
+    parser.add_argument("--anyway", action="store_true", help="also where noise or range are others than what was learned")
+    parser.add_argument("--json", type=cli.file_name, metavar="FILE", help="write a record; of several pictures one lies beside each")
     cli.add_switches(parser, "--pages", "--recursive", "--force", "--strip-metadata", "--max-pixels")
     return parser
 

@@ -35,18 +35,19 @@ class Journal:
     def of(cls, given: Namespace, folder: str | os.PathLike, *, only: bool = False) -> "Journal":
         """Returns the journal of a command that begins, or goes on; nothing is written yet.
 
-        With `only`, the folder may not be that of another command.
+        With `only`, the folder may not be that of another command; what that has begun to write does not become of this one.
 
         Raises:
           ImageError: the one in the folder cannot be read, or is of another command.
         """
         path = Path(folder).absolute() / _NAME
         before = _read(path) if path.exists() else {}
-        if only and before and before["arguments"] != given.arguments and not getattr(given, "resumed", False):
+        is_other = bool(before) and before["arguments"] != given.arguments and not getattr(given, "resumed", False)
+        if only and is_other:
             theirs = shlex.join(["dipjax", *before["arguments"]])
             raise ImageError(f"the checkpoints in {str(folder)!r} are of another command, {theirs}; take another folder")
         asked = {"schema": SCHEMA, "arguments": given.arguments, "folder": os.getcwd()}
-        return cls(path, {"begun": before.get("begun", []), "ending": None} | asked, not before)
+        return cls(path, {"begun": [] if is_other else before.get("begun", []), "ending": None} | asked, not before)
 
     def begins(self) -> "Journal":
         """Writes it for the first time."""

@@ -92,22 +92,20 @@ def _sent(work, outcome):
     raise RuntimeError("work goes on after its outcome")
 
 
-def restore(given: Namespace, work: Work, done: Callable[[Namespace], str], *, is_all: bool = True) -> int:
+def restore(jobs: list[Job], given: Namespace, work: Work, log: journal.Journal | None = None) -> int:
     """Restores all pictures and returns the exit code.
 
     Args:
+      jobs: what `planned` returns.
       given: the command line.
       work: restores one picture.
-      done: gives the word for the name of an output beside its input.
-      is_all: whether the command is done with them; else more comes, and its journal is left open.
+      log: the journal of a command that goes on when they are restored; else they are all of it, and it has one of its own.
 
     Raises:
-      ImageError: there is nothing to restore.
-      OutputError: outputs have no place, or share one.
       Misused: an option suits not even the first picture.
     """
-    jobs, folder = planned(given, done), getattr(given, "checkpoint", None)
-    log, errors = journal.Journal.of(given, folder, only=True).begins() if folder else None, {}
+    folder, is_all, errors = getattr(given, "checkpoint", None), log is None, {}
+    log = (log or journal.Journal.of(given, folder, only=True)).begins() if folder else None
 
     def tell(job, sentence):
         errors[job] = sentence
@@ -298,8 +296,18 @@ def check_place(name: str, wish: str | None, of: str) -> None:
         raise OutputError(f"--{name} {wish!r} is one file for several {of}; put {_PLACE} where their names shall be")
 
 
-def planned(given: Namespace, done: Callable[[Namespace], str]) -> list[Job]:
-    """Returns what there is to do; nothing is written yet but the folder. The arguments are those of `restore`."""
+def planned(given: Namespace, done: Callable[[Namespace], str], named: Callable[[Path], str] = lambda output: "") -> list[Job]:
+    """Returns what there is to do; nothing is written yet but the folder.
+
+    Args:
+      given: the command line.
+      done: gives the word for the name of an output beside its input.
+      named: gives the name that what is written beside an output has in the place of `{}`; empty: its own without the suffix.
+
+    Raises:
+      ImageError: there is nothing to restore.
+      OutputError: outputs have no place, or share one.
+    """
     folder = None if given.output is None else Path(given.output)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OutputError(f"cannot write in {given.output!r}: it is a file, expected a folder for the results of several pictures")
@@ -316,7 +324,7 @@ def planned(given: Namespace, done: Callable[[Namespace], str]) -> list[Job]:
         if SUFFIXES.get(output.suffix.lower(), "GIF") in ONLY_READ:
             output = output.with_name(f"{output.name}{'.tif' if _is_stack(path, given) else '.png'}")
         kept = f"{output.name}-{hashlib.sha256(os.fsencode(output)).hexdigest()[:8]}"
-        jobs.append(Job(path, output, output.with_name(f"{output.name}.json"), kept=kept))
+        jobs.append(Job(path, output, output.with_name(f"{output.name}.json"), name=named(output), kept=kept))
     made = {job.output for job in jobs}
     jobs = [job for job in jobs if job.path.absolute() not in made]  # results of the same command, beside their inputs
     taken = {}

@@ -24,11 +24,11 @@ def are_used(given: Namespace) -> bool:
 
 
 def handled(given: Namespace, work: many.Work, done: Callable[[Namespace], str]) -> int:
-    """Does what a command is to do with the pictures that it names, from stdin or to stdout too; all as for `many.restore`."""
+    """Does what a command is to do with the pictures that it names, from stdin or to stdout too; as `many.planned` and `restore`."""
     if are_used(given):
         return restore(given, lambda given: many.finished(work(given)))
     if many.are_many(given) or given.ray:
-        return many.restore(given, work, done)
+        return many.restore(many.planned(given, done), given, work)
     (given.input,) = given.input
     return many.finished(work(given)).exit_code
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dipjax.app import signals  # the other imports of dipjax come after its `install`
 
 _GLANCE = 0.1  # seconds between two looks at the flag
-_NOTHING = "dipjax: interrupted: nothing is written, because not one step was finished\n"
 _LAST_WORDS = 1.0  # seconds that a terminal, halted with Ctrl-S, may keep a process that has nothing else to do
 
 
@@ -53,10 +52,10 @@ def run(work: Callable[[], int]) -> int:
     while worker.is_alive():
         worker.join(_GLANCE)
         if signals.requested() and not signals.protected() and worker.is_alive():
-            _leave(signals.exit_code(), _NOTHING)
+            _leave(signals.exit_code(), signals.words())
     (ending,) = endings
     if isinstance(ending, KeyboardInterrupt):
-        _leave(signals.exit_code() or 130, _NOTHING)
+        _leave(signals.exit_code() or signals.INTERRUPTED, signals.words())
     if isinstance(ending, BaseException):
         raise ending
     code = ending or signals.exit_code()

@@ -4,7 +4,8 @@ INT (Ctrl-C), TERM and HUP (the terminal is gone) ask alike: save what there is,
 handler that raised would do so anywhere: inside a C extension that is being loaded, or where an exception is swallowed.
 
 At first nothing is worth saving, and the program's main thread leaves at once, see `program`. From `protect` on it waits for the work,
-which looks at `requested`, saves, and ends by itself. What the process was told to ignore stays ignored: `nohup`, jobs of scripts.
+which looks at `requested`, saves, and ends by itself; `expose` undoes that, and says what is then true of work that ends at once. What the
+process was told to ignore stays ignored: `nohup`, jobs of scripts.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ class _State:
     requested: int | None = None  # the first signal
     since = 0.0
     protected = False
+    words = "nothing is written, because not one step was finished"
 
 
 def install() -> None:
@@ -52,6 +54,16 @@ def exit_code() -> int:
 def protect() -> None:
     """Says that from now on the work looks at `requested` itself and saves what there is."""
     _State.protected = True
+
+
+def expose(words: str) -> None:
+    """Says that from now on there is nothing to save, and what is to be said if the program ends now."""
+    _State.protected, _State.words = False, words
+
+
+def words() -> str:
+    """Returns what is to be said of work that has nothing to save, and was interrupted."""
+    return f"dipjax: interrupted: {_State.words}\n"
 
 
 def protected() -> bool:

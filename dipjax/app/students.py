@@ -13,18 +13,16 @@ from dipjax.after import distill as after
 from dipjax.after import student
 from dipjax.app import command, journal, many, pipes, rescue, signals, stack
 from dipjax.app.command import Finished
-from dipjax.app.streams import complain, note, say, tell
+from dipjax.app.streams import note, say, tell
 from dipjax.files import ImageError
 from dipjax.files.opening import MAX_PIXELS
 from dipjax.files.picture import white
-from dipjax.generators.residual import Residual
 from dipjax.record import as_file, encode, made_with
 from dipjax.tasks import options as asked
-from dipjax.tasks.ranges import Range
 
 _DONE = "restored"  # in the name of an output beside its input
 _SHOWN = 5.0  # seconds between two lines about the training
-_MAP = "{}.std.tif"
+_MAP = "{}.std.tif"  # beside its teacher, and named after the whole of that
 
 
 def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
@@ -33,38 +31,35 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     Raises:
       ImageError: the pictures cannot be used.
       OutputError: a file cannot be written.
+      KeyboardInterrupt: it was interrupted before there was a network.
     """
     teachers = _teachers(given, parse)
     options, output = command.options_of(teachers), Path(given.output)
-    log = journal.Journal.of(teachers, options.checkpoint, only=True) if options.checkpoint else None
+    log = journal.Journal.of(teachers, options.checkpoint) if options.checkpoint else None
     given.force = given.force or (log is not None and log.begun([output]))
     files.check_free(output, force=given.force)
-    jobs = many.planned(teachers, command.word)
+    jobs = many.planned(teachers, command.word, str)
     outputs = [output, *(path for job in jobs for path in (job.output, job.record))]
     many.check_apart(outputs, [*(job.path for job in jobs), *many.read_beside(teachers)])
-    _check(jobs, given.max_pixels or MAX_PIXELS)
-    if code := many.restore(teachers, command.work, command.word, is_all=False):
-        if not signals.exit_code():
-            complain("the network was not made, because not every picture could be restored; the same command goes on")
-        return code
-    lessons, is_whole = _lessons(jobs, given.max_pixels or MAX_PIXELS, teachers.uncertainty)
-    if not lessons:
-        raise ImageError("nothing is to be learned: no picture was improved; are they degraded by noise?")
-    say(f"{len(lessons)} teacher{'s' * (len(lessons) > 1)} of {len(jobs)}; the network learns now")
-    span = Range(0.0, 1.0) if is_whole else after.common_range([lesson.degraded for lesson in lessons])
-    about = {
-        "command": given.arguments,
-        "pictures": [many.read(job.record)["input"]["file"] for job in jobs],
-        "teachers": {name: encode(getattr(options, name)) for name in ("seeds", "num_iter", "stop", "generator", "loss", "rng")},
-        "recipe": many.read(jobs[0].record).get("recipe"),
-    }
-    network = Residual(lessons[0].degraded.shape[-1], given.width, given.layers)
-    rng = options.rng
-    made = after.teach(
-        lessons, network, span=span, num_steps=given.training_steps, rng=rng, about=about, callback=shown(given.training_steps)
-    )
+    course = _course(jobs, given)
+    if course.doubt:
+        note(course.doubt)
+    words = f"the network was not made; its teachers are kept in {teachers.output!r}, and the same command goes on"
+    signals.expose(words)
+    code = many.restore(jobs, teachers, command.work, log)
     if signals.requested():
-        return signals.exit_code()
+        raise KeyboardInterrupt
+    if code:
+        note(_failed(jobs))
+        return code
+    lessons = _lessons(jobs, teachers.max_pixels or MAX_PIXELS, teachers.uncertainty)
+    say(f"{len(lessons)} teacher{'s' * (len(lessons) != 1)} of {len(jobs)}; the network learns now")
+    signals.expose(words)  # a training has nothing to save
+    about, recipe = {"command": given.arguments}, many.read(jobs[0].record).get("recipe")
+    made = course.taught(lessons, options, recipe=recipe, about=about, callback=shown(given.training_steps))
+    signals.protect()
+    if signals.requested():
+        raise KeyboardInterrupt
     log = log and log.writes([output])
     rescue.written(output, lambda path: student.save(path, made, force=given.force))
     say(f"wrote {output}, for {made.degradation}")
@@ -75,8 +70,8 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
 
 def _teachers(given, parse):
     """Returns the command line of the teachers."""
-    folder = str(given.teachers or f"{given.output}.teachers")
-    made = parse(["denoise", *given.input, "-o", f"{folder}/"])
+    made = parse(["denoise", "IN"])
+    made.input, made.output = given.input, f"{given.teachers or f'{given.output}.teachers'}/"
     for name in asked.arguments():
         if hasattr(given, name):
             setattr(made, name, getattr(given, name))
@@ -86,37 +81,53 @@ def _teachers(given, parse):
     seeds, stop = getattr(made, "seeds", asked.Options.seeds), getattr(made, "stop", "auto")
     is_named = getattr(made, "recipe", "fast") != "fast"  # and brings its own rule
     if seeds > 1 and (stop == "held-out" or (stop == "auto" and not is_named)):
-        made.uncertainty = str(Path(folder) / _MAP)
+        made.uncertainty = _MAP
     else:
         note("all of what the teachers make counts alike: their uncertainty is known with --stop held-out and two seeds or more")
     return made
 
 
-def _check(jobs, most):
-    """Refuses pictures that do not fit together, before the teachers, which take long."""
-    kinds = set()
+def _course(jobs, given):
+    """Returns what is to be learned of the pictures, or refuses them before the teachers begin."""
     for job in jobs:
-        picture = files.load(job.path, max_pixels=most, page=job.page or 0)
-        after.check_shape(str(job.path), picture.pixels.shape)
-        kinds.add((picture.pixels.shape[-1], white(picture.dtype) > 1))
-    if len(kinds) > 1:
-        found = " and ".join(f"{channels} channels of {'whole numbers' if is_whole else 'floats'}" for channels, is_whole in sorted(kinds))
-        raise ImageError(f"the pictures have {found}, expected the same in all; make a network for each")
+        if (number := files.num_pages(job.path)) > 1:
+            raise ImageError(f"cannot learn from {str(job.path)!r}: found {number} pages, expected one; write each to a file of its own")
+    pictures = [files.load(job.path, max_pixels=given.max_pixels or MAX_PIXELS) for job in jobs]
+    how = {"width": given.width, "num_layers": given.layers, "num_steps": given.training_steps, "anyway": given.anyway}
+    whole = [white(picture.dtype) > 1 for picture in pictures]
+    return after.planned(
+        [str(job.path) for job in jobs],
+        [picture.pixels for picture in pictures],
+        whole,
+        **how,
+        rng=getattr(given, "rng", asked.Options.rng),
+    )
+
+
+def _failed(jobs):
+    names = [repr(str(job.path)) for job in jobs if "error" in many.read(job.record)]
+    way = f"take {' and '.join(names)} away, and give it again" if names else "give it again"
+    return f"the network was not made, because not every picture could be restored; the same command goes on: {way}"
 
 
 def _lessons(jobs, most, maps):
-    """Returns what the teachers made that gained something, and whether all numbers were whole ones."""
-    lessons, whole = [], []
+    """Returns what the teachers made that gained something."""
+    lessons, plain = [], []
     for job in jobs:
         told = many.read(job.record).get("uncertainty") or {}
         if told.get("gained") is False:
             note(f"{job.path}: nothing was gained, so it is left out")
             continue
-        degraded, restored = (files.load(path, max_pixels=most) for path in (job.path, job.output))
-        std = files.load(maps.replace("{}", job.output.stem), max_pixels=most, allow_nan=True).pixels if maps else None
-        lessons.append(after.Lesson(degraded.pixels, restored.pixels, std))
-        whole.append(white(degraded.dtype) > 1)
-    return lessons, all(whole)
+        degraded, restored = (files.load(path, max_pixels=most).pixels for path in (job.path, job.output))
+        std, place = None, Path(maps.format(job.output)) if maps else None
+        if place and place.exists():
+            std = files.load(place, max_pixels=most, allow_nan=True).pixels
+        elif place:
+            plain.append(job.path.name)
+        lessons.append(after.Lesson(degraded, restored, std, job.path.name))
+    if plain:
+        note(f"beside the teachers of {', '.join(plain)} there is no map of their uncertainty, so all of what they make counts alike")
+    return lessons
 
 
 def shown(num_steps: int) -> Callable[[int, float], bool]:
@@ -145,12 +156,9 @@ def apply(given: Namespace) -> int:
     def one(given):
         return _apply(given, made)
 
-    if pipes.are_used(given):
-        return pipes.restore(given, one)
-    if many.are_many(given):
-        return many.restore(given, many.whole(one), lambda given: _DONE)
-    (given.input,) = given.input
-    return one(given).exit_code
+    if many.are_many(given) and not pipes.are_used(given):
+        signals.protect()  # it ends between two pictures
+    return pipes.handled(given, many.whole(one), lambda given: _DONE)
 
 
 def _apply(given, made):
@@ -158,6 +166,7 @@ def _apply(given, made):
     if page is None:
         pages = stack.chosen(given, files.num_pages(given.input))
         if len(pages) > 1:
+            signals.protect()  # it ends between two pages
             return Finished(None, stack.restore(given, pages, many.whole(lambda given: _apply(given, made)), _DONE))
         page = pages[0]
     picture = files.load(given.input, max_pixels=most, page=page)
@@ -165,7 +174,13 @@ def _apply(given, made):
         note(f"{given.input}: {sentence}")
     output = Path(given.output or files.default_output(given.input, _DONE))
     files.check_writable(output, picture, force=given.force)
-    fits, doubt = made.check(picture.pixels)
+    if given.json:
+        files.check_free(given.json, force=given.force)
+    many.check_apart([output, *([Path(given.json)] if given.json else [])], [given.student], given.input)
+    try:
+        fits, doubt = made.check(picture.pixels)
+    except ValueError as error:
+        raise ImageError(f"cannot restore {given.input!r}: {error}") from error
     if not (fits or given.anyway):
         raise ImageError(f"cannot restore {given.input!r}: {doubt}; make another network, or give --anyway")
     if doubt:

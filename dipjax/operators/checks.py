@@ -88,10 +88,11 @@ def not_negative(name: str, value: Any) -> None:
         raise ValueError(f"{name}: found {value!r}, expected a number that is not negative.")
 
 
-def count(name: str, value: Any, least: int = 1) -> None:
-    """Refuses what is no whole number from `least`."""
-    if not (whole(value) and value >= least):
-        raise ValueError(f"{name}: found {value!r}, expected a whole number of at least {least}.")
+def count(name: str, value: Any, least: int = 1, *, most: float = math.inf) -> None:
+    """Refuses what is no whole number from `least` to `most`."""
+    if not (whole(value) and least <= value <= most):
+        limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise ValueError(f"{name}: found {value!r}, expected a whole number {limits}.")
 
 
 def random(seed: Any) -> np.random.Generator:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from scipy import ndimage
+from scipy.special import gammainc, gammaincinv
 
 from dipjax.core.problem import Problem
 
@@ -15,9 +16,8 @@ _FEW = 0.005  # of the numbers, white or black ones: less may be what is in the 
 _MANY = 0.02  # ... and together
 _CLIPPED = 0.05  # of a patch: more of it at the ends of the range, and its noise is cut off
 _GROUPS = 8  # of brightness
-# Of the variance that the tenth of the patches that vary least have: 0.8 for three channels, the median over 23 pictures with six noises.
-# It grows with the numbers in a patch, by what noise alone shows for one to four channels.
-_TENTH, _FEWER, _POWER = 1.096, 0.424, -0.41
+_TENTH = 0.8  # of the variance, which the tenth of the patches that vary least have: the median over 23 pictures of three channels
+_FREEDOM = 26  # degrees of it, in every channel of a patch: the fit to pure noise, of 32 to 512 pixels on a side and 1 to 4 channels
 _NORMAL = 0.6745  # median of the absolute values of normal numbers of deviation 1
 CORRELATED = 0.3  # correlation over one pixel, above which noise is not white
 FAR = 0.1  # correlation over two pixels, from which noise is correlated farther than between neighbours
@@ -66,9 +66,18 @@ def white_noise(picture: Array) -> tuple[Array, Array]:
     levels, variances = (jnp.log(jnp.stack(part)) for part in zip(*parts, strict=True))
     exponent = _slope(levels, variances)
     scale = brightness ** jnp.clip(exponent, 0, 2)
-    tenth = _TENTH * (1 - _FEWER * picture.shape[-1] ** _POWER)
+    tenth = _TENTH * _share_of_tenth(picture.shape[-1]) / _share_of_tenth(3)
     variance = _least(power / scale, usable, brightness)[1] * scale.mean() / tenth
     return jnp.where(usable.sum() >= 2 * _GROUPS, variance, jnp.inf), exponent
+
+
+def _share_of_tenth(channels):
+    """Returns the share of the variance that the tenth of the patches of pure noise has which vary least.
+
+    Their mean squares are distributed as chi squared, of which this is the mean up to the first decile; more numbers vary less.
+    """
+    half = _FREEDOM * channels / 2
+    return float(gammainc(half + 1, gammaincinv(half, 0.1)) / 0.1)
 
 
 @jax.jit

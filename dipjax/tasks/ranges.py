@@ -39,6 +39,11 @@ class Range:
         """Returns `scaled` in float32; what lies more than the width of the range outside, such as a hot pixel, is brought to that."""
         return self.scaled(values).clip(-_FARTHEST, 1 + _FARTHEST).astype(np.float32)
 
+    def beyond(self, values: np.ndarray) -> np.ndarray:
+        """Returns what `inside` takes from `scaled` where it lies too far outside, else 0."""
+        scaled = self.scaled(values)
+        return scaled - scaled.clip(-_FARTHEST, 1 + _FARTHEST)
+
     def outside(self, values: np.ndarray) -> np.ndarray:
         """Undoes `inside`."""
         return values * np.float64(self.high - self.low) + self.low if (self.low, self.high) != (0.0, 1.0) else values

@@ -1,11 +1,13 @@
 """A student learns from teachers, keeps in a file, restores any size, and knows which noise it was made for."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage import data as samples
 
 import dipjax
 from dipjax.after import degradation, distill, student, training
@@ -57,9 +59,16 @@ def test_a_student_comes_back_from_its_file(taught, tmp_path):
 @pytest.mark.parametrize(
     ("pictures", "how", "words"),
     [
-        ([np.zeros((40, 40), np.uint8), np.zeros((40, 40))], {}, "pictures: found whole numbers and floats"),
-        ([np.zeros((40, 40)), np.zeros((40, 40, 3))], {}, "pictures: found 1 channels in the first and 3"),
-        ([np.zeros((40, 8))], {}, "pictures: found 8 x 40 pixels"),
+        ([np.zeros((40, 40), np.uint8), np.zeros((40, 40))], {}, r"pictures\[1\]: found 1 channels of floats, but .* whole numbers"),
+        ([np.zeros((40, 40)), np.zeros((40, 40, 3))], {}, r"pictures\[1\]: found 3 channels .* pictures\[0\] has 1 channels of floats"),
+        ([np.zeros((40, 8))], {}, r"pictures\[0\]: found 8 x 40 pixels"),
+        ([], {}, "pictures: found none, expected at least one"),
+        (None, {}, "pictures: found NoneType, expected a sequence"),
+        ([np.zeros((40, 40))], {"options": {}}, "options: found dict, expected dipjax.Options"),
+        ([np.zeros((40, 40))], {"callback": 3}, "callback: found 3, expected a function"),
+        ([np.zeros((40, 40))], {"num_layers": 101}, "num_layers: found 101, expected a whole number from 1 to 100"),
+        ([np.zeros((40, 40))], {"width": 1025}, "width: found 1025"),
+        ([np.zeros((70, 70, 65))], {"options": dipjax.Options(channel_axis=-1)}, "channels: found 65"),
         ([np.zeros((40, 40))], {"num_steps": 0}, "num_steps: found 0"),
         ([np.zeros((40, 40))], {"width": -1}, "width: found -1"),
         ([np.zeros((40, 40))], {"num_layers": 1.5}, "num_layers: found 1.5"),
@@ -72,8 +81,32 @@ def test_what_cannot_be_learned_is_refused_before_the_teachers_begin(monkeypatch
         dipjax.distill(pictures, **how)
 
 
-@pytest.mark.parametrize(("part", "value"), [("range", [0, float("inf")]), ("degradation", {"least": float("nan")})])
-def test_numbers_that_are_not_finite_are_no_header(taught, tmp_path, monkeypatch, part, value):
+ODD = [
+    ("range", [0, float("inf")]),
+    ("range", [0, 10**400]),
+    ("range", "01"),
+    ("range", [0, 1, 2]),
+    ("range", None),
+    ("degradation", {"least": float("nan")}),
+    ("degradation", {"least": -1.0}),
+    ("degradation", {"least": 2.0, "most": 1.0}),
+    ("degradation", {"most": "1"}),
+    ("degradation", {"exponent": True}),
+    ("degradation", {"kind": []}),
+    ("degradation", {"other": 1}),
+    ("degradation", []),
+    ("network", {"width": 2000}),
+    ("network", {"channels": True}),
+    ("network", {"type": "os:system"}),
+    ("network", 3),
+    ("about", []),
+    ("arrays", [{}]),
+    ("arrays", [{"name": 1, "dtype": 2, "shape": 3}]),
+]
+
+
+@pytest.mark.parametrize(("part", "value"), ODD)
+def test_an_odd_header_is_refused_in_one_sentence_that_names_the_file(taught, tmp_path, monkeypatch, part, value):
     path, read = tmp_path / "a.student", student.container.header
     student.save(path, taught)
 
@@ -82,7 +115,7 @@ def test_numbers_that_are_not_finite_are_no_header(taught, tmp_path, monkeypatch
         return header | {part: header[part] | value if isinstance(value, dict) else value}, start
 
     monkeypatch.setattr(student.container, "header", changed)
-    with pytest.raises(ValueError, match="a header that is not understood"):
+    with pytest.raises(ValueError, match=r"student: .*a\.student has a header that is not understood"):
         student.load(path)
 
 
@@ -97,6 +130,29 @@ def test_a_damaged_file_is_refused(taught, tmp_path, damage):
         student.load(path)
     with pytest.raises(ValueError, match="cannot be read"):
         student.load(tmp_path / "none")
+
+
+def test_what_is_no_student_is_refused():
+    with pytest.raises(ValueError, match="student: found NoneType, expected a Student, or the name of its file"):
+        dipjax.apply(None, np.zeros((8, 8)))
+
+
+def test_numbers_of_numpy_are_kept(tmp_path):
+    numbers = {"num_steps": np.int64(1), "rng": np.int64(3)}
+    made = teach(lessons(), Residual(1, np.int64(4), np.int64(2)), span=FULL, **numbers, about={"teachers": np.float32(0.5)})
+    student.save(tmp_path / "a.student", made)
+    assert student.load(tmp_path / "a.student").about["teachers"] == 0.5
+
+
+def test_what_lies_far_outside_the_range_stays_and_other_units_are_refused(taught):
+    picture = noisy(clean(4))
+    picture[5, 5] = 7.0
+    with pytest.warns(UserWarning, match="1 of the pixels lie far outside of 0 to 1"):
+        assert dipjax.apply(taught, picture)[5, 5] == pytest.approx(7.0, abs=1.0)
+    noise = np.float32(np.random.default_rng(0).normal(0.5, SIGMA, (40, 40, 1)))
+    assert "other units" not in dataclasses.replace(taught, span=Range(0.45, 0.55)).check(noise)[1]  # however far it reaches
+    with pytest.raises(ValueError, match=r"the picture fills .* to 2.*, but the network was made for 0 to 1; .*other units"):
+        dipjax.apply(taught, 255 * noisy(clean(4)))
 
 
 def test_tiles_make_the_same_picture_as_the_whole(taught, monkeypatch):
@@ -180,14 +236,12 @@ def test_swapped_noise_is_that_of_another_place():
 def test_lessons_that_do_not_fit_together_are_refused():
     with pytest.raises(ValueError, match="found none that a deep image prior improves"):
         teach([], Residual(1), span=FULL, num_steps=1)
-    with pytest.raises(ValueError, match="found 1 channels in the first and 3 in picture 2"):
+    with pytest.raises(ValueError, match="found 3 channels, expected 1, those of the network"):
         teach([lessons()[0], lessons(3)[0]], Residual(1), span=FULL, num_steps=1)
     with pytest.raises(ValueError, match="at least 16 along each side"):
         teach([Lesson(*[clean(0, (12, 30))] * 2)], Residual(1), span=FULL, num_steps=1)
-    impulses = np.where(np.random.default_rng(0).random((48, 44, 1)) < 0.2, 0.0, clean())
-    impulses = np.where(np.random.default_rng(1).random((48, 44, 1)) < 0.2, 1.0, impulses)
-    with pytest.raises(ValueError, match="one kind of noise in all"):
-        teach([lessons()[0], Lesson(np.float32(impulses), clean())], Residual(1), span=FULL, num_steps=1)
+    with pytest.raises(ValueError, match="its uncertainty, .* expected the same shape"):
+        teach([lessons()[0]._replace(std=np.zeros((3, 3, 1)))], Residual(1), span=FULL, num_steps=1)
 
 
 def test_a_training_that_diverges_says_so():
@@ -203,6 +257,72 @@ def test_the_callback_sees_every_step_and_can_end_the_training():
     assert len(seen) == 3 and made.about["training"]["steps"] == 3
 
 
+def mixed():
+    """Two pictures with white noise and one with impulses."""
+    impulses = np.where(np.random.default_rng(0).random((48, 44, 1)) < 0.2, 0.0, clean())
+    return [noisy(clean(seed)) for seed in range(2)], np.where(np.random.default_rng(1).random((48, 44, 1)) < 0.2, 1.0, impulses)
+
+
+def teachers_of(monkeypatch, make):
+    """Puts `(pixels, options) -> what a teacher makes of them` in the place of teachers, and returns what they were given."""
+    seen = []
+
+    def solve(spec, pixels, arguments, options, *, is_whole):
+        seen.append(options)
+        told = {"recipe": None, "gained": None, "ending": "done", "image": pixels, "uncertainty": None}
+        return SimpleNamespace(**told | make(pixels, options))
+
+    monkeypatch.setattr(distill, "solve", solve)
+    return seen
+
+
+HOW = {"width": 4, "num_layers": 2, "num_steps": 2}
+
+
+def test_pictures_with_several_kinds_of_noise_are_refused_before_the_teachers(monkeypatch):
+    (one, two), impulses = mixed()
+    seen = teachers_of(monkeypatch, lambda pixels, options: {})
+    with pytest.raises(ValueError, match="found 2 with white noise and 1 with impulse noise, expected one kind"):
+        dipjax.distill([one, impulses, two], **HOW)
+    assert not seen
+    with pytest.warns(UserWarning, match="the network is made for white noise"):
+        made = dipjax.distill([one, impulses, two], **HOW, anyway=True)
+    assert made.degradation.kind == "white" and made.degradation.most < 2 * SIGMA
+
+
+def test_every_teacher_has_a_folder_of_checkpoints_of_its_own(monkeypatch, tmp_path):
+    pictures, _ = mixed()
+    seen = teachers_of(monkeypatch, lambda pixels, options: {})
+    dipjax.distill(pictures, options=dipjax.Options(checkpoint=tmp_path / "kept"), **HOW)
+    assert [options.checkpoint for options in seen] == [tmp_path / "kept" / f"pictures[{number}]" for number in range(2)]
+    assert (tmp_path / "kept").is_dir()
+
+
+def test_a_teacher_that_is_interrupted_ends_all(monkeypatch):
+    seen = teachers_of(monkeypatch, lambda pixels, options: {"ending": "interrupted"})
+    with pytest.raises(KeyboardInterrupt, match=r"pictures\[0\]"):
+        dipjax.distill(mixed()[0], **HOW)
+    assert len(seen) == 1
+
+
+def test_a_teacher_that_diverges_is_named(monkeypatch):
+    def diverged(pixels, options):
+        raise Diverged("all 4 seeds diverged")
+
+    teachers_of(monkeypatch, diverged)
+    with pytest.raises(Diverged, match=r"pictures\[0\]: all 4 seeds diverged; or leave it out"):
+        dipjax.distill(mixed()[0], **HOW)
+
+
+@pytest.mark.slow
+def test_teachers_go_on_from_their_checkpoints(monkeypatch, tmp_path):
+    net = dipjax.generators.Plain(1, 2)
+    options = dipjax.Options(generator=net, seeds=2, num_iter=2, stop="none", checkpoint=tmp_path / "kept")
+    first = dipjax.distill(mixed()[0], options=options, **HOW)
+    again = dipjax.distill(mixed()[0], options=options, **HOW)
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+
+
 @pytest.mark.slow
 def test_teachers_of_arrays_teach(monkeypatch):
     from dipjax.recipes import by_name
@@ -213,7 +333,8 @@ def test_teachers_of_arrays_teach(monkeypatch):
     monkeypatch.setattr(flow.Outcome, "gained", None)
     pictures = [np.uint8(255 * noisy(clean(seed)).clip(0, 1)[..., 0]) for seed in range(2)]
     made = dipjax.distill(pictures, options=dipjax.Options(seeds=2, num_iter=2, recipe="fast"), width=4, num_layers=2, num_steps=3)
-    assert made.about["pictures"] == 2 and made.degradation.kind == "white" and made.degradation.least == pytest.approx(SIGMA, rel=0.3)
+    assert [one["name"] for one in made.about["pictures"]] == ["pictures[0]", "pictures[1]"] and made.about["teachers"]["seeds"] == 2
+    assert made.degradation.kind == "white" and made.degradation.least == pytest.approx(SIGMA, rel=0.3)
     assert dipjax.apply(made, pictures[0]).shape == pictures[0].shape
     with pytest.raises(ValueError, match="expected a sequence of pictures"):
         dipjax.distill(pictures[0])
@@ -223,6 +344,58 @@ def test_the_strength_is_found_and_said():
     found = degradation.estimate(noisy(np.full((64, 64, 1), 0.5, np.float32)))
     assert found.kind == "white" and found.least == pytest.approx(SIGMA, rel=0.1)
     assert "white noise (independent from pixel to pixel) of 0.1" in str(found._replace(least=0.1, most=0.1))
+
+
+def crops(picture, size, sigma, number=12):
+    """Returns parts of a picture, gray in [0, 1], with white noise."""
+    random, picture = np.random.default_rng(0), np.float32(picture.reshape(*picture.shape[:2], -1).mean(-1, keepdims=True) / 255)
+    for _ in range(number):
+        top, left = (random.integers(side - size) for side in picture.shape[:2])
+        yield np.float32(picture[top:, left:][:size, :size] + random.normal(0, sigma, (size, size, 1)))
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.02])
+def test_textures_under_weak_noise_are_not_called_correlated(sigma):
+    for name in ("chelsea", "grass"):
+        found = [degradation.estimate(crop) for crop in crops(getattr(samples, name)(), 64, sigma)]
+        assert "correlated" not in {one.kind for one in found} and degradation.agree(found)[0]
+        assert name == "grass" or degradation.together(found).kind == "white"
+
+
+@pytest.mark.parametrize("size", [48, 64, 95, 96, 200])
+def test_the_strength_is_measured_alike_in_every_size_and_number_of_channels(size):
+    found = [degradation.estimate(crop).most for crop in crops(samples.chelsea(), size, 0.03)]
+    assert np.median(found) == pytest.approx(0.03, rel=0.15) and max(found) < 1.4 * 0.03
+    gray, colour = (degradation.estimate(noisy(np.full((size, size, channels), 0.5))) for channels in (1, 3))
+    assert gray.most == pytest.approx(SIGMA, rel=0.12) and colour.most == pytest.approx(SIGMA, rel=0.12)
+
+
+def test_a_kind_that_cannot_be_told_is_a_doubt():
+    learned, small = degradation.Degradation("correlated", 0.1, 0.1), degradation.estimate(noisy(clean(0, (31, 31))))
+    fits, doubt = degradation.compare(small, learned)
+    assert fits and small.kind == "unknown" and "unknown noise (of a kind that cannot be told)" in doubt
+    assert degradation.compare(small, learned._replace(least=0.01, most=0.01))[0]
+    assert not degradation.compare(small, learned._replace(kind="impulse"))[0]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "fits", "kind"),
+    [
+        ("www", True, "white"),
+        ("wwc", True, "white"),
+        ("wc", False, "white"),
+        ("wwu", True, "white"),
+        ("wuuu", True, "white"),
+        ("uuu", True, "unknown"),
+        ("wwwwi", False, "white"),
+        ("iiu", False, "impulse"),
+    ],
+)
+def test_two_thirds_of_the_pictures_say_which_noise_there_is(kinds, fits, kind):
+    names = {name[0]: name for name in degradation.KINDS}
+    found = [degradation.Degradation(names[letter], 0.1 + i, 0.1 + i) for i, letter in enumerate(kinds)]
+    assert degradation.agree(found)[0] == fits and degradation.together(found).kind == kind
+    assert bool(degradation.agree(found)[1]) == (len(set(kinds)) > 1)
 
 
 def test_noise_that_grows_otherwise_with_brightness_is_doubted():
