@@ -7,7 +7,7 @@ Examples:
   >>> data = dipjax.problem.denoising(np.random.default_rng(0).random((16, 16, 1), np.float32))
   >>> dipjax.guides.NonLocalMeans(strength=0.8)(jax.random.key(0), data).shape
   (16, 16, 1)
-  >>> views = dipjax.instruments.tomography(np.ones((16, 8), np.float32))
+  >>> views = dipjax.instruments.tomography(np.ones((16, 8), np.float32), dipjax.radon.views(8))
   >>> dipjax.guides.LeastSquares()(jax.random.key(0), views).shape
   (16, 16, 1)
 """

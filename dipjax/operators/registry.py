@@ -30,6 +30,10 @@ def _psf(k, l):
     return jnp.asarray(psfs.normalized(1 + np.arange(k * l).reshape(k, l) % 5))
 
 
+def _level():
+    return jnp.float32(0.01)
+
+
 def _coils(height, width):
     rows, columns = np.mgrid[:height, :width]
     strengths, phases = np.stack([0 * rows + 0.5, columns / width]), np.stack([rows / height, 2 - columns / width])
@@ -43,13 +47,13 @@ def _angles(number, first=10.0):
 LINEAR: dict[str, Callable[[int, int], Callable]] = {
     "identity": lambda height, width: Identity(),
     "mask": _mask,
-    "blur, reflect": lambda height, width: Blur(_psf(4, 3)),
-    "blur, circular": lambda height, width: Blur(_psf(3, 4), "circular"),
-    "blur, valid": lambda height, width: Blur(_psf(4, 5), "valid"),
+    "blur, reflect": lambda height, width: Blur(_psf(4, 3), level=_level()),
+    "blur, circular": lambda height, width: Blur(_psf(3, 4), "circular", _level()),
+    "blur, valid": lambda height, width: Blur(_psf(4, 5), "valid", _level()),
     "downsample": lambda height, width: Downsample(2),
     "downsample, bicubic": lambda height, width: Downsample(3, BICUBIC),
     "resize": lambda height, width: Resize((height * 2 // 3, width - 1)),
-    "composition": lambda height, width: Compose((_mask(height, width), Blur(_psf(3, 3)), Downsample(2))),
+    "composition": lambda height, width: Compose((_mask(height, width), Blur(_psf(3, 3), level=_level()), Downsample(2))),
     "complex": lambda height, width: Complex(),
     "fourier": lambda height, width: Fourier(_some(height, width)),
     "fourier, coils": lambda height, width: Fourier(_some(height, width), _coils(height, width)),

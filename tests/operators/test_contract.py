@@ -99,7 +99,7 @@ def test_the_result_is_the_same_without_jit_for_an_array_of_numpy(name):
 @every
 def test_operators_with_different_arrays_are_one_batch(name):
     operator, images = make(name, EVEN), image((2, *sized(name, EVEN)))
-    other = jax.tree.map(lambda leaf: leaf[::-1], operator)
+    other = jax.tree.map(lambda leaf: leaf[::-1] if leaf.ndim else 2 * leaf, operator)
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), operator, other)
     expected = jnp.stack([apply(operator, images[0]), apply(other, images[1])])
     chex.assert_trees_all_close(jax.jit(jax.vmap(apply))(batch, images), expected, atol=1e-5)

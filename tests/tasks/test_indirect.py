@@ -25,7 +25,8 @@ QUICK = ("--seeds", "1", "--steps", "2")
 @pytest.fixture(autouse=True)
 def quick_recipes(monkeypatch):
     for table in (by_name.FAST, by_name.PAPER):
-        monkeypatch.setitem(table, "inpaint", lambda channels: Setting(mixer_recipe(channels), 3))
+        for name in ("inpaint", "ct"):
+            monkeypatch.setitem(table, name, lambda channels: Setting(mixer_recipe(channels), 3))
 
 
 @pytest.mark.parametrize("name", ["tomography", "mri"])
