@@ -177,7 +177,7 @@ MOMENTS = (0.0, 0.06, 0.12, 0.2, 0.4, 0.8, 1.2, 1.7, 2.5, 4.0)
 @pytest.mark.parametrize(("number", "moment"), [(SIGNALS[i % 3], moment) for i, moment in enumerate(MOMENTS)])
 @pytest.mark.slow
 def test_a_restoration_ends_well_whenever_the_signal_comes(number, moment):
-    with dipjax(*DENOISE, "--steps", "1000000", "--json", "out.json") as child:
+    with dipjax(*DENOISE, "--steps", "1000000", "--stop", "none", "--json", "out.json") as child:
         time.sleep(moment)
         start = time.perf_counter()
         child.send_signal(number)
