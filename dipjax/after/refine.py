@@ -3,6 +3,7 @@
 Two networks take turns. The refiner corrects the restored picture so that its parts both fit the measurement and look like examples to the
 judge; the judge learns to tell parts of examples from parts of what the refiner makes. A tenth of the measurement is shown to
 neither: where the refined picture fits that tenth, or the whole, worse than before, by more than a bound, the picture stays as it was.
+Of a noisy picture the misfit is to be that of the noise: what fits better than that, and than before, has brought noise back.
 What was measured has to be known for that: the task that made the picture says it.
 
 References: Isola, Zhu, Zhou, Efros, Image-to-image translation with conditional adversarial networks, CVPR 2017 (a judge of patches);
@@ -31,8 +32,9 @@ from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators.residual import Judge, Residual
 from dipjax.large import tiling
-from dipjax.operators import checks
+from dipjax.operators import Identity, checks
 from dipjax.operators import problem as problems
+from dipjax.stopping.noise import noise_deviation
 from dipjax.tasks import tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, Task, posed
 from dipjax.tasks.options import Options
@@ -71,12 +73,13 @@ class Refined(NamedTuple):
         """Says it for people."""
         (whole, hidden), (whole_after, hidden_after) = self.before, self.after
         numbers = f"misfit {whole:.4g} before and {whole_after:.4g} after, of what was hidden {hidden:.4g} and {hidden_after:.4g}"
-        return f"{'refined' if self.is_refined else 'not refined, because it would fit the measurement worse'}: {numbers}"
+        why = "fit the measurement worse" if whole_after > whole or hidden_after > hidden else "bring noise back"
+        return f"{'refined' if self.is_refined else f'not refined, because it would {why}'}: {numbers}"
 
 
 @struct.dataclass
 class Judged:
-    """An operator, what of its measurement is seen, and a judge: predicts both the measurement and how the image is judged.
+    """An operator, what of its measurement is seen, and a judge: predicts the measurement, how the image is judged, and a misfit of zero.
 
     Attributes:
       operator: as in a `Problem`.
@@ -90,21 +93,21 @@ class Judged:
     params: Any
     judge: Judge = struct.field(pytree_node=False)
 
-    def __call__(self, image: Array) -> tuple[Array, Array]:
-        """Returns what is measured of an image, and the judge's opinions of its parts."""
-        return self.operator(image) * self.seen, self.judge.apply(self.params, image)
+    def __call__(self, image: Array) -> tuple[Array, Array, Array]:
+        """Returns what is measured of an image, the judge's opinions of its parts, and 0."""
+        return self.operator(image) * self.seen, self.judge.apply(self.params, image), jnp.zeros((), image.dtype)
 
 
 @dataclass(frozen=True)
 class Both:
-    """The misfit to the measurement, and `weight` times that to a good opinion; a greater weight makes the look count more."""
+    """The misfit beyond that of the noise, and `weight` times that to a good opinion; a greater weight makes the look count more."""
 
     weight: float
 
     def __call__(self, prediction: tuple, measurement: tuple) -> Array:
-        """Returns `mse(A x, y) + weight mse(opinions, 1)`."""
-        (measured, opinions), (wanted, good) = prediction, measurement
-        return MSE()(measured, wanted) + self.weight * MSE()(opinions, good)
+        """Returns `max(mse(A x, y) - noise, 0) + weight mse(opinions, 1)`."""
+        (measured, opinions, _), (wanted, good, noise) = prediction, measurement
+        return jnp.maximum(MSE()(measured, wanted) - noise, 0) + self.weight * MSE()(opinions, good)
 
 
 def refine(
@@ -130,7 +133,7 @@ def refine(
         large ones and of many only parts are kept, so that a generator may read any number of files.
       num_steps: of either network.
       weight: how much the look counts against the measurement; 0 fits the measurement alone.
-      bound: as which share of before the misfit may grow.
+      bound: as which share of before the misfit may grow; and of a noisy picture fall, from before or from its noise, whichever is less.
       rng: where randomness begins.
       channel_axis: as for `dipjax.denoise`, of all pictures.
       callback: called with the steps taken and the loss; returning True ends the training.
@@ -180,11 +183,13 @@ def refine(
             f"of: found a measurement that the restored picture misses by {before[0]:.3g}, more than a picture of one value does, expected"
             " that of the same scene; was the picture made of it, and in this way?"
         )
-    how = {"num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
+    # Elsewhere noise and detail cannot be told apart.
+    noise = noise_deviation(measurement) if isinstance(data.operator, Identity) else 0.0
+    how = {"noise": noise**2, "num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
     image = _trained(span.inside(pixels), data, seen, [span.inside(one) for one in shown], random, **how)
     made = finished(task, image)
     after = misfits(span.inside(made))
-    is_refined = all(new <= (1 + bound) * old for new, old in zip(after, before, strict=True))
+    is_refined = all((1 - bound) * min(old, noise) <= new <= (1 + bound) * old for new, old in zip(after, before, strict=True))
     width = span.high - span.low
     before, after = (tuple(float(value * width) for value in pair) for pair in (before, after))
     return Refined(restore_layout(made if is_refined else pixels), is_refined, before, after)
@@ -284,7 +289,7 @@ def _check(pixels, data):
         raise ValueError(f"restored: found shape {pixels.shape}, expected at least {SMALLEST} pixels along each side.")
 
 
-def _trained(picture, data, seen, examples, random, *, num_steps, weight, rng, callback):
+def _trained(picture, data, seen, examples, random, *, noise, num_steps, weight, rng, callback):
     """Returns the refined picture."""
     channels = picture.shape[-1]
     data, side = jax.tree.map(np.asarray, data.replace(truth=None, guide=picture)), _side(data, [picture, *examples])
@@ -298,7 +303,7 @@ def _trained(picture, data, seen, examples, random, *, num_steps, weight, rng, c
         opinions = _opinions(random, picture, examples, min(side, *_sides(examples)), refiner, params)
         telling = loop.init(tells, second, opinions) if telling is None else telling
         telling, _ = training.take(tells, telling, opinions, num_steps)
-        part = _part(random, data, seen, side, judge, telling.params)
+        part = _part(random, data, seen, noise, side, judge, telling.params)
         making = loop.init(makes, first, part) if making is None else making
         making, loss = training.take(makes, making, part, num_steps)
         if callback and callback(step + 1, loss):
@@ -316,7 +321,7 @@ def _side(data, pictures):
     return max(min(_SIDE, *_sides(pictures)) // stride, 1) * stride
 
 
-def _part(random, data, seen, side, judge, params):
+def _part(random, data, seen, noise, side, judge, params):
     """Returns the problem of one part of the picture; of all of it where the operator cannot be cut."""
     operator, shape = data.operator, data.shape
     if hasattr(operator, "cut"):
@@ -327,7 +332,8 @@ def _part(random, data, seen, side, judge, params):
     else:
         part = data
     good = np.ones((*(-(-size // judge.stride) for size in part.shape[:2]), 1), np.float32)
-    return part.replace(measurement=(part.measurement * seen, good), operator=Judged(part.operator, seen, params, judge))
+    measurement = part.measurement * seen, good, np.float32(noise * seen.mean())
+    return part.replace(measurement=measurement, operator=Judged(part.operator, seen, params, judge))
 
 
 def _opinions(random, picture, examples, side, refiner, params):

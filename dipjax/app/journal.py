@@ -32,10 +32,11 @@ class Journal:
     is_new: bool = False  # whether there was none in the folder
 
     @classmethod
-    def of(cls, given: Namespace, folder: str | os.PathLike, *, only: bool = False) -> "Journal":
+    def of(cls, given: Namespace, folder: str | os.PathLike, *, only: bool = False, alike: str | None = None) -> "Journal":
         """Returns the journal of a command that begins, or goes on; nothing is written yet.
 
-        With `only`, the folder may not be that of another command; what that has begun to write does not become of this one.
+        With `only`, the folder may not be that of another command, but for one that is `alike`; what that has begun to write does not
+        become of this one.
 
         Raises:
           ImageError: the one in the folder cannot be read, or is of another command.
@@ -43,7 +44,7 @@ class Journal:
         path = Path(folder).absolute() / _NAME
         before = _read(path) if path.exists() else {}
         is_other = bool(before) and before["arguments"] != given.arguments and not getattr(given, "resumed", False)
-        if only and is_other:
+        if only and is_other and before["arguments"][:1] != [alike]:
             theirs = shlex.join(["dipjax", *before["arguments"]])
             raise ImageError(f"the checkpoints in {str(folder)!r} are of another command, {theirs}; take another folder")
         asked = {"schema": SCHEMA, "arguments": given.arguments, "folder": os.getcwd()}

@@ -35,7 +35,7 @@ def distill(given: Namespace, parse: Callable[[list[str]], Namespace]) -> int:
     """
     teachers = _teachers(given, parse)
     options, output = command.options_of(teachers), Path(given.output)
-    log = journal.Journal.of(teachers, options.checkpoint) if options.checkpoint else None
+    log = journal.Journal.of(teachers, options.checkpoint, only=True, alike="distill") if options.checkpoint else None
     given.force = given.force or (log is not None and log.begun([output]))
     files.check_free(output, force=given.force)
     jobs = many.planned(teachers, command.word, str)

@@ -113,8 +113,19 @@ class LeastSquares:
         checks.count("num_steps", self.num_steps)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
-        """Returns the guide `(..., C)`, the same for every run that sees the same."""
+        """Returns the guide `(..., C)`, the same for every run that sees the same.
+
+        Raises:
+          ValueError: the operator takes more than the image, such as a psf that is not known.
+        """
         del key
+        try:
+            jax.eval_shape(problem.operator, jax.ShapeDtypeStruct(problem.shape, problem.dtype))
+        except TypeError as error:
+            name = type(problem.operator).__name__
+            raise ValueError(
+                f"guide: found the operator {name}, expected one that takes the image alone; give another guide, or none."
+            ) from error
         return instruments.conjugate_gradients(problem, self.num_steps)
 
 

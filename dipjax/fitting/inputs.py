@@ -131,7 +131,7 @@ class Guided:
     What a stopping rule holds out is hidden from it too.
 
     Attributes:
-      guide: a value of `guides`; it runs on the host, once for every run.
+      guide: a value of `guides`; it runs once for every run, before its first step.
       noise: an input without a stride.
     """
 

@@ -230,8 +230,9 @@ def conjugate_gradients(problem: Problem, num_steps: Any) -> Array:
     start = jnp.zeros(problem.shape, problem.dtype)
     offset, transpose = jax.vjp(problem.operator, start)  # operators of other libraries have no other transpose
 
-    def back(measurement):
-        return transpose(jax.tree.map(jnp.conj, measurement))[0]  # of a real image the adjoint is this, without an imaginary part
+    def back(measurement):  # of a real image the adjoint is this, without an imaginary part
+        fitting = lambda y, like: (jnp.conj(y) if jnp.iscomplexobj(like) else jnp.real(y)).astype(like.dtype)  # noqa: E731
+        return transpose(jax.tree.map(fitting, measurement, offset))[0]
 
     def normal(image):
         return back(jax.tree.map(jnp.subtract, problem.operator(image), offset))

@@ -37,6 +37,8 @@ from jax import Array, lax
 
 from dipjax.operators import checks
 
+_USUAL_LEVEL = 0.01  # see `Blur`
+
 
 @struct.dataclass
 class Identity:
@@ -96,12 +98,12 @@ class Blur:
       boundary: "reflect": the scene outside the frame mirrors it; same size. "circular": it repeats; same size. "valid": nothing is
         assumed, the measurement `(H - k + 1, W - l + 1, C)` holds only pixels whose whole psf lies inside the image.
       level: `()`, positive, for `whiten` alone: the power of the noise in that of the picture; of what the psf has left, to the square, as
-        a share, less counts as this.
+        a share, less counts as this; None: 0.01.
     """
 
     psf: Array
     boundary: str = struct.field(pytree_node=False, default="reflect")
-    level: Array | float = 0.01
+    level: Array | None = None
     stride = 1
 
     def __call__(self, image: Array) -> Array:
@@ -135,10 +137,11 @@ class Blur:
             first = self.psf.shape
             pads = [(side, _fast_size(size + 2 * side) - size - side) for side, size in zip(first, (height, width), strict=True)]
             canvas = jnp.pad(misfit, (*pads, (0, 0)), mode="symmetric")
-        level = jnp.asarray(self.level, jnp.float32)
+        level = jnp.asarray(_USUAL_LEVEL if self.level is None else self.level, jnp.float32)
 
         def response(spectrum):
-            return lax.rsqrt(jnp.abs(spectrum) ** 2 + level.astype(jnp.abs(spectrum).dtype))
+            power = jnp.abs(spectrum) ** 2
+            return lax.rsqrt(power + level.astype(power.dtype)).astype(spectrum.dtype)
 
         white = _fourier_product(canvas, self._kernel(canvas, (0, 0)), response)
         return white[first[0] : first[0] + height, first[1] : first[1] + width]

@@ -53,7 +53,7 @@ __all__ = [
 
 _LARGEST_FACTOR = 256
 _DETAIL = 16.0  # times less than its mean is the power of a picture in the detail that a blur takes (benchmarks/results/deblurring.md)
-_LEVELS, _USUAL_LEVEL = (1e-4, 1.0), 0.01
+_LEVELS = 1e-4, 1.0
 
 
 def denoising(measurement: ArrayLike, *, truth: ArrayLike | None = None) -> Problem:
@@ -161,9 +161,9 @@ def deblurring(
 
 
 def _level(measurement, noise):
-    """Returns how weak detail may be that noise of a strength leaves of use, `()`, for `operators.Blur`."""
+    """Returns how weak detail may be that noise of a strength leaves of use, `()`, for `operators.Blur`; None if that is not known."""
     if noise is None:
-        return jnp.float32(_USUAL_LEVEL)
+        return None
     checks.not_negative("noise", noise)
     power = max(float(np.var(measurement)), np.finfo(np.float32).tiny)
     return jnp.float32(np.clip(_DETAIL * float(noise) ** 2 / power, *_LEVELS))

@@ -18,7 +18,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import Array
+from jax import Array, lax
 
 from dipjax.operators.checks import inexact, numbers, positive, whole
 
@@ -74,10 +74,12 @@ class Radon:
         Sums weaken a frequency f by `1 / sqrt(f)`, so this is the square root of the ramp that filtered back-projection has, with a little
         added: few views do not weaken the lowest. Beyond the detectors the misfit is zero.
         """
-        size = 2 * self.num_detectors
-        spectrum = jnp.fft.rfft(misfit.astype(jnp.promote_types(misfit.dtype, jnp.float32)), size, axis=0)
-        ramp = jnp.sqrt(jnp.fft.rfftfreq(size, dtype=jnp.abs(spectrum).dtype) + _LOWEST)
-        return jnp.fft.irfft(spectrum * ramp[:, None, None], size, axis=0)[: self.num_detectors].astype(misfit.dtype)
+        if jnp.iscomplexobj(misfit):
+            return lax.complex(self.whiten(misfit.real), self.whiten(misfit.imag))
+        size, wide = 2 * self.num_detectors, misfit.astype(jnp.promote_types(misfit.dtype, jnp.float32))
+        spectrum = jnp.fft.rfft(wide, size, axis=0)
+        ramp = jnp.sqrt(jnp.fft.rfftfreq(size, dtype=wide.dtype) + _LOWEST)
+        return jnp.fft.irfft(spectrum * ramp[:, None, None].astype(spectrum.dtype), size, axis=0)[: self.num_detectors].astype(misfit.dtype)
 
     def _rays(self, image):
         """Returns of every ray `(D, T)` where it meets the first row (or column), how far it moves in each, its length there, which."""

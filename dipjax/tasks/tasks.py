@@ -298,7 +298,7 @@ def deblur(
         raise ValueError(f"boundary: found {boundary!r}, expected one of {', '.join(BOUNDARIES)}.")
     is_unknown = whole(psf)
     boundary = ("reflect", "valid")[is_unknown] if boundary == "auto" else boundary
-    data = problem.deblurring(pixels, psf, boundary=boundary, noise=noise_deviation(pixels))
+    data = problem.deblurring(pixels, psf, boundary=boundary, noise=noise_deviation(pixels) or None)
     size = (int(psf), int(psf)) if is_unknown else np.shape(psf)
     if max(np.subtract(size, pixels.shape[:2])) > 0:
         raise ValueError(f"psf: found shape {size}, expected one no larger than the picture, {pixels.shape[:2]}.")

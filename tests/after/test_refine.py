@@ -74,10 +74,10 @@ def test_the_hidden_tenth_is_seen_by_nobody():
     judge = Judge()
     params = judge.init(jax.random.key(0), picture[:16, :16])
     state = random.bit_generator.state
-    part = after._part(random, data, seen, 32, judge, params)
+    part = after._part(random, data, seen, 0.0, 32, judge, params)
     random.bit_generator.state = state
     hidden = picture + np.float32(9) * (seen == 0)
-    other = after._part(random, data.replace(measurement=hidden), seen, 32, judge, params)
+    other = after._part(random, data.replace(measurement=hidden), seen, 0.0, 32, judge, params)
     np.testing.assert_array_equal(part.measurement[0], other.measurement[0])
     one, two = (part.operator(image)[0] for image in (part.guide, part.guide + np.float32(9) * (part.operator.seen == 0)))
     np.testing.assert_array_equal(one, two)
@@ -87,10 +87,22 @@ def test_the_hidden_tenth_is_seen_by_nobody():
 def test_the_weight_is_that_of_the_look():
     judge, picture = Judge(), clean(0, (16, 16))
     operator = Judged(Identity(), np.ones_like(picture), judge.init(jax.random.key(0), picture), judge)
-    measured, opinions = operator(picture)
-    assert opinions.shape == (2, 2, 1)
-    assert Both(0.5)((measured, opinions), (measured, opinions + 2)) == pytest.approx(2.0)
-    assert Both(0.5)((measured, opinions), (measured + 2, opinions)) == pytest.approx(4.0)
+    measured, opinions, none = operator(picture)
+    assert opinions.shape == (2, 2, 1) and none == 0
+    assert Both(0.5)((measured, opinions, 0), (measured, opinions + 2, 0)) == pytest.approx(2.0)
+    assert Both(0.5)((measured, opinions, 0), (measured + 2, opinions, 0)) == pytest.approx(4.0)
+    assert Both(0.5)((measured, opinions, 0), (measured + 2, opinions, 1)) == pytest.approx(3.0)  # what is noise does not count
+    assert Both(0.5)((measured, opinions, 0), (measured + 2, opinions, 5)) == 0
+
+
+def test_noise_is_not_brought_back():
+    true = clean(0, SHAPE)
+    measured = noisy(true)
+    close = 0.85 * true + 0.15 * measured  # of which some noise is left, for a network to find
+    made = refine(close, measured, [clean(2, SHAPE)], num_steps=150, weight=0.0)
+    error = lambda image: float(np.sqrt(np.mean((image - true) ** 2)))  # noqa: E731
+    assert error(made.image) <= 1.1 * error(close)
+    assert made.after[0] > 0.97 * made.before[0] or not made.is_refined
 
 
 def test_parts_lie_on_the_grid_of_the_operator():
@@ -99,7 +111,7 @@ def test_parts_lie_on_the_grid_of_the_operator():
     judge = Judge()
     params = judge.init(jax.random.key(0), picture[:16, :16])
     for _ in range(5):
-        part = after._part(random, data, np.ones((16, 16, 1), np.float32), 32, judge, params)
+        part = after._part(random, data, np.ones((16, 16, 1), np.float32), 0.0, 32, judge, params)
         assert part.guide.shape == (32, 32, 1) and part.measurement[0].shape == (8, 8, 1)
         whole = np.abs(np.asarray(part.operator(part.guide)[0]) - part.measurement[0])
         assert whole.max() < 1e-4  # what belongs together was cut alike

@@ -363,6 +363,8 @@ def test_whitened_sums_are_nearer_to_the_image_when_they_are_smeared_back():
         sums, back = jax.vjp(operator, jnp.asarray(image))
         likeness = [np.corrcoef(np.ravel(image), np.ravel(back(sums)[0]))[0, 1] for sums in (sums, operator.whiten(operator.whiten(sums)))]
         assert likeness[1] > 0.9 > likeness[0]
+        with jax.numpy_dtype_promotion("strict"):
+            np.testing.assert_allclose(operator.whiten(sums * jnp.complex64(1j)), 1j * operator.whiten(sums), atol=1e-5)
 
 
 def test_a_complex_result_of_another_library_is_not_cut():

@@ -85,7 +85,8 @@ def test_whitening_twice_undoes_the_blur_but_for_the_level():
 @pytest.mark.parametrize("shape", [(2, 3), (5, 7), (16, 11)])
 def test_whitening_keeps_shape_and_mean_and_the_level_bounds_it(boundary, shape):
     one = operators.Blur(jnp.asarray(psfs.box(2)), boundary, 0.01)
-    white = one.whiten(picture(*shape, 2))
+    with jax.numpy_dtype_promotion("strict"):
+        white = one.whiten(jnp.asarray(picture(*shape, 2)))
     assert white.shape == (*shape, 2) and jnp.linalg.norm(white) <= 10 * np.sqrt(9) * np.linalg.norm(picture(*shape, 2))
     np.testing.assert_allclose(one.whiten(np.full((*shape, 1), 0.3, np.float32)), 0.3 / np.sqrt(1.01), rtol=1e-4)
 
