@@ -162,21 +162,16 @@ def apply(given: Namespace) -> int:
 
 
 def _apply(given, made):
-    page, most = getattr(given, "page", None), given.max_pixels or MAX_PIXELS
+    page = getattr(given, "page", None)
     if page is None:
         pages = stack.chosen(given, files.num_pages(given.input))
         if len(pages) > 1:
             signals.protect()  # it ends between two pages
             return Finished(None, stack.restore(given, pages, many.whole(lambda given: _apply(given, made)), _DONE))
         page = pages[0]
-    picture = files.load(given.input, max_pixels=most, page=page)
-    for sentence in picture.notes:
-        note(f"{given.input}: {sentence}")
+    picture = command.opened(given, page)
     output = Path(given.output or files.default_output(given.input, _DONE))
-    files.check_writable(output, picture, force=given.force)
-    if given.json:
-        files.check_free(given.json, force=given.force)
-    many.check_apart([output, *([Path(given.json)] if given.json else [])], [given.student], given.input)
+    command.check_outputs(output, picture, None, given)
     try:
         fits, doubt = made.check(picture.pixels)
     except ValueError as error:
@@ -188,8 +183,6 @@ def _apply(given, made):
     start = time.perf_counter()
     restored = made.restore(picture.pixels)
     seconds = time.perf_counter() - start
-    if not given.strip_metadata and (names := files.left_out(output, picture)):
-        note(f"{output}: {' and '.join(names)} cannot be kept in a file of this kind")
     rescue.written(output, lambda path: files.save(path, restored, picture, force=given.force, keep_metadata=not given.strip_metadata))
     say(f"wrote {output}, in {seconds:.2f} s")
     if given.json:

@@ -253,6 +253,6 @@ class Compose:
     @property
     def whiten(self) -> Callable:
         """That of the first, where the others only leave something out; else there is none."""
-        if not all(isinstance(operator, Mask) for operator in self.operators[1:]):
+        if not self.operators or not all(isinstance(operator, Mask) for operator in self.operators[1:]):
             raise AttributeError("whiten")
-        return getattr(next(iter(self.operators), None), "whiten")  # noqa: B009, of None there is none either
+        return self.operators[0].whiten

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _LARGEST_FACTOR = 256
-_DETAIL = 16.0  # times less than its mean is the power of a picture in the detail that a blur takes (benchmarks/results/deblurring.md)
+_DETAIL = 16.0  # times less than its mean is the power of a picture in the detail that a blur takes (benchmarks/results/back_projection.md)
 _LEVELS = 1e-4, 1.0
 
 

@@ -22,7 +22,7 @@ from jax import Array, lax
 
 from dipjax.operators.checks import inexact, numbers, positive, whole
 
-_LOWEST = 0.02  # cycles per detector, see `Radon.whiten`; 0.1 is a third slower (benchmarks/results/deblurring.md)
+_LOWEST = 0.02  # cycles per detector, see `Radon.whiten`; 0.1 is a third slower (benchmarks/results/back_projection.md)
 
 
 @struct.dataclass
