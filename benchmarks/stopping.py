@@ -11,10 +11,11 @@ photons at white, noise of reading of 0.002, bilinear demosaicing, gamma 2.2, JP
 denoise` takes for the picture: its guide, and the loss that fits the noise, which it finds by itself. A run goes on, up to `--steps`, until
 its rule has stopped it and its average was no better for three tenths of the steps to its best, which are known because the truth is, and a
 hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`, are all measured in the run without a rule, which then
-waits for them too. "lost" is the PSNR (RGB, range 1, unclipped) of the averages at their best step less that of what the rule gives: of the
-mean of the two seeds, looked at about twice a second, and of a seed for itself. "stopped" is when a seed did, in the mean, and "held out"
-by how much the mean of the two seeds of a run without a rule is better, at its best step, than the mean of the two pictures that the rule
-gives. All pictures of one noise and one loss are one batch of one compiled program. Finished rows are kept.
+waits for them too. Pictures count as `denoise` gives them: of salt and pepper what was not hit stays as it is. "lost" is the PSNR (RGB,
+range 1, unclipped) of the averages at their best step less that of what the rule gives: of the mean of the two seeds and of a seed for
+itself, looked at about twice a second. "stopped" is when a seed did, in the mean, and "held out" by how much the mean of the two seeds of a
+run without a rule is better, at its best step, than the mean of the two pictures that the rule gives. All pictures of one noise and one
+loss are one batch of one compiled program. Finished rows are kept.
 
 The second table is of families of noise, for the rule that is the default: what the means of two lost, over all pictures of all strengths.
 
@@ -187,14 +188,14 @@ def made(options, noise):
     tasks = []
     for index, path in enumerate(files):
         truth, noisy = example(path, noise, index)
-        tasks.append(problem.denoising(noisy, truth=truth))
+        task = TASKS["denoise"].build(noisy)
+        tasks.append(replace(task, problem=task.problem.replace(truth=truth)))
     return files, tasks
 
 
 def chosen(task, rule):
     """Returns the recipe with which `dipjax denoise` restores the picture of a task, with that rule."""
-    options = Options(recipe="fast", stop="auto" if rule == "held-out" else rule)
-    return setting_for(TASKS["denoise"].build(np.asarray(task.measurement)), options)[0].recipe
+    return setting_for(task, Options(recipe="fast", stop="auto" if rule == "held-out" else rule))[0].recipe
 
 
 def measure(options, noise, rule, looking_on=()):
@@ -216,32 +217,38 @@ def _measured(options, recipe, where, files, tasks, rule, looking_on, found, kep
     """Measures the pictures of one recipe, as one batch, into `found` and `kept`; returns the seconds."""
     stopping = Following(recipe.stopping, tuple(REGISTRY[name]() for name in looking_on))
     keys = jnp.stack([drive.seeds(jax.random.fold_in(jax.random.key(0), index), 2) for index in where])
-    truths, curve = [np.asarray(tasks[index].truth) for index in where], []
+    batch, curve = problems.stack([tasks[index].problem for index in where]), []
 
-    def of_means(images):
-        return [float(psnr(pair.mean(0), truth)) for pair, truth in zip(np.asarray(images), truths, strict=True)]
+    def psnrs(images):
+        """Returns those of the mean of two and of each `(3,)`, of every picture, as they are finished."""
+        pairs = zip((tasks[index] for index in where), np.asarray(images), strict=True)
+        each = [task.finish(np.stack([pair.mean(0), *pair])) - np.asarray(task.problem.truth) for task, pair in pairs]
+        return -10 * np.log10(np.mean(np.square(each), (2, 3, 4)))
 
     def look(result):
         if result.num_steps:
-            curve.append((result.num_steps, of_means(result.state.average)))
+            curve.append((result.num_steps, psnrs(result.state.average)))
 
-    batch = problems.stack([tasks[index] for index in where])
     recipe = replace(recipe, stopping=stopping)
     result = drive.restore(recipe, keys, batch, num_steps=options.steps, problem_axis=0, callback=look)
     names = looking_on if rule == "none" else (rule,)
     followed = dict(zip(names, result.state.watch.memory.followed, strict=True))
+    looks = np.array([step for step, _ in curve])
     for name in found:
         gave = followed.get(name)
-        means = None if gave is None else of_means(gave.best.estimate[0])
-        for index, (at, truth) in enumerate(zip(where, truths, strict=True)):
-            steps, values = np.array([(step, psnrs[index]) for step, psnrs in curve]).T
-            ours = {"picture": files[at].stem, "peak": values.max(), "best": int(steps[values.argmax()])}
-            ours |= {} if gave is None else {"lost": values.max() - means[index], "stopped": int(np.mean(gave.steps[index]))}
-            found[name]["means"].append(ours)
-            for seed in range(2):
-                own = result.metrics.psnr_average[index, seed, : result.steps[index, seed]]
-                one = None if gave is None else jax.tree.map(lambda leaf, at=(index, seed): leaf[at], gave)
-                found[name]["seeds"].append({"picture": files[at].stem, "seed": seed, **_row(own, one, truth)})
+        given = None if gave is None else psnrs(gave.best.estimate[0])
+        for index, at in enumerate(where):
+            for place in range(3):
+                own = np.array([values[index, place] for _, values in curve])
+                if place:  # a seed that has ended stays as it was
+                    own = own[looks <= max(result.steps[index, place - 1], looks[0])]
+                row = {"picture": files[at].stem, "peak": float(own.max()), "best": int(looks[own.argmax()])}
+                if place:
+                    row["seed"] = place - 1
+                if gave is not None:
+                    steps = gave.steps[index] if place == 0 else gave.steps[index, place - 1]
+                    row |= {"lost": float(own.max() - given[index, place]), "stopped": int(np.mean(steps))}
+                found[name]["seeds" if place else "means"].append(row)
     if rule == "held-out":
         held = followed[rule].memory
         left_out = np.zeros_like(result.alive) if result.left_out is None else result.left_out
@@ -249,15 +256,6 @@ def _measured(options, recipe, where, files, tasks, rule, looking_on, found, kep
         for index, at in enumerate(where):
             kept[at] = {name: np.asarray(array)[index] for name, array in arrays.items()}
     return result.seconds
-
-
-def _row(curve, followed, truth):
-    """Returns the best step of one run, and what its rule lost, gave, and when it stopped."""
-    row = {"peak": float(curve.max()), "best": int(curve.argmax()) + 1}
-    if followed is None:
-        return row
-    lost = row["peak"] - float(psnr(np.asarray(followed.best.estimate[0]), truth))
-    return row | {"lost": lost, "taken": int(followed.best.step) + 1, "stopped": int(followed.steps)}
 
 
 def errors(options, noise):
@@ -269,31 +267,33 @@ def errors(options, noise):
     with np.load(path) as kept:
         arrays = dict(kept)
     return [
-        {"picture": file.stem} | _error({name: array[index] for name, array in arrays.items()}, task, clean(np.asarray(task.truth), noise))
+        {"picture": file.stem} | _error({name: array[index] for name, array in arrays.items()}, task, noise)
         for index, (file, task) in enumerate(zip(files, tasks, strict=True))
     ]
 
 
-def _error(own, task, clean):
-    """`clean` is what was measured without noise."""
-    hidden = own["hidden"]
+def _error(own, task, noise):
+    data, hidden = task.problem, own["hidden"]
+    truth = np.asarray(data.truth)
     memory = SimpleNamespace(scored=own["scored"], hidden=hidden, measured=np.ones_like(hidden))
     watch = SimpleNamespace(memory=memory, best=SimpleNamespace(estimate=(own["images"],)))
     ended = {"stopped": own["alive"], "left_out": own["left_out"], "make_state": lambda: SimpleNamespace(watch=watch)}
     one = Result(own["images"], own["alive"], None, 0, 0.0, 0.0, True, **ended)
-    found = uncertainty.calibrated(one, task)
-    wrong, from_clean = (np.abs(one.image - np.asarray(picture)) for picture in (task.truth, clean))
-    inside = {f"within{percent}": float(np.mean(wrong <= times * found.std)) for percent, times in INTERVALS.items()}
-    noise = float(np.sqrt(np.mean((np.asarray(task.measurement) - np.asarray(task.truth)) ** 2)))
-    ratio = float(np.sqrt(np.mean(found.std**2) / np.mean(wrong**2)))
-    rank = float(stats.spearmanr(found.std.ravel(), wrong.ravel()).statistic)
+    found = uncertainty.calibrated(one, data)
+    image, std = task.finish(one.image), (task.finish_std or task.finish)(found.std)
+    wrong, from_clean = np.abs(image - truth), np.abs(image - clean(truth, noise))
+    unknown = std > 0  # what stays as it is holds no error that could be estimated
+    inside = {f"within{percent}": float(np.mean((wrong <= times * std)[unknown])) for percent, times in INTERVALS.items()}
+    strength = float(np.sqrt(np.mean((np.asarray(data.measurement) - truth) ** 2)))
+    ratio = float(np.sqrt(np.mean(std**2) / np.mean(wrong**2)))
+    rank = float(stats.spearmanr(std.ravel(), wrong.ravel()).statistic)
     return inside | {
-        "within90_clean": float(np.mean(from_clean <= INTERVALS[90] * found.std)),
+        "within90_clean": float(np.mean(from_clean <= INTERVALS[90] * std)),
         "rank": rank,
         "ratio": ratio,
-        "noise": found.noise / noise,
-        "gained": found.gained,
-        "psnr": float(psnr(one.image, np.asarray(task.truth))),
+        "noise": found.noise / strength,
+        "gained": found._replace(std=std).gained,
+        "psnr": float(psnr(image, truth)),
     }
 
 
@@ -318,8 +318,9 @@ def estimates(options):
     of how it grows with brightness, and of its correlation between neighbours."""
     for noise in options.noise:
         _, tasks = made(options, noise)
-        true = [np.mean((task.measurement - clean(np.asarray(task.truth), noise)) ** 2) for task in tasks]
-        variance, *rest = np.array([(*white, near) for (near, _), white in (of_picture(task.measurement) for task in tasks)]).T
+        measured = [task.problem for task in tasks]
+        true = [np.mean((data.measurement - clean(np.asarray(data.truth), noise)) ** 2) for data in measured]
+        variance, *rest = np.array([(*white, near) for (near, _), white in (of_picture(data.measurement) for data in measured)]).T
         known = np.isfinite(variance)
         columns = [(variance / true)[known], *(column[known] for column in rest)]
         yield [noise, int(known.sum()), *(f"{min(c):.2f}, {np.median(c):.2f}, {max(c):.2f}" if len(c) else "" for c in columns)]

@@ -38,6 +38,7 @@ from jax import Array, lax
 from dipjax.operators import checks
 
 _USUAL_LEVEL = 0.01  # see `Blur`
+_REACH, _LOWEST = 16, 0.1  # pixels and cycles per pixel, see `UnknownBlur.whiten` and benchmarks/results/back_projection.md
 
 
 @struct.dataclass
@@ -114,7 +115,7 @@ class Blur:
         """
         image, (k, l) = checks.inexact(image), self.psf.shape
         if self.boundary == "circular":
-            return _fourier_product(image, self._kernel(image, (-(k // 2), -(l // 2))))
+            return _filtered(image, self._spectrum(image, (-(k // 2), -(l // 2))))
         if self.boundary not in {"reflect", "valid"}:
             raise ValueError(f'boundary: found {self.boundary!r}, expected "reflect", "circular" or "valid".')
         if self.boundary == "reflect":
@@ -124,33 +125,21 @@ class Blur:
         rows, columns = image.shape[:2]
         # The product is circular: only its first k - 1 rows and l - 1 columns are spoilt, and those are dropped.
         canvas = jnp.pad(image, ((0, _fast_size(rows) - rows), (0, _fast_size(columns) - columns), (0, 0)))
-        return _fourier_product(canvas, self._kernel(canvas, (0, 0)))[k - 1 : rows, l - 1 : columns]
+        return _filtered(canvas, self._spectrum(canvas))[k - 1 : rows, l - 1 : columns]
 
     def whiten(self, misfit: Array) -> Array:
         """Returns `(A A^T + level)^(-1/2)` times a misfit `(h, w, C)`: its frequencies as if the psf had kept them all alike.
 
         Beyond the edges the misfit is mirrored, with `boundary="circular"` it goes on at the other side.
         """
-        height, width = misfit.shape[:2]
-        first, canvas = (0, 0), misfit
-        if self.boundary != "circular":
-            first = self.psf.shape
-            pads = [(side, _fast_size(size + 2 * side) - size - side) for side, size in zip(first, (height, width), strict=True)]
-            canvas = jnp.pad(misfit, (*pads, (0, 0)), mode="symmetric")
-        level = jnp.asarray(_USUAL_LEVEL if self.level is None else self.level, jnp.float32)
+        return _whitened(misfit, self.psf.shape, self.boundary, self.level, lambda canvas: jnp.abs(self._spectrum(canvas)) ** 2)
 
-        def response(spectrum):
-            power = jnp.abs(spectrum) ** 2
-            return lax.rsqrt(power + level.astype(power.dtype)).astype(spectrum.dtype)
-
-        white = _fourier_product(canvas, self._kernel(canvas, (0, 0)), response)
-        return white[first[0] : first[0] + height, first[1] : first[1] + width]
-
-    def _kernel(self, image, shift):
-        """Returns the psf on a canvas of the image's height and width."""
+    def _spectrum(self, image, shift=(0, 0)):
+        """Returns what the psf does to the frequencies of a canvas of the image's height and width, `(H, F, 1)`."""
         k, l = self.psf.shape
-        kernel = jnp.zeros(image.shape[:2], image.dtype).at[:k, :l].set(jnp.asarray(self.psf).astype(image.dtype))
-        return jnp.roll(kernel, shift, (0, 1))
+        dtype = jnp.promote_types(image.dtype, jnp.float32)  # of shorter numbers there is no transform
+        kernel = jnp.zeros(image.shape[:2], dtype).at[:k, :l].set(jnp.asarray(self.psf).astype(dtype))
+        return _transforms(image)[0](jnp.roll(kernel, shift, (0, 1))[..., None], axes=(0, 1))
 
     @property
     def reach(self) -> int:
@@ -175,14 +164,24 @@ class UnknownBlur:
 
     Attributes:
       boundary: as for `Blur`.
+      level: `()`, positive, for `whiten` alone: the power of the noise in that of the picture; None: 0.01.
     """
 
     boundary: str = struct.field(pytree_node=False, default="valid")
+    level: Array | None = None
     reach, stride = 0, 1
 
     def __call__(self, image: Array, psf: Array) -> Array:
         """Returns the convolution of `image (H, W, C)` with `psf (k, l)`."""
         return Blur(psf, self.boundary)(image)
+
+    def whiten(self, misfit: Array) -> Array:
+        """Returns a misfit `(h, w, C)` with its frequencies as if pictures held them all alike, as far as noise leaves them.
+
+        The power of a picture falls about as that of its edges, 1 / f^2, and fine detail, which is next to nothing of the square error,
+        tells most of the blur: methods that find one fit gradients (Cho, Lee, Fast motion deblurring, SIGGRAPH Asia 2009).
+        """
+        return _whitened(misfit, (_REACH, _REACH), self.boundary, self.level, _usual_power)
 
     def cut(self, measurement, rows: slice, columns: slice, shape: tuple) -> tuple:
         """Refuses, since every tile would find a blur of its own."""
@@ -214,12 +213,43 @@ def unspoilt(part: tuple, shape: tuple, margins: list, *, wraps: bool = False, s
     return np.multiply.outer(*axes)[..., None]
 
 
-def _fourier_product(image, kernel, response=lambda spectrum: spectrum):
-    there, back = (jnp.fft.fft2, jnp.fft.ifft2) if jnp.iscomplexobj(image) else (jnp.fft.rfft2, jnp.fft.irfft2)
-    half = jnp.finfo(image.dtype).bits < 32  # for which there is no transform
-    wide = [array.astype(jnp.float32) if half else array for array in (image, kernel[..., None])]
-    spectrum = there(wide[0], axes=(0, 1)) * response(there(wide[1], axes=(0, 1)))
-    return back(spectrum, s=image.shape[:2], axes=(0, 1)).astype(image.dtype)
+def _transforms(image):
+    """Returns the Fourier transform that suits the numbers of an image, and its inverse."""
+    return (jnp.fft.fft2, jnp.fft.ifft2) if jnp.iscomplexobj(image) else (jnp.fft.rfft2, jnp.fft.irfft2)
+
+
+def _usual_power(canvas):
+    """Returns the power of the frequencies of a usual picture `(H, F, 1)`, whose mean over all is one."""
+    dtype = jnp.promote_types(jnp.real(canvas).dtype, jnp.float32)
+    rows, columns = (jnp.fft.fftfreq(side, dtype=dtype) for side in canvas.shape[:2])
+    power = 1 / (rows[:, None, None] ** 2 + columns[:, None] ** 2 + _LOWEST**2)
+    half = slice(None if jnp.iscomplexobj(canvas) else canvas.shape[1] // 2 + 1)  # as `_transforms`; both halves are alike
+    return (power / power.mean())[:, half]
+
+
+def _filtered(image, response):
+    """Multiplies the frequencies of an image `(H, W, C)` by a response `(H, F, 1)`."""
+    there, back = _transforms(image)
+    spectrum = there(image.astype(jnp.promote_types(image.dtype, jnp.float32)), axes=(0, 1))
+    return back(spectrum * response.astype(spectrum.dtype), s=image.shape[:2], axes=(0, 1)).astype(image.dtype)
+
+
+def _whitened(misfit, sides, boundary, level, power):
+    """Divides the frequencies of a misfit `(h, w, C)` by the root of `power(canvas) (H, F, 1)` and a level.
+
+    Beyond its edges it is mirrored for so many pixels, unless the boundary is circular.
+    """
+    height, width = misfit.shape[:2]
+    canvas = misfit
+    if boundary == "circular":
+        sides = (0, 0)
+    else:
+        pads = [(side, _fast_size(size + 2 * side) - size - side) for side, size in zip(sides, (height, width), strict=True)]
+        canvas = jnp.pad(misfit, (*pads, (0, 0)), mode="symmetric")
+    power = power(canvas)
+    level = jnp.asarray(_USUAL_LEVEL if level is None else level).astype(power.dtype)
+    white = _filtered(canvas, lax.rsqrt(power + level))
+    return white[sides[0] : sides[0] + height, sides[1] : sides[1] + width]
 
 
 def _fast_size(size: int) -> int:

@@ -149,7 +149,7 @@ def deblurring(
     if checks.whole(psf):
         if not 1 < psf <= min(height, width):
             raise ValueError(f"psf: found {psf} pixels along a side, expected from 2 to {min(height, width)}, those of the picture.")
-        size, operator = (int(psf), int(psf)), UnknownBlur(boundary)
+        size, operator = (int(psf), int(psf)), UnknownBlur(boundary, _level(measurement, noise))
     else:
         psf = psfs.normalized(psf, dtype=measurement.real.dtype)
         size, operator = psf.shape, Blur(jnp.asarray(psf), boundary, _level(measurement, noise))

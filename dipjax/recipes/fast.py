@@ -62,7 +62,7 @@ def tomography(channels: int = 3) -> Setting:
 
 def blind_deblurring(channels: int = 3) -> Setting:
     """Returns the quick setting for pictures with a blur that is not known, for a generator in `generators.WithPsf`."""
-    return Setting(_recipe(channels, input_noise=0.01, grain=8), 2000)
+    return Setting(_recipe(channels, input_noise=0.01, grain=8), 2000).changed(loss=losses.BackProjection())
 
 
 def flash(channels: int = 3) -> Setting:

@@ -142,13 +142,23 @@ def finest(measurement: Array) -> Array:
     return numpy.abs(measurement) * 0.5 ** (len(axes) / 2)
 
 
-def has_impulses(picture: np.ndarray) -> bool:
-    """Says whether pixels of a picture `(H, W, C)` in [0, 1] were replaced by black and white, as by salt and pepper.
+def impulses(picture: np.ndarray) -> np.ndarray:
+    """Returns which pixels of a picture `(H, W, C)` were replaced by black or white ones, as by salt and pepper, `(H, W, C)`.
 
-    Impulses have the least and the largest values that there are, and lie far from the median around them. Edges lie as far, but seldom
-    at both ends; noise of photons and of other kinds ends there, but is not far off among its like.
+    Impulses have the least or the largest value that there is, and lie far from the median around them. In a pixel that has such values
+    alone, one that is far makes impulses of all.
     """
     residual = picture - ndimage.median_filter(picture, (5, 5, 1), mode="mirror")
-    far = np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / _NORMAL, _FARTHER)
-    black, white = (float(np.mean(far & (picture == end))) for end in (picture.min(), picture.max()))
+    at_end = (picture == picture.min()) | (picture == picture.max())
+    far = at_end & (np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / _NORMAL, _FARTHER))
+    return far | (far.any(axis=-1, keepdims=True) & at_end.all(axis=-1, keepdims=True))
+
+
+def has_impulses(picture: np.ndarray) -> bool:
+    """Says whether pixels of a picture `(H, W, C)` in [0, 1] are `impulses`, and not only a few, nor of one kind.
+
+    Edges lie as far, but seldom at both ends; noise of photons and of other kinds ends there, but is not far off among its like.
+    """
+    hit = impulses(picture)
+    black, white = (float(np.mean(hit & (picture == end))) for end in (picture.min(), picture.max()))
     return black + white > _MANY and min(black, white) > _FEW

@@ -282,10 +282,11 @@ def _framed(spec, pixels, arguments):
     problem = problem.replace(operator=Framed(problem.operator, inside, problem.measurement))
     height, width, _ = spec.shape(pixels.shape, **arguments)
 
-    def finish(estimate):
-        return made.finish(estimate)[..., :height, :width, :]
+    def inside_of(finish):
+        return finish and (lambda values: finish(values)[..., :height, :width, :])
 
-    return dataclasses.replace(made, problem=problem, before=made.before[:height, :width], finish=finish)
+    finishes = {"finish": inside_of(made.finish), "finish_std": inside_of(made.finish_std)}
+    return dataclasses.replace(made, problem=problem, before=made.before[:height, :width], **finishes)
 
 
 def _parts_of(name, value):

@@ -115,7 +115,8 @@ class Outcome:
     @cached_property
     def _found(self):
         make = self.result.make_uncertainty
-        return make() if make else uncertainty.calibrated(self.result, self.task.problem)
+        found = make() if make else uncertainty.calibrated(self.result, self.task.problem)
+        return found and found._replace(std=(self.task.finish_std or self.task.finish)(found.std))
 
     @cached_property
     def uncertainty(self) -> np.ndarray | None:
@@ -125,7 +126,7 @@ class Outcome:
         """
         if self._found is None:
             return None
-        std = (self.task.finish_std or self.task.finish)(self._found.std) * (self.task.span.high - self.task.span.low)
+        std = self._found.std * (self.task.span.high - self.task.span.low)
         pasted = self.task.known is not None and self.task.keeps_known
         return np.asarray(np.where(np.isnan(self.task.known), std, 0) if pasted else std, self.task.dtype)
 
@@ -154,7 +155,7 @@ class Outcome:
         """Whether the result is closer to the truth than its input, as far as can be told; None where it cannot."""
         if not self.task.is_answer or self._found is None:
             return None
-        return self._found._replace(std=self.task.finish(self._found.std)).gained  # without what frames the picture
+        return self._found.gained
 
     @cached_property
     def residual(self) -> residuals.Residual:

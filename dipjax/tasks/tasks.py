@@ -48,27 +48,33 @@ def denoise(
 ) -> Task:
     """Removes noise from a picture.
 
-    Black and white pixels, salt and pepper, are fitted by the mean absolute error, which forgets them; photons by the square error of
-    their roots, and speckle by that of logarithms, so that noise counts alike in dark and in bright parts. `loss` overrules all of that.
+    Black and white pixels, salt and pepper, are fitted by the mean absolute error, which forgets them, and the others stay as they are,
+    as far as there is no other noise; photons by the square error of their roots, and speckle by that of logarithms, so that noise counts
+    alike in dark and in bright parts. `loss` overrules all of that.
 
     Examples:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
     from dipjax.fitting import losses
     from dipjax.operators import problem
-    from dipjax.stopping import HeldOut
     from dipjax.stopping.noise import has_impulses
+    from dipjax.tasks.impulses import Others
 
     if noise not in NOISES:
         raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}.")
-    is_found = noise == "auto" and has_impulses(pixels)
-    found = "there are black and white pixels, salt and pepper: the loss is l1; --noise gaussian keeps the recipe's" if is_found else ""
-    if not is_found and noise != "impulse":
+    is_hit = noise in ("auto", "impulse") and has_impulses(pixels)
+    if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
-        return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, found=found, is_answer=True)
-    # By the mean absolute error seeds hardly ever fit impulses: late moments are good, though what was not seen is predicted worse.
-    rule = HeldOut(late=4.0, patience=1.0, least=100)
-    return Task(problem.denoising(pixels), pixels, stop=rule, loss=losses.L1(), found=found, is_answer=True)
+        return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, is_answer=True)
+    how = {"stop": "held-out", "loss": losses.L1(), "is_answer": True}
+    if is_hit:
+        others = Others(pixels)
+        how |= {"finish": others, "finish_std": others.std}
+    if noise == "auto":
+        how["found"] = (
+            "there are black and white pixels, salt and pepper: the loss is l1, the others stay; --noise gaussian does neither"
+        )
+    return Task(problem.denoising(pixels), pixels, **how)
 
 
 def _gain(pixels):

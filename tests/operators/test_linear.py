@@ -91,6 +91,33 @@ def test_whitening_keeps_shape_and_mean_and_the_level_bounds_it(boundary, shape)
     np.testing.assert_allclose(one.whiten(np.full((*shape, 1), 0.3, np.float32)), 0.3 / np.sqrt(1.01), rtol=1e-4)
 
 
+@pytest.mark.parametrize("boundary", ["reflect", "circular", "valid"])
+def test_an_unknown_blur_whitens_fine_detail_up_unless_noise_hides_it(boundary):
+    flat = np.ones((12, 18, 1), np.float32)
+    fine = flat * (1 - 2 * (np.indices((12, 18)).sum(0) % 2))[..., None].astype(np.float32)
+
+    def gains(level):
+        one = operators.UnknownBlur(boundary, level)
+        with jax.numpy_dtype_promotion("strict"):
+            white = [np.asarray(one.whiten(jnp.asarray(picture))) for picture in (flat, fine)]
+        np.testing.assert_allclose(white[0], white[0].mean(), rtol=1e-4)
+        return [float(np.linalg.norm(picture) / np.linalg.norm(flat)) for picture in white]
+
+    (low, high), (least, most) = gains(1e-6), gains(1e4)
+    # Of frequencies (0, 0) and (1/2, 1/2), without noise: sqrt(0.1^2) to sqrt(0.5 + 0.1^2). A mirror breaks the pattern.
+    np.testing.assert_allclose(high / low, np.sqrt(51), rtol=1e-3 if boundary == "circular" else 0.2)
+    np.testing.assert_allclose(most / least, 1, rtol=1e-2)
+
+
+def test_an_unknown_blur_whitens_complex_numbers_and_halves():
+    misfit, one = picture(9, 7, 2), operators.UnknownBlur()
+    white = one.whiten(jnp.asarray(misfit))
+    np.testing.assert_allclose(one.whiten(jnp.asarray(1j * misfit)), 1j * np.asarray(white), atol=1e-4)
+    half = one.whiten(jnp.asarray(misfit, jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    assert np.linalg.norm(np.float32(half) - white) < 0.02 * np.linalg.norm(white)
+
+
 def test_what_only_leaves_out_whitens_as_the_blur_does_and_others_do_not():
     one, known = operators.Blur(jnp.asarray(psfs.box(3))), operators.Mask(jnp.float32(picture(8, 8, 1) > 0.5))
     misfit = picture(8, 8, 1)

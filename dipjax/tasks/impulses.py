@@ -1,0 +1,61 @@
+"""What becomes of a picture in which some pixels were replaced by black and white ones: those are restored, the others stay.
+
+Examples:
+  >>> picture = np.full((32, 32, 1), 0.5, np.float32)
+  >>> picture[::5, ::5], picture[2::5, 2::5] = 0, 1
+  >>> finish = dipjax.tasks.impulses.Others(picture)
+  >>> restored = finish(np.full((2, 32, 32, 1), 0.4, np.float32))
+  >>> restored[0, 0, 0].item(), restored[0, 1, 1].item()
+  (0.4000000059604645, 0.5)
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from dipjax.stopping.noise import PATCH, impulses, noise_deviation, white_noise
+
+_SURELY = 0.85  # of the white noise that is measured, which may be so much too little (benchmarks/results/noise.md)
+_FAR = 4.0  # standard deviations of what an estimate leaves of the others, beyond which black or white is an impulse that was missed
+
+
+class Others:
+    """Puts the pixels that were not hit into an estimate, as far as they are free of other noise.
+
+    Such a pixel differs from the truth by the noise of the rest, and the estimate by what lies between the two beyond that noise. Their
+    mean is weighted by both variances, as if those errors were independent (Wiener's filter of what the estimate leaves).
+
+    To call it turns estimates `(..., H, W, C)` into pictures of that shape.
+
+    Args:
+      pixels: `(H, W, C)`, with black and white ones among them that are none of the picture's.
+    """
+
+    def __init__(self, pixels: np.ndarray):
+        """Finds what was hit, and how noisy the rest is."""
+        self.pixels, self.hit = pixels, impulses(pixels)
+        self.at_end = (pixels == pixels.min()) | (pixels == pixels.max())
+        rest = np.where(self.hit, ndimage.median_filter(pixels, (5, 5, 1), mode="mirror"), pixels)
+        measured = float(white_noise(rest)[0]) if min(pixels.shape[:2]) >= PATCH else np.inf
+        # Textures count as noise in both, in the second more; the first is not known where most of the picture is clipped.
+        self.noise = measured / _SURELY if np.isfinite(measured) else noise_deviation(rest) ** 2
+
+    def __call__(self, estimates: np.ndarray) -> np.ndarray:
+        """Returns pictures `(..., H, W, C)`."""
+        left = self.pixels - estimates
+        squares = self._mean(left**2)
+        hit = self.hit | (self.at_end & (left**2 > _FAR**2 * squares))
+        share = self._share(np.maximum(squares - self.noise, 0))
+        return np.where(hit, estimates, estimates + share.astype(estimates.dtype) * left)
+
+    def std(self, std: np.ndarray) -> np.ndarray:
+        """Returns the standard deviation of the error of the picture, of that of the estimate, `(H, W, C)`."""
+        share = self._share(self._mean(std**2))
+        return np.where(self.hit, std, std * np.sqrt(1 - share).astype(std.dtype))
+
+    def _mean(self, squares):
+        """Returns the mean over what was not hit, `(..., 1, 1, 1)`; tiles that were not restored do not count."""
+        return np.nanmean(squares, axis=(-3, -2, -1), keepdims=True, where=~self.hit)
+
+    def _share(self, error):
+        """Returns the weight of the pixels, from 0 to 1, where an estimate has that mean square error."""
+        return error / np.maximum(error + self.noise, np.finfo(np.float32).tiny)
