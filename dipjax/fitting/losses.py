@@ -52,8 +52,9 @@ class BackProjection(MSE):
     """The mean squared error after all frequencies were made as strong as before the operator weakened them: for a blur, or sums of rays.
 
     A network fits last of what little is left; what a blur has left of fine detail is little. The misfit is taken as
-    `(A A^T + level)^(-1/2) (A x - y)`, by `whiten` of the operator, which many steps fewer fit, to a sharper picture. For an operator
-    without `whiten` it is the mean squared error, and so it is as a function of two arrays.
+    `(A A^T + level)^(-1/2) (A x - y)`, by `whiten` of the operator, which many steps fewer fit, to a sharper picture; of a blur that is not
+    known by what pictures usually hold of each frequency. For an operator without `whiten` it is the mean squared error, and so it is as a
+    function of two arrays.
 
     Reference: Tirer, Giryes, Back-projection based fidelity term for ill-posed linear inverse problems, IEEE TIP 2020; Zukerman, Tirer,
     Giryes, BP-DIP: A backprojection based deep image prior, EUSIPCO 2020.

@@ -24,7 +24,7 @@ class WithPsf(Wrapper):
     where the picture is.
 
     Its weights are `rate` times its parameters. With an optimizer whose steps are all of one length, such as Adam, they so take steps of
-    `rate` times that of the image's. The official code takes 0.01 (1e-4 beside 1e-2); with 0.03 it took a third of the steps.
+    `rate` times that of the image's. The official code takes 0.01 (1e-4 beside 1e-2); others are in benchmarks/results/back_projection.md.
 
     Attributes:
       generator: any other one, which makes the image.
@@ -36,7 +36,7 @@ class WithPsf(Wrapper):
     generator: Any
     size: tuple[int, int]
     width: int = 1000
-    rate: float = 0.03
+    rate: float = 0.08
 
     def __post_init__(self):
         """Checks the settings."""

@@ -16,7 +16,7 @@ Examples:
   >>> problem.deblurring(picture, dipjax.psfs.box(3), boundary="valid").shape
   (10, 10, 3)
   >>> problem.deblurring(picture, 3).operator
-  UnknownBlur(boundary='reflect')
+  UnknownBlur(boundary='reflect', level=None)
   >>> problem.flash(picture, flash_image=picture).guide.shape
   (8, 8, 3)
   >>> problem.feature_inversion(picture, lambda image: image.mean((0, 1))).measurement.shape

@@ -61,8 +61,11 @@ def tomography(channels: int = 3) -> Setting:
 
 
 def blind_deblurring(channels: int = 3) -> Setting:
-    """Returns the quick setting for pictures with a blur that is not known, for a generator in `generators.WithPsf`."""
-    return Setting(_recipe(channels, input_noise=0.01, grain=8), 2000).changed(loss=losses.BackProjection())
+    """Returns the quick setting for pictures with a blur that is not known, for a generator in `generators.WithPsf`.
+
+    Its loss weighs fine detail as much as the rest, which tells most of a blur (benchmarks/results/back_projection.md).
+    """
+    return Setting(_recipe(channels, input_noise=0.01, grain=8), 1500).changed(loss=losses.BackProjection())
 
 
 def flash(channels: int = 3) -> Setting:

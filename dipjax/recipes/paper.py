@@ -151,7 +151,7 @@ def blind_deblurring(channels: int = 3) -> Setting:
     """Returns the setting of SelfDeblur for a blur that is not known, for a generator in `generators.WithPsf`.
 
     Source: Ren et al., *Neural Blind Deconvolution Using Deep Priors*, CVPR 2020, and its code, which from step 1000 on fits the
-    structural similarity instead of the square error, and takes a third of our steps for the psf.
+    structural similarity instead of the square error, and takes an eighth of our steps for the psf.
     """
     setting = _setting(Skip(channels, skip=(16,) * 5), inputs.Noise(8), 5000, input_noise=0.001)
     return setting.with_schedule(Halving())
