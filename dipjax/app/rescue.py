@@ -21,4 +21,4 @@ def written(output: Path, save: Callable[[Path], None]) -> None:
             save(elsewhere)
         except OutputError:
             raise error from None
-        raise OutputError(f"{error}; the picture is in {str(elsewhere)!r} instead") from error
+        raise OutputError(f"{error}; the result is in {str(elsewhere)!r} instead") from error
