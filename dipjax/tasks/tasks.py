@@ -71,9 +71,7 @@ def denoise(
         others = Others(pixels)
         how |= {"finish": others, "finish_std": others.std}
     if noise == "auto":
-        how["found"] = (
-            "there are black and white pixels, salt and pepper: the loss is l1, the others stay; --noise gaussian does neither"
-        )
+        how["found"] = "there are black and white pixels, salt and pepper: the loss is l1, the others stay; --noise gaussian does neither"
     return Task(problem.denoising(pixels), pixels, **how)
 
 
