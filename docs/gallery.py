@@ -56,6 +56,7 @@ class Shown(NamedTuple):
     make: Callable[[], dict[str, np.ndarray]]  # the files of the input, and "truth", which the command does not see
     words: tuple[str, ...]  # of the command
     output: str = "result.png"
+    is_scored: bool = True  # where tones are changed on purpose, a PSNR says nothing
 
 
 def with_text():
@@ -68,6 +69,13 @@ def with_text():
     return {"picture.png": np.where(mask, 0, truth), "mask.png": np.float32(mask), "truth": truth}
 
 
+def salted():
+    """Returns a photograph with salt and pepper."""
+    truth = cut("coffee", 60, 180, 256)
+    draw = np.random.default_rng(0).random((SIDE, SIDE, 1))
+    return {"picture.png": np.where(draw < 0.1, 0, np.where(draw > 0.9, 1, truth)), "truth": truth}
+
+
 def strong_jpeg():
     """Writes a photograph as JPEG of low quality."""
     truth, file = cut("coffee", 60, 180, 256), Path("picture.jpg")
@@ -78,8 +86,9 @@ def strong_jpeg():
 def old_photograph():
     """Returns a faded photograph with damage."""
     truth = cut("camera", 60, 160)
-    faded, _ = photographs.damaged(0.2 + 0.55 * truth, np.random.default_rng(3))
-    return {"scan.png": faded * np.float32([1.0, 0.88, 0.7]), "truth": truth}
+    faded, pieces = photographs.damaged(0.2 + 0.55 * truth, np.random.default_rng(3))
+    marked = np.any([opacity > 0.02 for _, opacity in pieces], 0)
+    return {"scan.png": faded * np.float32([1.0, 0.88, 0.7]), "mask.png": np.float32(marked[..., None]), "truth": truth}
 
 
 def dark():
@@ -123,11 +132,13 @@ TASKS = {
         lambda: {"picture.png": noisy(cut("astronaut", 0, 150, 160), 25 / 255), "truth": cut("astronaut", 0, 150, 160)},
         ("denoise", "picture.png", "--uncertainty", "error.tif"),
     ),
+    "salt": Shown("Black and white pixels", "Coffee, a fifth of the pixels black or white", salted, ("denoise", "picture.png")),
     "dejpeg": Shown("Strong compression", "Coffee, JPEG of quality 10", strong_jpeg, ("dejpeg", "picture.jpg")),
     "inpaint": Shown("Text over it", "Rocket", with_text, ("inpaint", "picture.png", "--mask", "mask.png")),
     "restore-photo": Shown(
-        "An old photograph", "Cameraman, faded, in sepia, with scratches, dust and grain",
-        old_photograph, ("restore-photo", "scan.png", "--fading", "undo", "--colour", "neutral", "--found", "mask.png"),
+        "An old photograph",
+        "Cameraman, faded, in sepia, with scratches, dust and grain; the damage is marked by a mask, for without one about half of it is found",
+        old_photograph, ("restore-photo", "scan.png", "--mask", "mask.png", "--fading", "undo", "--colour", "neutral"), is_scored=False,
     ),
     "superres": Shown(
         "Too few pixels", "Chelsea, a fourth of the pixels along each side",
@@ -190,17 +201,18 @@ def panels(task: Shown, folder: Path) -> dict[str, np.ndarray]:
     """Returns what is shown of a task, by what is written below."""
     record = json.loads((folder / "record.json").read_text())
     truth, result = read(folder / "truth.png"), read(folder / task.output)
-    of = lambda picture: f"{dipjax.metrics.psnr(picture.clip(0, 1), truth):.1f} dB" if picture.shape == truth.shape else ""  # noqa: E731
+    is_scored = lambda picture: task.is_scored and picture.shape == truth.shape  # noqa: E731
+    of = lambda picture: f"{dipjax.metrics.psnr(picture.clip(0, 1), truth):.1f} dB" if is_scored(picture) else ""  # noqa: E731
     before = read(folder / task.words[1])
-    after = f"result, {of(result)}, {record['seconds'] + record['compile_seconds']:.0f} s"
+    after = ", ".join(filter(None, ("result", of(result), f"{record['seconds'] + record['compile_seconds']:.0f} s")))
     shown = {", ".join(filter(None, ("input", of(before)))): before, after: result}
     if (folder / "error.tif").exists():
         error = read(folder / "error.tif").mean(-1, keepdims=True)
         shown[f"uncertainty, white is {error.max():.2f}"] = error / error.max()
     if (folder / "psf.png").exists():
         shown["the blur that was found"] = read(folder / "psf.png")
-    if (folder / "mask.png").exists() and "--found" in task.words:
-        shown["the damage that was found"] = read(folder / "mask.png")
+    if (folder / "mask.png").exists():
+        shown["the mask"] = read(folder / "mask.png")
     return shown | {"the original": truth}
 
 
