@@ -137,7 +137,7 @@ TASKS = {
     "inpaint": Shown("Text over it", "Rocket", with_text, ("inpaint", "picture.png", "--mask", "mask.png")),
     "restore-photo": Shown(
         "An old photograph",
-        "Cameraman, faded, in sepia, with scratches, dust and grain; the damage is marked by a mask, for without one about half of it is found",
+        "Cameraman, faded, in sepia, with scratches, dust and grain. The damage is marked by a mask: without one about half of it is found",
         old_photograph, ("restore-photo", "scan.png", "--mask", "mask.png", "--fading", "undo", "--colour", "neutral"), is_scored=False,
     ),
     "superres": Shown(
