@@ -31,7 +31,7 @@ _SMALLEST = 16  # pixels on a side
 
 @dataclass(frozen=True)
 class NonLocalMeans:
-    """Non-local means of a noisy picture; impulses are first replaced by the median around them.
+    """Non-local means of a noisy picture; impulses are first replaced by what goes on smoothly from around them, biharmonic.
 
     What a mask says is not known becomes like the nearest pixel that is.
 
@@ -72,15 +72,15 @@ class NonLocalMeans:
         return lax.cond(is_structure, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known)
 
     def _on_host(self, picture, noise, known):
-        from skimage.restoration import denoise_nl_means
+        from skimage.restoration import denoise_nl_means, inpaint_biharmonic
 
         picture, noise, known = np.asarray(picture), np.asarray(noise), np.asarray(known).all(axis=-1)
         if known.any() and not known.all():
             picture = picture[tuple(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))]
         median = ndimage.median_filter(picture, (5, 5, 1))
         at_end = (picture <= 0) | (picture >= 1)
-        impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1, keepdims=True)
-        clean = np.where(impulses, median, picture) if impulses.mean() > self.few else picture
+        impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1)
+        clean = inpaint_biharmonic(picture, impulses, channel_axis=-1) if impulses.mean() > self.few else picture
         sigma = max(noise_deviation(clean), 1e-4)
         own, sigma = clean + self.added * sigma * noise, sigma * math.hypot(1, self.added)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}

@@ -45,8 +45,9 @@ def test_what_was_not_hit_stays_and_what_was_is_restored():
     estimates = np.stack([scene() + 0.05, scene() - 0.02])
     finished = Others(noisy)(estimates)
     assert finished.shape == estimates.shape and finished.dtype == np.float32
-    np.testing.assert_array_equal(finished[:, hit], estimates[:, hit])
     np.testing.assert_allclose(finished[:, ~hit], np.stack([noisy[~hit]] * 2), atol=2e-3)
+    # By how much an estimate is off is known from around.
+    np.testing.assert_allclose(finished[:, hit], np.stack([scene()[hit]] * 2), atol=2e-3)
 
 
 def test_a_missed_impulse_is_told_by_the_estimate():
@@ -55,7 +56,7 @@ def test_a_missed_impulse_is_told_by_the_estimate():
     noisy[20:25, 30:35] = 1  # the median of a blot is white
     others = Others(noisy)
     assert not others.hit[22, 32].any()
-    np.testing.assert_allclose(others(picture)[22, 32], picture[22, 32])
+    np.testing.assert_allclose(others(picture)[22, 32], picture[22, 32], atol=1e-3)
 
 
 def test_noise_of_the_rest_is_not_put_back():
@@ -84,8 +85,9 @@ def test_a_picture_in_a_frame_is_finished_as_one_without(frame):
     estimate = np.full((2, *made.problem.shape), 0.4, np.float32)
     assert (estimate.shape[1:] == noisy.shape) is not frame
     finished = made.finish(estimate)
-    np.testing.assert_array_equal(finished[:, hit], np.float32(0.4))
+    np.testing.assert_array_equal(finished[0], finished[1])
     np.testing.assert_allclose(finished[0][~hit], noisy[~hit], atol=2e-3)
+    assert np.sqrt(np.mean((finished[0] - scene(45))[hit] ** 2)) < 0.03
     std = made.finish_std(estimate[0])
     assert std.shape == noisy.shape and std[~hit].max() < std[hit].min()
 
@@ -95,7 +97,7 @@ def test_denoise_keeps_what_was_not_hit():
     recipe = Setting(mixer_recipe(3), 3).recipe
     image, outcome = dipjax.denoise(noisy, seeds=2, num_iter=3, recipe=recipe, stop="held-out", return_result=True)
     np.testing.assert_allclose(image[~hit], noisy[~hit], atol=0.02)
-    assert np.abs(image[hit] - noisy[hit]).min() > 0.01
+    assert np.sqrt(np.mean((image - scene(45))[hit] ** 2)) < 0.1 * np.sqrt(np.mean((noisy - scene(45))[hit] ** 2))
     assert outcome.uncertainty[~hit].mean() < outcome.uncertainty[hit].mean() and outcome.gained
 
 
