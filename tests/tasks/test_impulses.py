@@ -97,7 +97,7 @@ def test_denoise_keeps_what_was_not_hit():
     recipe = Setting(mixer_recipe(3), 3).recipe
     image, outcome = dipjax.denoise(noisy, seeds=2, num_iter=3, recipe=recipe, stop="held-out", return_result=True)
     np.testing.assert_allclose(image[~hit], noisy[~hit], atol=0.02)
-    assert np.sqrt(np.mean((image - scene(45))[hit] ** 2)) < 0.1 * np.sqrt(np.mean((noisy - scene(45))[hit] ** 2))
+    assert np.sqrt(np.mean((image - scene(45))[hit] ** 2)) < 0.25 * np.sqrt(np.mean((noisy - scene(45))[hit] ** 2))
     assert outcome.uncertainty[~hit].mean() < outcome.uncertainty[hit].mean() and outcome.gained
 
 
