@@ -14,8 +14,8 @@ def on_files(files, config):
     paths = sorted(path.relative_to(ROOT).as_posix() for pattern in SHOWN for path in ROOT.glob(pattern))
     for path in paths:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
-    titles = {path: _title(ROOT / path) for path in paths if path.endswith(".md")}
-    rows = "\n".join(f"* [{title}]({path})" for path, title in titles.items())
+    pages = [path for path in paths if path.endswith(".md")]
+    rows = "\n".join(f"{'    ' * _is_part(path)}* [{_title(ROOT / path)}]({path})" for path in pages)
     files.append(File.generated(config, "measured.md", content=f"# What was measured\n\nAlso what did not work.\n\n{rows}\n"))
     return files
 
@@ -26,10 +26,22 @@ def on_page_markdown(markdown, page, **_):
     return re.sub(r"\[([^]]+)\]\([^)]*\.(?:ipynb|json|py)\)", r"\1", markdown)
 
 
+def on_page_content(html, page, **_):
+    """Gives the room of a table of contents to the text where there is none: code and tables need it."""
+    if not any(section.children for section in page.toc):
+        page.meta.setdefault("hide", ["toc"])
+    return html
+
+
 def _up(page):
     return "../" * page.file.src_uri.count("/")
 
 
 def _title(path):
     found = re.search(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else path.stem
+    return found[1] if found else path.stem.replace("_", " ").capitalize()
+
+
+def _is_part(path):
+    """Says whether a page belongs under the README of its folder, which comes before it."""
+    return not path.endswith("README.md") and (ROOT / path).with_name("README.md").exists()

@@ -9,8 +9,11 @@ diverged, 130 interrupted (129 by SIGHUP, 143 by SIGTERM).
 """
 
 import argparse
+import difflib
 import math
 import os
+import re
+import shlex
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -43,11 +46,26 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Reads one command line; leaves with exit code 2 if it is wrong."""
-    options, unknown = _parser().parse_known_args(arguments, argparse.Namespace(arguments=arguments))
+    parser, commands = _parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        parser.error(_unknown_command(arguments[0], commands))
+    options, unknown = parser.parse_known_args(arguments, argparse.Namespace(arguments=arguments))
     if unknown:
-        hint = "; --rng N is the random start, --seeds K how many" if unknown[0].startswith("--seed") else ""
+        flags = re.findall(r"--[a-z-]+", options.parser.format_usage())
+        hint = "; --rng N is the random start, --seeds K how many" if unknown[0].startswith("--seed") else _alike(unknown[0], flags)
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options
+
+
+def _unknown_command(word, commands):
+    if os.path.exists(word):
+        return f"{word!r} is no command; say first what is to be done with it, as in dipjax denoise {shlex.quote(word)}"
+    return f"there is no command {word!r}{_alike(word, commands)}"
+
+
+def _alike(word, known):
+    near = difflib.get_close_matches(word.partition("=")[0], known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -93,7 +111,7 @@ def _parser():
     for command, action in ((demo, _demo), (resume, _resume), (doctor, _doctor), (listing, _generators)):
         command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
         command.set_defaults(run=action, parser=command)
-    return parser
+    return parser, commands.choices
 
 
 def _add_task(commands, spec):

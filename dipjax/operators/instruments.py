@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from dipjax.core.problem import Problem
 from dipjax.operators import camera, checks
@@ -38,7 +39,14 @@ from dipjax.operators.radon import Radon, Transmission
 _LINEAR = 1e-3  # by which share of A(x) may A(x + y) - A(y) differ from it, for rounding
 
 
-def mri(kspace, mask=None, *, coils=None, is_complex: bool = False, truth=None) -> Problem:
+def mri(
+    kspace: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    coils: ArrayLike | None = None,
+    is_complex: bool = False,
+    truth: ArrayLike | None = None,
+) -> Problem:
     """Returns the problem of a magnetic resonance image of which some lines or samples of the centred spectrum were measured.
 
     Args:
@@ -74,7 +82,14 @@ def mri(kspace, mask=None, *, coils=None, is_complex: bool = False, truth=None) 
     return _of_spectrum(kspace[..., None], operator, shape, is_complex, truth)
 
 
-def non_uniform_mri(samples, frequencies, shape: tuple[int, int], *, is_complex: bool = False, truth=None) -> Problem:
+def non_uniform_mri(
+    samples: ArrayLike,
+    frequencies: ArrayLike,
+    shape: tuple[int, int],
+    *,
+    is_complex: bool = False,
+    truth: ArrayLike | None = None,
+) -> Problem:
     """Returns the problem of an image `(H, W)` whose spectrum was measured at any places, such as those of `fourier.radial`.
 
     Args:
@@ -99,7 +114,7 @@ def non_uniform_mri(samples, frequencies, shape: tuple[int, int], *, is_complex:
     return _of_spectrum(samples[:, None], NonUniformFourier(jnp.asarray(frequencies)), checks.sides("shape", shape), is_complex, truth)
 
 
-def phase_retrieval(magnitudes, support, *, oversampling: int = 2, truth=None) -> Problem:
+def phase_retrieval(magnitudes: ArrayLike, support: ArrayLike, *, oversampling: int = 2, truth: ArrayLike | None = None) -> Problem:
     """Returns the problem of an object inside a known support, of whose spectrum only the magnitudes were measured.
 
     Args:
@@ -129,7 +144,16 @@ def phase_retrieval(magnitudes, support, *, oversampling: int = 2, truth=None) -
     return general(magnitudes[..., None], operator, (*shape, 1), truth=truth)
 
 
-def tomography(sinogram, angles, *, size=None, photons=None, distance: float = math.inf, spacing: float = 1.0, truth=None) -> Problem:
+def tomography(
+    sinogram: ArrayLike,
+    angles: ArrayLike,
+    *,
+    size: tuple[int, int] | None = None,
+    photons: float | None = None,
+    distance: float = math.inf,
+    spacing: float = 1.0,
+    truth: ArrayLike | None = None,
+) -> Problem:
     """Returns the problem of an image whose sums along rays were measured, or how much light its rays let through.
 
     Args:
@@ -167,7 +191,7 @@ def tomography(sinogram, angles, *, size=None, photons=None, distance: float = m
     return general(sinogram, operator, (*size, sinogram.shape[-1]), truth=truth)
 
 
-def demosaicing(raw, pattern: str = "RGGB", *, truth=None) -> Problem:
+def demosaicing(raw: ArrayLike, pattern: str = "RGGB", *, truth: ArrayLike | None = None) -> Problem:
     """Returns the problem of a colour picture `(H, W, 3)` of which each pixel of a raw picture holds one colour.
 
     Args:

@@ -16,6 +16,7 @@ Examples:
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 _LARGEST_SIDE = 4096  # pixels; a larger one is a slip, and would take gigabytes
 _MANY_DEGREES = 360_000  # beyond that, float64 begins to lose the angle
@@ -80,7 +81,7 @@ def motion(length: float, angle: float = 0.0) -> np.ndarray:
     return normalized(psf)
 
 
-def normalized(psf, *, dtype=np.float32) -> np.ndarray:
+def normalized(psf: ArrayLike, *, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Returns a psf of sum one.
 
     Args:

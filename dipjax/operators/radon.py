@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from dipjax.operators.checks import inexact, numbers, positive, whole
 
@@ -111,7 +112,7 @@ class Transmission:
         return jnp.exp(-inexact(image))
 
 
-def line_integrals(counts, photons: float) -> np.ndarray:
+def line_integrals(counts: ArrayLike, photons: float) -> np.ndarray:
     """Returns the sums along rays `-log(counts / photons)`, of any shape, from counts of photons; none counts as half a one.
 
     Reference: Kak, Slaney, Principles of computerized tomographic imaging, 1988, for the logarithm; half a photon is a convention here.

@@ -739,6 +739,16 @@ def test_an_option_is_never_guessed_from_its_beginning(capsys):
     assert "--rng" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("words", "hint"), [
+    (("denoize", "photo.png"), "did you mean denoise?"), (("photo.png",), "as in dipjax denoise photo.png"),
+    (("denoise", "photo.png", "--stesp=3"), "did you mean --steps?"),
+    (("nothing-like-it",), "no command 'nothing-like-it' (see dipjax --help)"),
+])  # fmt: skip
+def test_a_slip_of_the_pen_is_told_what_was_meant(run, words, hint):
+    code, _, err = run(*words)
+    assert code == 2 and hint in err
+
+
 def tiff_floats(path, values):
     tifffile.imwrite(path, np.asarray(values, np.float32), photometric="minisblack")
 

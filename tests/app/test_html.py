@@ -19,10 +19,11 @@ from PIL import Image
 
 from dipjax.app import cli
 from dipjax.app.html import curves, maps
+from dipjax.app.html.markup import command, document
 from dipjax.app.html.page import page
 from dipjax.app.report import Report, command_line
 from dipjax.core.state import Metrics, Result
-from dipjax.files import web
+from dipjax.files import markup, web
 from dipjax.operators import problem
 from dipjax.residuals import Residual
 from dipjax.stopping import HeldOut
@@ -157,6 +158,8 @@ def test_several_pictures_have_an_index_and_what_failed_is_in_it(folder, run):
     assert code == 1, err
     found = read("out/all #1.html")
     rows = {row[2]: row for row in found.all("tr")[1:]}
+    heads = [text for _, _, text in found.all("th")]
+    assert heads == ["", "picture", "status", "seconds", "steps"]  # of PSNR and error nothing is known, and no column is empty
     assert len(rows) == 4 and sum("failed: cannot read" in text and "broken.png" in text for text in rows) == 1
     assert any(f"in/{HOSTILE}done" in text for text in rows) and "3 done" in found.text
     links = [one[1]["href"] for one in found.all("a")]
@@ -307,6 +310,23 @@ def test_the_divide_and_the_zoom_work_by_keyboard_and_by_pointer(visit):
 def test_nothing_is_wider_than_a_phone(visit, width):
     view = visit(page_of(made((32, 48, 3), 2), f"{HOSTILE}{'long' * 40}.png"), width)
     assert view.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", [320, 1000])
+def test_a_command_is_copied_as_it_is_and_its_options_stay_whole(visit, width):
+    words = f"dipjax denoise '{HOSTILE}  {'long' * 40}.png' --seeds 2 --report page.html --steps 20 --stop none --rng 1 --json record.json"
+    view = visit(document("command", command(words), scripts=(), kind="test"), width)
+    view.evaluate("getSelection().selectAllChildren(document.querySelector('pre'))")
+    assert view.evaluate("getSelection().toString()") == words
+    heights = "[...document.querySelectorAll('.word')].filter(word => word.innerText.startsWith('--')).map(word => word.offsetHeight)"
+    assert len(set(view.evaluate(heights))) == 1
+    assert view.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_single_chart_is_no_larger_than_one_of_several(visit):
+    charts = [curves.chart("loss", "step", [np.ones(3)])]
+    view = visit(document("charts", markup.element("div", charts, class_="charts"), scripts=(), kind="test"), 1280)
+    assert view.locator("svg").bounding_box()["width"] <= 32 * 16
 
 
 def test_an_index_is_sorted_by_its_buttons(folder, run, visit):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from dipjax import files
-from dipjax.app.html.markup import document, is_of
+from dipjax.app.html.markup import command, document, is_of
 from dipjax.app.progress import duration
 from dipjax.app.report import REPORT_SUFFIXES, command_line
 from dipjax.files import ImageError, OutputError
@@ -20,8 +20,7 @@ from dipjax.files.web import shown
 KIND = "dipjax index"
 _SIDE, _BYTES = 160, 20_000  # of a thumbnail
 _BEGINNING = 2000  # bytes, in which a page says what it is
-_COLUMNS = (("", None), ("picture", "text"), ("status", "text"), ("seconds", "number"), ("steps", "number"), ("PSNR before", "number"),
-            ("PSNR after", "number"), ("estimated error", "number"))  # fmt: skip
+_COLUMNS = {"": None, "picture": "text", "status": "text"}  # which every index has, and how they are sorted
 
 
 class Row(NamedTuple):
@@ -60,8 +59,11 @@ def write(path: str, given: Namespace, rows: Sequence[Row]) -> None:
       OutputError: it cannot be written.
     """
     title = f"{len(rows)} picture{'s' * (len(rows) > 1)}, {given.task}"
+    numbers = [_numbers(row.record) for row in rows]
+    known = [label for label in _numbers({}) if any(told[label][1] for told in numbers)]
+    kinds = _COLUMNS | dict.fromkeys(known, "number")
     heads = [
-        element("th", element("button", name, type="button") if name else None, scope="col", data_kind=kind) for name, kind in _COLUMNS
+        element("th", element("button", name, type="button") if name else None, scope="col", data_kind=kind) for name, kind in kinds.items()
     ]
     counts: dict[str, int] = {}
     for row in rows:
@@ -70,8 +72,13 @@ def write(path: str, given: Namespace, rows: Sequence[Row]) -> None:
         element("h1", title),
         element("p", ", ".join(f"{count} {status}" for status, count in counts.items())),
         element("p", "The command, to repeat it in the same folder, which leaves out what is done:"),
-        element("pre", command_line(given.arguments), class_="command", tabindex=0),
-        element("table", element("thead", element("tr", heads)), element("tbody", [_row(row) for row in rows]), class_="many"),
+        command(command_line(given.arguments)),
+        element(
+            "table",
+            element("thead", element("tr", heads)),
+            element("tbody", [_row(row, {label: told[label] for label in known}) for row, told in zip(rows, numbers, strict=True)]),
+            class_="many",
+        ),
     ]
     data = document(f"{title} - dipjax", body, scripts=("index.js",), kind=KIND)
     files.write(path, data, force=given.force or _is_index(path))
@@ -85,17 +92,20 @@ def _status(row):
     return str(row.record.get("ending", "not begun"))
 
 
-def _row(row):
-    pages = row.record.get("pages")
-    scores = row.record.get("metrics") or {}
-    seconds = _sum(pages, "seconds") if pages else row.record.get("seconds")
-    numbers = {
+def _numbers(record):
+    """Returns for each column its value and its words, which are empty where it has none."""
+    pages, scores = record.get("pages"), record.get("metrics") or {}
+    seconds = _sum(pages, "seconds") if pages else record.get("seconds")
+    return {
         "seconds": (seconds, duration(seconds) if _is_number(seconds) else ""),
-        "steps": _told(row.record.get("steps"), "d"),
+        "steps": _told(record.get("steps"), "d"),
         "PSNR before": _told(scores.get("input", {}).get("psnr"), ".2f"),
         "PSNR after": _told(scores.get("ensemble", {}).get("psnr"), ".2f"),
-        "estimated error": _told((row.record.get("uncertainty") or {}).get("error"), ".3g"),
+        "estimated error": _told((record.get("uncertainty") or {}).get("error"), ".3g"),
     }
+
+
+def _row(row, numbers):
     # The dot, because a name may look like the beginning of an address.
     href = "/".join([".", *(quote(os.fsencode(part)) for part in row.page.parts[-2:])]) if row.page.exists() else None
     name = element("a", row.name, href=href) if href else element("span", row.name)

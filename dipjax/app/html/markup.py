@@ -38,6 +38,12 @@ def document(title: str, *body: Any, scripts: tuple[str, ...], kind: str, is_ser
     return f"<!DOCTYPE html>\n{page.text}\n".encode()
 
 
+def command(words: str) -> Html:
+    """Returns a command to be copied, whose words stay whole where the page is narrow."""
+    parts = [[" " * (number > 0), element("span", word, class_="word")] for number, word in enumerate(words.split(" "))]
+    return element("pre", parts, class_="command", tabindex=0)
+
+
 def _beside(name):
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 
 from dipjax.app.html import curves, maps
-from dipjax.app.html.markup import document
+from dipjax.app.html.markup import command, document
 from dipjax.app.html.viewer import viewer
 from dipjax.app.progress import duration
 from dipjax.app.report import Report, content, made_of, summary
@@ -37,7 +37,7 @@ def page(report: Report, failures: list[str]) -> bytes:
         _curves(outcome),
         element("h2", "How it was made"),
         element("p", "The command, to repeat it in the same folder:"),
-        element("pre", told["command"], class_="command", tabindex=0),
+        command(told["command"]),
         table(_facts(told)),
         _more("All options", {key: value for key, value in told["options"].items() if value is not None}),
         _more("The whole recipe", told["recipe"]),
