@@ -196,7 +196,8 @@ class Outcome:
         scores = {"input": score(self.task, self.before), "ensemble": score(self.task, self.image)}
         return scores | {"seeds": [score(self.task, image) for image in self.images]}
 
-    def _repr_html_(self) -> str:
+    @property
+    def _facts(self):
         facts = {"task": self.task.name, "recipe": self.setting_name, "steps": f"{self.result.num_steps}, ending: {self.ending}"}
         facts |= {"seeds": f"{int(self.result.counted.sum())} of {len(self.alive)} count"}
         if self.uncertainty is not None:
@@ -204,9 +205,15 @@ class Outcome:
             facts |= {"estimated error": f"{error:.3g}", "noise of the input": f"{self.noise:.3g}"}
         if scores := self.scores:
             facts |= {"PSNR": f"{scores['input']['psnr']:.2f} dB before, {scores['ensemble']['psnr']:.2f} dB after"}
-        facts |= {"seconds": f"{self.result.seconds:.1f}, and {self.result.compile_seconds:.1f} for compilation"}
+        return facts | {"seconds": f"{self.result.seconds:.1f}, and {self.result.compile_seconds:.1f} for compilation"}
+
+    def __repr__(self) -> str:
+        """Returns a few words; of a dozen arrays nobody wants to see the numbers."""
+        return f"<Outcome of shape {self.image.shape}: {'; '.join(f'{name} {fact}' for name, fact in self._facts.items())}>"
+
+    def _repr_html_(self) -> str:
         scaled = self.task.span.scaled
-        return card.made({"input": scaled(self.before), "result": scaled(self.image)}, facts)
+        return card.made({"input": scaled(self.before), "result": scaled(self.image)}, self._facts)
 
 
 AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -25,6 +25,7 @@ def shown(one):
 
 def test_an_outcome_shows_input_and_result_and_facts():
     outcome = made((8, 6, 3), 2)
+    assert "recipe tiny" in repr(outcome) and len(repr(outcome)) < 500
     found = shown(outcome)
     before, after = (decoded(one[1]["src"]) for one in found.all("img"))
     np.testing.assert_array_equal(before, np.rint(outcome.before.clip(0, 1) * 255))
