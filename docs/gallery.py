@@ -85,10 +85,10 @@ def strong_jpeg():
 
 def old_photograph():
     """Returns a faded photograph with damage."""
-    truth = cut("camera", 60, 160)
+    truth = reduced(data.camera()[20:276, 110:366] / 255, 2 * SIDE)
     faded, pieces = photographs.damaged(0.2 + 0.55 * truth, np.random.default_rng(3))
-    marked = np.any([opacity > 0.02 for _, opacity in pieces], 0)
-    return {"scan.png": faded * np.float32([1.0, 0.88, 0.7]), "mask.png": np.float32(marked[..., None]), "truth": truth}
+    marked = reduced(np.any([opacity > 0.02 for _, opacity in pieces], 0).astype(float)) > 0.01
+    return {"scan.png": reduced(faded) * np.float32([1.0, 0.88, 0.7]), "mask.png": np.float32(marked), "truth": reduced(truth)}
 
 
 def dark():
@@ -205,7 +205,8 @@ def panels(task: Shown, folder: Path) -> dict[str, np.ndarray]:
     of = lambda picture: f"{dipjax.metrics.psnr(picture.clip(0, 1), truth):.1f} dB" if is_scored(picture) else ""  # noqa: E731
     before = read(folder / task.words[1])
     after = ", ".join(filter(None, ("result", of(result), f"{record['seconds'] + record['compile_seconds']:.0f} s")))
-    shown = {", ".join(filter(None, ("input", of(before)))): before, after: result}
+    is_spectrum = task.words[1].endswith(".npy")
+    shown = {", ".join(filter(None, ("input", "" if is_spectrum else of(before)))): before, after: result}
     if (folder / "error.tif").exists():
         error = read(folder / "error.tif").mean(-1, keepdims=True)
         shown[f"uncertainty, white is {error.max():.2f}"] = error / error.max()
