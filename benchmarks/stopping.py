@@ -282,8 +282,8 @@ def _error(own, task, noise):
     found = uncertainty.calibrated(one, data)
     image, std = task.finish(one.image), (task.finish_std or task.finish)(found.std)
     wrong, from_clean = np.abs(image - truth), np.abs(image - clean(truth, noise))
-    unknown = std > 0  # what stays as it is holds no error that could be estimated
-    inside = {f"within{percent}": float(np.mean((wrong <= times * std)[unknown])) for percent, times in INTERVALS.items()}
+    counted = getattr(task.finish, "hit", np.ones_like(wrong, bool))  # what stays as it is holds no error that could be estimated
+    inside = {f"within{percent}": float(np.mean((wrong <= times * std)[counted])) for percent, times in INTERVALS.items()}
     strength = float(np.sqrt(np.mean((np.asarray(data.measurement) - truth) ** 2)))
     ratio = float(np.sqrt(np.mean(std**2) / np.mean(wrong**2)))
     rank = float(stats.spearmanr(std.ravel(), wrong.ravel()).statistic)

@@ -77,7 +77,7 @@ class Radon:
         """
         if jnp.iscomplexobj(misfit):
             return lax.complex(self.whiten(misfit.real), self.whiten(misfit.imag))
-        size, wide = 2 * self.num_detectors, misfit.astype(jnp.promote_types(misfit.dtype, jnp.float32))
+        size, wide = 2 * self.num_detectors, misfit.astype(jnp.float32 if jnp.finfo(misfit.dtype).bits < 32 else misfit.dtype)
         spectrum = jnp.fft.rfft(wide, size, axis=0)
         ramp = jnp.sqrt(jnp.fft.rfftfreq(size, dtype=wide.dtype) + _LOWEST)
         return jnp.fft.irfft(spectrum * ramp[:, None, None].astype(spectrum.dtype), size, axis=0)[: self.num_detectors].astype(misfit.dtype)

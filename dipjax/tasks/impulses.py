@@ -17,16 +17,30 @@ from dipjax.stopping.noise import PATCH, impulses, noise_deviation, white_noise
 
 _SURELY = 0.85  # of the white noise that is measured, which may be so much too little (benchmarks/results/noise.md)
 _GRAIN = 5 / 255  # deviation of the grain and fine texture that photographs have, whose removal nobody asked for; twice its square counts
+_MOST = 0.6  # of a picture, black or white: it may be a drawing, or dithered
+_STRIP, _MARGIN = 256, 16  # rows
 _FAR = 4.0  # standard deviations of what an estimate leaves of the others, beyond which black or white is an impulse that was missed
 
 
 def _continued(values, hit):
-    """Returns values `(H, W, C)` that go on smoothly where a pixel was hit, in the channels where it was."""
-    holes = hit.any(axis=-1)
-    if not holes.any() or not np.isfinite(values).all():  # tiles that were not restored
-        return np.where(hit, 0, values)
-    smooth = inpaint_biharmonic(np.where(holes[..., None], 0, values), holes, channel_axis=-1)
-    return np.where(hit, smooth, values)
+    """Returns values `(H, W, C)` that go on smoothly where a pixel was hit; what is not finite counts as zero around."""
+    known = np.where(hit | ~np.isfinite(values), 0, values)
+    alike = bool((hit == hit[..., :1]).all())
+    parts = [slice(None)] if alike else [slice(c, c + 1) for c in range(hit.shape[-1])]
+    smooth = [_filled(known[..., part], hit[..., part].any(axis=-1)) for part in parts]
+    return np.where(hit, np.concatenate(smooth, -1), values)
+
+
+def _filled(values, holes):
+    """Solves the biharmonic equation in strips, whose memory is small, with a margin that is wider than most holes."""
+    made = []
+    for start in range(0, len(holes), _STRIP):
+        first, end = max(start - _MARGIN, 0), start + _STRIP + _MARGIN
+        part, hole = values[first:end], holes[first:end]
+        if hole.any() and not hole.all():
+            part = inpaint_biharmonic(part, hole, channel_axis=-1)
+        made.append(part[start - first :][:_STRIP])
+    return np.concatenate(made)
 
 
 class Others:
@@ -62,7 +76,12 @@ class Others:
         shape = (-1, *left.shape[-3:])
         pairs = zip(left.reshape(shape), hit.reshape(shape), strict=True)
         left = np.stack([_continued(*pair) for pair in pairs]).reshape(left.shape)
-        return estimates + (share * left).astype(estimates.dtype)
+        return estimates + (share * np.nan_to_num(left)).astype(estimates.dtype)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether most of the picture is neither black nor white, so that impulses can be told from it."""
+        return bool(self.at_end.mean() < _MOST)
 
     def std(self, std: np.ndarray) -> np.ndarray:
         """Returns the standard deviation of the error of the picture, of that of the estimate, `(H, W, C)`."""
@@ -71,7 +90,9 @@ class Others:
 
     def _mean(self, squares):
         """Returns the mean over what was not hit, `(..., 1, 1, 1)`; tiles that were not restored do not count."""
-        return np.nanmean(squares, axis=(-3, -2, -1), keepdims=True, where=~self.hit)
+        counted, axes = ~self.hit & np.isfinite(squares), (-3, -2, -1)
+        number = np.maximum(counted.sum(axis=axes, keepdims=True), 1)
+        return np.where(counted, squares, 0).sum(axis=axes, keepdims=True) / number
 
     def _share(self, error):
         """Returns the weight of the pixels, from 0 to 1, where an estimate has that mean square error."""

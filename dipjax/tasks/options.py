@@ -171,7 +171,7 @@ class Options:
     )
     loss: Any = _option(
         None, "how the fit is measured: mse, l1, huber[:delta], poisson[:photons], anscombe[:gain], log, rmse, consistency[:sigma],"
-        " gradients or ssim, for a range of [0, 1], or several with their weights, as l1+ssim:0.01; or back-projection, for a known blur"
+        " gradients or ssim, for a range of [0, 1], or several with their weights, as l1+ssim:0.01; or back-projection, for a blur"
         " and tomography, alone; in Python also a loss; if"
         " not given, the one that suits the noise, or the recipe's",
         "--loss", metavar="NAME",

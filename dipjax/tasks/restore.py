@@ -199,21 +199,22 @@ class Outcome:
     @property
     def _facts(self):
         facts = {"task": self.task.name, "recipe": self.setting_name, "steps": f"{self.result.num_steps}, ending: {self.ending}"}
-        facts |= {"seeds": f"{int(self.result.counted.sum())} of {len(self.alive)} count"}
+        return facts | {"seeds": f"{int(self.result.counted.sum())} of {len(self.alive)} count"}
+
+    def __repr__(self) -> str:
+        """Returns what costs nothing to say; of a dozen arrays nobody wants to see the numbers."""
+        return f"<Outcome: {'; '.join(f'{name} {fact}' for name, fact in self._facts.items())}>"
+
+    def _repr_html_(self) -> str:
+        facts = self._facts
         if self.uncertainty is not None:
             error = np.sqrt(np.nanmean(np.square(self.uncertainty, dtype=np.float64)))
             facts |= {"estimated error": f"{error:.3g}", "noise of the input": f"{self.noise:.3g}"}
         if scores := self.scores:
             facts |= {"PSNR": f"{scores['input']['psnr']:.2f} dB before, {scores['ensemble']['psnr']:.2f} dB after"}
-        return facts | {"seconds": f"{self.result.seconds:.1f}, and {self.result.compile_seconds:.1f} for compilation"}
-
-    def __repr__(self) -> str:
-        """Returns a few words; of a dozen arrays nobody wants to see the numbers."""
-        return f"<Outcome of shape {self.image.shape}: {'; '.join(f'{name} {fact}' for name, fact in self._facts.items())}>"
-
-    def _repr_html_(self) -> str:
+        facts |= {"seconds": f"{self.result.seconds:.1f}, and {self.result.compile_seconds:.1f} for compilation"}
         scaled = self.task.span.scaled
-        return card.made({"input": scaled(self.before), "result": scaled(self.image)}, self._facts)
+        return card.made({"input": scaled(self.before), "result": scaled(self.image)}, facts)
 
 
 AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

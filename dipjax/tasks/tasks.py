@@ -48,15 +48,16 @@ def denoise(
 ) -> Task:
     """Removes noise from a picture.
 
-    Black and white pixels, salt and pepper, are fitted by the mean absolute error, which forgets them, and the others stay as they are,
-    as far as there is no other noise; photons by the square error of their roots, and speckle by that of logarithms, so that noise counts
-    alike in dark and in bright parts. `loss` overrules all of that.
+    Black and white pixels, salt and pepper, are fitted by the mean absolute error, which forgets them; photons by the square error of
+    their roots, and speckle by that of logarithms, so that noise counts alike in dark and in bright parts. `loss` overrules that. Beside
+    salt and pepper the other pixels stay as they are, as far as there is no other noise.
 
     Examples:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
     from dipjax.fitting import losses
     from dipjax.operators import problem
+    from dipjax.stopping import HeldOut
     from dipjax.stopping.noise import has_impulses
     from dipjax.tasks.impulses import Others
 
@@ -66,12 +67,14 @@ def denoise(
     if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
         return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, is_answer=True)
-    how = {"stop": "held-out", "loss": losses.L1(), "is_answer": True}
-    if is_hit:
-        others = Others(pixels)
-        how |= {"finish": others, "finish_std": others.std}
+    how, words = {"loss": losses.L1(), "is_answer": True}, "the loss is l1 unless another is asked for"
+    if is_hit and (others := Others(pixels)).is_told:
+        how |= {"stop": "held-out", "finish": others, "finish_std": others.std}
+        words += ", the others stay"
+    else:  # seeds hardly ever fit impulses: late moments are good, though what was not seen is predicted worse
+        how |= {"stop": HeldOut(late=4.0, patience=1.0, least=100)}
     if noise == "auto":
-        how["found"] = "there are black and white pixels, salt and pepper: the loss is l1, the others stay; --noise gaussian does neither"
+        how["found"] = f"there are black and white pixels, salt and pepper: {words}; --noise gaussian switches that off"
     return Task(problem.denoising(pixels), pixels, **how)
 
 

@@ -109,11 +109,14 @@ def test_an_unknown_blur_whitens_fine_detail_up_unless_noise_hides_it(boundary):
     np.testing.assert_allclose(most / least, 1, rtol=1e-2)
 
 
-def test_an_unknown_blur_whitens_complex_numbers_and_halves():
-    misfit, one = picture(9, 7, 2), operators.UnknownBlur()
-    white = one.whiten(jnp.asarray(misfit))
-    np.testing.assert_allclose(one.whiten(jnp.asarray(1j * misfit)), 1j * np.asarray(white), atol=1e-4)
-    half = one.whiten(jnp.asarray(misfit, jnp.bfloat16))
+@pytest.mark.parametrize("one", [operators.UnknownBlur(), operators.Blur(np.float32(psfs.box(3)))])
+def test_a_blur_whitens_complex_numbers_and_halves_without_any_promotion(one):
+    misfit = picture(9, 7, 2)
+    with jax.numpy_dtype_promotion("strict"):
+        white = one.whiten(jnp.asarray(misfit))
+        turned = one.whiten(jnp.asarray(misfit * np.complex64(1j)))
+        half = one.whiten(jnp.asarray(misfit, jnp.bfloat16))
+    np.testing.assert_allclose(turned, 1j * np.asarray(white), atol=1e-4)
     assert half.dtype == jnp.bfloat16
     assert np.linalg.norm(np.float32(half) - white) < 0.02 * np.linalg.norm(white)
 

@@ -92,6 +92,39 @@ def test_a_picture_in_a_frame_is_finished_as_one_without(frame):
     assert std.shape == noisy.shape and std[~hit].max() < std[hit].min()
 
 
+def test_a_tile_that_was_not_restored_changes_no_other_and_warns_of_nothing():
+    noisy, _ = salted(scene())
+    estimate = scene() + 0.05
+    whole = Others(noisy)(estimate)
+    estimate[32:] = np.nan
+    part = Others(noisy)(estimate)
+    np.testing.assert_allclose(part[:28], whole[:28], atol=2e-3)
+    assert np.isnan(part[32:]).all() and np.isnan(Others(noisy)(np.full_like(noisy, np.nan))).all()
+    assert np.isnan(Others(noisy).std(np.full_like(noisy, np.nan))).all()
+
+
+def test_channels_that_were_hit_apart_are_continued_apart_and_strips_meet():
+    picture = np.repeat(scene(), 6, axis=0)  # more rows than a strip
+    noisy, hit = salted(picture, together=False)
+    finished = Others(noisy)(picture - 0.03)
+    np.testing.assert_allclose(finished[~hit], noisy[~hit], atol=2e-3)
+    np.testing.assert_allclose(finished[hit], picture[hit], atol=5e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 1), (3, 4, 4), (6, 5, 3)])
+def test_tiny_pictures_of_which_all_was_hit_are_finished_too(shape):
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        noisy = np.float32(random.choice([0, 0.4, 1], shape, p=[0.4, 0.2, 0.4]))
+        assert np.isfinite(Others(noisy)(np.full_like(noisy, 0.5))).all()
+
+
+def test_of_a_dithered_picture_nothing_stays():
+    dithered = np.float32(np.random.default_rng(0).random((64, 64, 1)) < np.linspace(0.2, 0.8, 64)[:, None, None])
+    made = TASKS["denoise"].build(dithered)
+    assert made.finish_std is None and "stay" not in made.found
+
+
 def test_denoise_keeps_what_was_not_hit():
     noisy, hit = salted(scene(45), 0.2)
     recipe = Setting(mixer_recipe(3), 3).recipe
