@@ -12,10 +12,10 @@ denoise` takes for the picture: its guide, and the loss that fits the noise, whi
 its rule has stopped it and its average was no better for three tenths of the steps to its best, which are known because the truth is, and a
 hundred more. The rules that only look on, which are `emv`, `wmv` and `discrepancy`, are all measured in the run without a rule, which then
 waits for them too. Pictures count as `denoise` gives them: of salt and pepper what was not hit stays as it is. "lost" is the PSNR (RGB,
-range 1, unclipped) of the averages at their best step less that of what the rule gives: of the mean of the two seeds and of a seed for
-itself, looked at about twice a second. "stopped" is when a seed did, in the mean, and "held out" by how much the mean of the two seeds of a
-run without a rule is better, at its best step, than the mean of the two pictures that the rule gives. All pictures of one noise and one
-loss are one batch of one compiled program. Finished rows are kept.
+range 1, unclipped) of the averages at their best step less that of what the rule gives: of the mean of the two seeds, looked at about twice
+a second, and of a seed for itself, in every step (of salt and pepper as often as their mean). "stopped" is when a seed did, in the mean,
+and "held out" by how much the mean of the two seeds of a run without a rule is better, at its best step, than the mean of the two pictures
+that the rule gives. All pictures of one noise and one loss are one batch of one compiled program. Finished rows are kept.
 
 The second table is of families of noise, for the rule that is the default: what the means of two lost, over all pictures of all strengths.
 
@@ -238,17 +238,19 @@ def _measured(options, recipe, where, files, tasks, rule, looking_on, found, kep
         gave = followed.get(name)
         given = None if gave is None else psnrs(gave.best.estimate[0])
         for index, at in enumerate(where):
-            for place in range(3):
-                own = np.array([values[index, place] for _, values in curve])
-                if place:  # a seed that has ended stays as it was
-                    own = own[looks <= max(result.steps[index, place - 1], looks[0])]
-                row = {"picture": files[at].stem, "peak": float(own.max()), "best": int(looks[own.argmax()])}
-                if place:
-                    row["seed"] = place - 1
-                if gave is not None:
-                    steps = gave.steps[index] if place == 0 else gave.steps[index, place - 1]
-                    row |= {"lost": float(own.max() - given[index, place]), "stopped": int(np.mean(steps))}
-                found[name]["seeds" if place else "means"].append(row)
+            curves = [(looks, np.array([values[index, place] for _, values in curve])) for place in range(3)]
+            if tasks[at].finish_std is None:  # the loop itself has seen what is given, in every step
+                ends = result.steps[index]
+                curves[1:] = [(np.arange(end) + 1, own[:end]) for own, end in zip(result.metrics.psnr_average[index], ends, strict=True)]
+            rows = [{"picture": files[at].stem, "peak": float(own.max()), "best": int(steps[own.argmax()])} for steps, own in curves]
+            if gave is not None:
+                stopped = [gave.steps[index].mean(), *gave.steps[index]]
+                for row, value, end in zip(rows, given[index], stopped, strict=True):
+                    row |= {"lost": row["peak"] - float(value), "stopped": int(end)}
+                for row, taken in zip(rows[1:], gave.best.step[index], strict=True):
+                    row["taken"] = int(taken) + 1
+            found[name]["means"].append(rows[0])
+            found[name]["seeds"] += [row | {"seed": seed} for seed, row in enumerate(rows[1:])]
     if rule == "held-out":
         held = followed[rule].memory
         left_out = np.zeros_like(result.alive) if result.left_out is None else result.left_out
