@@ -31,7 +31,7 @@ from scipy import ndimage, optimize
 from dipjax.core.problem import Problem
 from dipjax.core.state import Result, deviation
 from dipjax.stopping.held_out import HeldOut, filled
-from dipjax.stopping.noise import CORRELATED, of_picture
+from dipjax.stopping.noise import CORRELATED, SURELY, of_picture
 from dipjax.stopping.samples import Sampled, Samples
 
 _REACH = 2.0  # pixels, over which the disagreement of neighbours counts, because that of a few seeds at one pixel says little
@@ -40,7 +40,6 @@ _OUTLIER = 16.0  # times the expected square, above which a residual is an outli
 _KNOTS = 6  # of the noise over brightness: photons, and what was clipped at black and white
 _ROUNDS = 12
 _LEAST_SIDE = 32  # pixels, of a picture that tells of its own noise
-_SURELY = 0.85  # of the white noise that is measured, of which it may be 0.86 to 1.35 times as much (benchmarks/results/noise.md)
 _DOUBT = 2.0  # times the mean square of the noise, beyond which the error is sure to be larger: an error of all seeds may hide the noise
 
 
@@ -142,7 +141,7 @@ def _least_noise(measurement):
     if len(parts) != 1 or parts[0].ndim != 3 or np.iscomplexobj(parts[0]) or min(parts[0].shape[:2]) < _LEAST_SIDE:
         return 0.0
     (near, _), (variance, _) = of_picture(parts[0])
-    return float(_SURELY * variance) if near <= CORRELATED and np.isfinite(variance) else 0.0
+    return float(SURELY * variance) if near <= CORRELATED and np.isfinite(variance) else 0.0
 
 
 def _of_neighbours(measurement, scored, hidden, measured):

@@ -1,5 +1,7 @@
 """What a measurement says of its own noise."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ _TENTH = 0.8  # of the variance, which the tenth of the patches that vary least 
 _FREEDOM = 26  # degrees of it, in every channel of a patch: the fit to pure noise, of 32 to 512 pixels on a side and 1 to 4 channels
 _NORMAL = 0.6745  # median of the absolute values of normal numbers of deviation 1
 CORRELATED = 0.3  # correlation over one pixel, above which noise is not white
+SURELY = 0.85  # of the variance by `white_noise`: the true one is 0.86 to 1.35 times as much (benchmarks/results/noise.md)
 FAR = 0.1  # correlation over two pixels, from which noise is correlated farther than between neighbours
 
 
@@ -142,23 +145,32 @@ def finest(measurement: Array) -> Array:
     return numpy.abs(measurement) * 0.5 ** (len(axes) / 2)
 
 
-def impulses(picture: np.ndarray) -> np.ndarray:
-    """Returns which pixels of a picture `(H, W, C)` were replaced by black or white ones, as by salt and pepper, `(H, W, C)`.
+def white_variance(picture: np.ndarray) -> float:
+    """Returns the variance of `white_noise` of a picture `(H, W, C)`; infinite where it is not known, as of one that is too small."""
+    return float(white_noise(picture)[0]) if min(picture.shape[:2]) >= PATCH else math.inf
 
-    Impulses have the least or the largest value that there is, and lie far from the median around them. In a pixel that has such values
-    alone, one that is far makes impulses of all.
+
+def impulses(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which pixels of a picture `(H, W, C)` were replaced by black or white ones, as by salt and pepper, and the median around all.
+
+    Impulses have the least or the largest value that there is, and lie far from that median. In a pixel that has such values alone, one
+    that is far makes impulses of all. Both are `(H, W, C)`.
     """
-    residual = picture - ndimage.median_filter(picture, (5, 5, 1), mode="mirror")
-    at_end = (picture == picture.min()) | (picture == picture.max())
+    median = ndimage.median_filter(picture, (5, 5, 1), mode="mirror")
+    residual, at_end = picture - median, (picture == picture.min()) | (picture == picture.max())
     far = at_end & (np.abs(residual) > max(_FAR_OFF * np.median(np.abs(residual)) / _NORMAL, _FARTHER))
-    return far | (far.any(axis=-1, keepdims=True) & at_end.all(axis=-1, keepdims=True))
+    return far | (far.any(axis=-1, keepdims=True) & at_end.all(axis=-1, keepdims=True)), median
 
 
 def has_impulses(picture: np.ndarray) -> bool:
-    """Says whether pixels of a picture `(H, W, C)` in [0, 1] are `impulses`, and not only a few, nor of one kind.
+    """Says whether pixels of a picture `(H, W, C)` in [0, 1] are `impulses`, and not only a few, nor of one kind."""
+    return are_impulses(picture, impulses(picture)[0])
+
+
+def are_impulses(picture: np.ndarray, hit: np.ndarray) -> bool:
+    """Says whether what `impulses` found in a picture `(H, W, C)` in [0, 1] are not only a few, nor of one kind.
 
     Edges lie as far, but seldom at both ends; noise of photons and of other kinds ends there, but is not far off among its like.
     """
-    hit = impulses(picture)
     black, white = (float(np.mean(hit & (picture == end))) for end in (picture.min(), picture.max()))
     return black + white > _MANY and min(black, white) > _FEW

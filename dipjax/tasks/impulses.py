@@ -3,19 +3,16 @@
 Examples:
   >>> picture = np.full((32, 32, 1), 0.5, np.float32)
   >>> picture[::5, ::5], picture[2::5, 2::5] = 0, 1
-  >>> finish = dipjax.tasks.impulses.Others(picture)
+  >>> finish = dipjax.tasks.impulses.Others(picture, *dipjax.stopping.noise.impulses(picture))
   >>> restored = finish(np.full((2, 32, 32, 1), 0.4, np.float32))
   >>> restored.shape, bool(abs(restored - 0.5).max() < 1e-3)
   ((2, 32, 32, 1), True)
 """
 
 import numpy as np
-from scipy import ndimage
-from skimage.restoration import inpaint_biharmonic
 
-from dipjax.stopping.noise import PATCH, impulses, noise_deviation, white_noise
+from dipjax.stopping.noise import SURELY, noise_deviation, white_variance
 
-_SURELY = 0.85  # of the white noise that is measured, which may be so much too little (benchmarks/results/noise.md)
 _GRAIN = 5 / 255  # deviation of the grain and fine texture that photographs have, whose removal nobody asked for; twice its square counts
 _MOST = 0.6  # of a picture, black or white: it may be a drawing, or dithered
 _STRIP, _MARGIN = 256, 16  # rows
@@ -33,6 +30,8 @@ def _continued(values, hit):
 
 def _filled(values, holes):
     """Solves the biharmonic equation in strips, whose memory is small, with a margin that is wider than most holes."""
+    from skimage.restoration import inpaint_biharmonic
+
     made = []
     for start in range(0, len(holes), _STRIP):
         first, end = max(start - _MARGIN, 0), start + _STRIP + _MARGIN
@@ -55,16 +54,18 @@ class Others:
 
     Args:
       pixels: `(H, W, C)`, with black and white ones among them that are none of the picture's.
+      hit: which they are, and the next: as `stopping.noise.impulses` finds them.
+      median: of what lies around each.
     """
 
-    def __init__(self, pixels: np.ndarray):
-        """Finds what was hit, and how noisy the rest is."""
-        self.pixels, self.hit = pixels, impulses(pixels)
+    def __init__(self, pixels: np.ndarray, hit: np.ndarray, median: np.ndarray):
+        """Finds how noisy the rest is."""
+        self.pixels, self.hit = pixels, hit
         self.at_end = (pixels == pixels.min()) | (pixels == pixels.max())
-        rest = np.where(self.hit, ndimage.median_filter(pixels, (5, 5, 1), mode="mirror"), pixels)
-        measured = float(white_noise(rest)[0]) if min(pixels.shape[:2]) >= PATCH else np.inf
+        rest = np.where(hit, median, pixels)
         # Textures count as noise in both, in the second more; the first is not known where most of the picture is clipped.
-        measured = measured / _SURELY if np.isfinite(measured) else noise_deviation(rest) ** 2
+        measured = white_variance(rest) / SURELY
+        measured = measured if np.isfinite(measured) else noise_deviation(rest) ** 2
         self.noise = measured * float(np.clip(measured / _GRAIN**2 - 1, 0, 1))
 
     def __call__(self, estimates: np.ndarray) -> np.ndarray:

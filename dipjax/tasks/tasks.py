@@ -58,17 +58,18 @@ def denoise(
     from dipjax.fitting import losses
     from dipjax.operators import problem
     from dipjax.stopping import HeldOut
-    from dipjax.stopping.noise import has_impulses
+    from dipjax.stopping.noise import are_impulses, impulses
     from dipjax.tasks.impulses import Others
 
     if noise not in NOISES:
         raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}.")
-    is_hit = noise in ("auto", "impulse") and has_impulses(pixels)
+    found = impulses(pixels) if noise in ("auto", "impulse") else None
+    is_hit = found is not None and are_impulses(pixels, found[0])
     if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
         return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, is_answer=True)
     how, words = {"loss": losses.L1(), "is_answer": True}, "the loss is l1 unless another is asked for"
-    if is_hit and (others := Others(pixels)).is_told:
+    if is_hit and (others := Others(pixels, *found)).is_told:
         how |= {"stop": "held-out", "finish": others, "finish_std": others.std}
         words += ", the others stay"
     else:  # seeds hardly ever fit impulses: late moments are good, though what was not seen is predicted worse
@@ -80,9 +81,9 @@ def denoise(
 
 def _gain(pixels):
     """Returns what a photon adds to a picture, to two digits, so that pictures share programs; that of 30 photons if nothing tells it."""
-    from dipjax.stopping.noise import PATCH, white_noise
+    from dipjax.stopping.noise import white_variance
 
-    variance = float(white_noise(pixels)[0]) if min(pixels.shape[:2]) >= PATCH else np.inf
+    variance = white_variance(pixels)
     gain = variance / max(float(pixels.mean()), 1e-3)
     return float(f"{gain:.2g}") if 0 < gain < 1 else 1 / 30
 
