@@ -280,11 +280,8 @@ def _check(pixels, data):
         raise ValueError(f"restored: found shape {pixels.shape}, expected {tuple(data.shape)}, that of the problem's image.")
     if not isinstance(data.measurement, (np.ndarray, Array)) or np.iscomplexobj(data.measurement):
         raise ValueError("of: found a measurement that is not one real array, expected one.")
-    try:
-        jax.eval_shape(data.operator, jax.ShapeDtypeStruct(data.shape, data.dtype))
-    except TypeError as error:
-        expected = "one that takes the image alone; of an unknown blur give what was found, `problem.deblurring(picture, outcome.psf)`"
-        raise ValueError(f"of: found the operator {type(data.operator).__name__}, expected {expected}.") from error
+    way = "of an unknown blur give what was found, `problem.deblurring(picture, outcome.psf)`"
+    checks.image_alone("of", data.operator, data.shape, data.dtype, way)
     if min(pixels.shape[:2]) < SMALLEST:
         raise ValueError(f"restored: found shape {pixels.shape}, expected at least {SMALLEST} pixels along each side.")
 

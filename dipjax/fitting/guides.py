@@ -119,13 +119,7 @@ class LeastSquares:
           ValueError: the operator takes more than the image, such as a psf that is not known.
         """
         del key
-        try:
-            jax.eval_shape(problem.operator, jax.ShapeDtypeStruct(problem.shape, problem.dtype))
-        except TypeError as error:
-            name = type(problem.operator).__name__
-            raise ValueError(
-                f"guide: found the operator {name}, expected one that takes the image alone; give another guide, or none."
-            ) from error
+        checks.image_alone("guide", problem.operator, problem.shape, problem.dtype, "give another guide, or none")
         return instruments.conjugate_gradients(problem, self.num_steps)
 
 

@@ -138,6 +138,21 @@ def image_shape(shape: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in shape)
 
 
+def wide(dtype: Any) -> Any:
+    """Returns the type itself, or float32 for shorter numbers, of which there is no Fourier transform; without any promotion."""
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def image_alone(name: str, operator: Callable, shape: tuple[int, ...], dtype: Any, way: str) -> None:
+    """Refuses an operator that takes more than the image, such as a psf that is not known; `way` says what is to be given instead."""
+    try:
+        jax.eval_shape(operator, jax.ShapeDtypeStruct(shape, dtype))
+    except TypeError as error:
+        raise ValueError(
+            f"{name}: found the operator {type(operator).__name__}, expected one that takes the image alone; {way}."
+        ) from error
+
+
 def pytree(name: str, function: Any) -> Callable:
     """Returns a function whose leaves are its arrays and numbers; the functions that it is made of are static, and hash by identity."""
     if not callable(function):

@@ -137,7 +137,7 @@ class Blur:
     def _spectrum(self, image, shift=(0, 0)):
         """Returns what the psf does to the frequencies of a canvas of the image's height and width, `(H, F, 1)`."""
         k, l = self.psf.shape
-        dtype = _wide(image.dtype)
+        dtype = checks.wide(image.dtype)
         kernel = jnp.zeros(image.shape[:2], dtype).at[:k, :l].set(jnp.asarray(self.psf).astype(dtype))
         return _transforms(image)[0](jnp.roll(kernel, shift, (0, 1))[..., None], axes=(0, 1))
 
@@ -213,11 +213,6 @@ def unspoilt(part: tuple, shape: tuple, margins: list, *, wraps: bool = False, s
     return np.multiply.outer(*axes)[..., None]
 
 
-def _wide(dtype):
-    """Returns the type itself, or float32 for shorter numbers, of which there is no transform."""
-    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
-
-
 def _transforms(image):
     """Returns the Fourier transform that suits the numbers of an image, and its inverse."""
     return (jnp.fft.fft2, jnp.fft.ifft2) if jnp.iscomplexobj(image) else (jnp.fft.rfft2, jnp.fft.irfft2)
@@ -225,7 +220,7 @@ def _transforms(image):
 
 def _usual_power(canvas):
     """Returns the power of the frequencies of a usual picture `(H, F, 1)`, whose mean over all is one."""
-    dtype = _wide(jnp.real(canvas).dtype)
+    dtype = checks.wide(jnp.real(canvas).dtype)
     rows, columns = (jnp.fft.fftfreq(side, dtype=dtype) for side in canvas.shape[:2])
     power = 1 / (rows[:, None, None] ** 2 + columns[:, None] ** 2 + _LOWEST**2)
     half = slice(None if jnp.iscomplexobj(canvas) else canvas.shape[1] // 2 + 1)  # as `_transforms`; both halves are alike
@@ -235,7 +230,7 @@ def _usual_power(canvas):
 def _filtered(image, response):
     """Multiplies the frequencies of an image `(H, W, C)` by a response `(H, F, 1)`."""
     there, back = _transforms(image)
-    spectrum = there(image.astype(_wide(image.dtype)), axes=(0, 1))
+    spectrum = there(image.astype(checks.wide(image.dtype)), axes=(0, 1))
     return back(spectrum * response.astype(spectrum.dtype), s=image.shape[:2], axes=(0, 1)).astype(image.dtype)
 
 

@@ -21,7 +21,7 @@ from flax import struct
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from dipjax.operators.checks import inexact, numbers, positive, whole
+from dipjax.operators.checks import inexact, numbers, positive, whole, wide
 
 _LOWEST = 0.02  # cycles per detector, see `Radon.whiten`; 0.1 is a third slower (benchmarks/results/back_projection.md)
 
@@ -77,9 +77,9 @@ class Radon:
         """
         if jnp.iscomplexobj(misfit):
             return lax.complex(self.whiten(misfit.real), self.whiten(misfit.imag))
-        size, wide = 2 * self.num_detectors, misfit.astype(jnp.float32 if jnp.finfo(misfit.dtype).bits < 32 else misfit.dtype)
-        spectrum = jnp.fft.rfft(wide, size, axis=0)
-        ramp = jnp.sqrt(jnp.fft.rfftfreq(size, dtype=wide.dtype) + _LOWEST)
+        size, values = 2 * self.num_detectors, misfit.astype(wide(misfit.dtype))
+        spectrum = jnp.fft.rfft(values, size, axis=0)
+        ramp = jnp.sqrt(jnp.fft.rfftfreq(size, dtype=values.dtype) + _LOWEST)
         return jnp.fft.irfft(spectrum * ramp[:, None, None].astype(spectrum.dtype), size, axis=0)[: self.num_detectors].astype(misfit.dtype)
 
     def _rays(self, image):
