@@ -200,13 +200,16 @@ def read(path: Path) -> np.ndarray:
 def panels(task: Shown, folder: Path) -> dict[str, np.ndarray]:
     """Returns what is shown of a task, by what is written below."""
     record = json.loads((folder / "record.json").read_text())
-    truth, result = read(folder / "truth.png"), read(folder / task.output)
-    is_scored = lambda picture: task.is_scored and picture.shape == truth.shape  # noqa: E731
-    of = lambda picture: f"{dipjax.metrics.psnr(picture.clip(0, 1), truth):.1f} dB" if is_scored(picture) else ""  # noqa: E731
-    before = read(folder / task.words[1])
-    after = ", ".join(filter(None, ("result", of(result), f"{record['seconds'] + record['compile_seconds']:.0f} s")))
-    is_spectrum = task.words[1].endswith(".npy")
-    shown = {", ".join(filter(None, ("input", "" if is_spectrum else of(before)))): before, after: result}
+    truth, before, result = (read(folder / name) for name in ("truth.png", task.words[1], task.output))
+
+    def named(name, picture, *more):
+        is_scored = task.is_scored and picture.shape == truth.shape
+        score = [f"{dipjax.metrics.psnr(picture.clip(0, 1), truth):.1f} dB"] if is_scored else []
+        return ", ".join([name, *score, *more])
+
+    is_spectrum = task.words[1].endswith(".npy")  # which has the shape of a picture
+    seconds = f"{record['seconds'] + record['compile_seconds']:.0f} s"
+    shown = {"input" if is_spectrum else named("input", before): before, named("result", result, seconds): result}
     if (folder / "error.tif").exists():
         error = read(folder / "error.tif").mean(-1, keepdims=True)
         shown[f"uncertainty, white is {error.max():.2f}"] = error / error.max()
