@@ -44,13 +44,23 @@ def decide(folder: str) -> None:
     """Runs the trial and writes the verdict."""
     if hasattr(os, "nice"):
         os.nice(10)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that neither the folder nor the process in it stays behind
+    signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(dir=folder) as kept:
         first, second = (_told(kept) for _ in range(2))
     works = bool(first and second) and second[0] > first[0] and second[1] == first[1]
     file = Path(folder, f"{_FILE}.{os.getpid()}")
     file.write_text(WORKS if works else FAILS)
     file.replace(file.with_name(_FILE))
+
+
+def _end(*_):
+    """Ends what this process started, then this process, which clears its folder: neither stays behind.
+
+    The whole group at once: an exception that arrives while `subprocess` starts a process leaves that one running, or waits for it.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)  # `begin` made it a group of its own
+    sys.exit(143)
 
 
 def _told(kept):
