@@ -1,6 +1,6 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import checkpoint, files, generators, interop, metrics, operators, recipes, stopping, uncertainty
+from . import checkpoint, files, generators, interop, kriging, metrics, operators, recipes, stopping, uncertainty
 from .after.distill import apply, distill
 from .after.refine import Refined, refine
 from .after.student import Student
@@ -50,6 +50,7 @@ __all__ = [
     "inputs",
     "instruments",
     "interop",
+    "kriging",
     "iterate",
     "layouts",
     "losses",

@@ -35,6 +35,7 @@ _REPEATED = (
     "sigma",
     "aggregate",
     "guide",
+    "kriging",
     "tile",
     "tile_overlap",
 )  # what a record sets that runs again

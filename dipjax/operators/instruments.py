@@ -21,6 +21,7 @@ Examples:
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -251,18 +252,27 @@ def conjugate_gradients(problem: Problem, num_steps: Any) -> Array:
       problem: one image, no batch; its operator may add what does not depend on the image.
       num_steps: of conjugate gradients, an int or a scalar.
     """
-    start = jnp.zeros(problem.shape, problem.dtype)
-    offset, transpose = jax.vjp(problem.operator, start)  # operators of other libraries have no other transpose
+    forward, back = linear_parts(problem)
+    added = problem.operator(jnp.zeros(problem.shape, problem.dtype))
+    right = back(jax.tree.map(jnp.subtract, problem.measurement, added))
+    return jax.scipy.sparse.linalg.cg(lambda image: back(forward(image)), right, maxiter=num_steps, tol=1e-6)[0]
 
-    def back(measurement):  # of a real image the adjoint is this, without an imaginary part
+
+def linear_parts(problem: Problem) -> tuple[Callable, Callable]:
+    """Returns a problem's operator without what it adds, and its adjoint; both jittable, and whether it is linear is not checked.
+
+    Of a real image the adjoint is without an imaginary part. Operators of other libraries have no other transpose than that of `jax.vjp`.
+    """
+    added, transpose = jax.vjp(problem.operator, jnp.zeros(problem.shape, problem.dtype))
+
+    def forward(image):
+        return jax.tree.map(jnp.subtract, problem.operator(image), added)
+
+    def back(measurement):
         fitting = lambda y, like: (jnp.conj(y) if jnp.iscomplexobj(like) else jnp.real(y)).astype(like.dtype)  # noqa: E731
-        return transpose(jax.tree.map(fitting, measurement, offset))[0]
+        return transpose(jax.tree.map(fitting, measurement, added))[0]
 
-    def normal(image):
-        return back(jax.tree.map(jnp.subtract, problem.operator(image), offset))
-
-    right = back(jax.tree.map(jnp.subtract, problem.measurement, offset))
-    return jax.scipy.sparse.linalg.cg(normal, right, maxiter=num_steps, tol=1e-6)[0]
+    return forward, back
 
 
 def _of_spectrum(samples, operator, shape, is_complex, truth):

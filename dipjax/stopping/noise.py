@@ -19,6 +19,7 @@ _MANY = 0.02  # ... and together
 _CLIPPED = 0.05  # of a patch: more of it at the ends of the range, and its noise is cut off
 _GROUPS = 8  # of brightness
 _TENTH = 0.8  # of the variance, which the tenth of the patches that vary least have: the median over 23 pictures of three channels
+_GRAIN = 5 / 255  # deviation of the grain and fine texture that photographs have, whose removal nobody asked for; twice its square counts
 _FREEDOM = 26  # degrees of it, in every channel of a patch: the fit to pure noise, of 32 to 512 pixels on a side and 1 to 4 channels
 _NORMAL = 0.6745  # median of the absolute values of normal numbers of deviation 1
 CORRELATED = 0.3  # correlation over one pixel, above which noise is not white
@@ -148,6 +149,11 @@ def finest(measurement: Array) -> Array:
 def white_variance(picture: np.ndarray) -> float:
     """Returns the variance of `white_noise` of a picture `(H, W, C)`; infinite where it is not known, as of one that is too small."""
     return float(white_noise(picture)[0]) if min(picture.shape[:2]) >= PATCH else math.inf
+
+
+def beyond_grain(variance: float) -> float:
+    """Returns what counts of the variance of the noise of a picture in [0, 1]: none of grain as photographs have it, all of much more."""
+    return variance * float(np.clip(variance / _GRAIN**2 - 1, 0, 1))
 
 
 def impulses(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

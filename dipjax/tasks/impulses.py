@@ -11,9 +11,8 @@ Examples:
 
 import numpy as np
 
-from dipjax.stopping.noise import SURELY, noise_deviation, white_variance
+from dipjax.stopping.noise import SURELY, beyond_grain, noise_deviation, white_variance
 
-_GRAIN = 5 / 255  # deviation of the grain and fine texture that photographs have, whose removal nobody asked for; twice its square counts
 _MOST = 0.6  # of a picture, black or white: it may be a drawing, or dithered
 _STRIP, _MARGIN = 256, 16  # rows
 _FAR = 4.0  # standard deviations of what an estimate leaves of the others, beyond which black or white is an impulse that was missed
@@ -66,7 +65,7 @@ class Others:
         # Textures count as noise in both, in the second more; the first is not known where most of the picture is clipped.
         measured = white_variance(rest) / SURELY
         measured = measured if np.isfinite(measured) else noise_deviation(rest) ** 2
-        self.noise = measured * float(np.clip(measured / _GRAIN**2 - 1, 0, 1))
+        self.noise = beyond_grain(measured)
 
     def __call__(self, estimates: np.ndarray) -> np.ndarray:
         """Returns pictures `(..., H, W, C)`."""

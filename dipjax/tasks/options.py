@@ -16,6 +16,7 @@ MOST_STEPS = 2**31 - 1
 _MOST_SEEDS, _LARGEST_RNG = 65_536, 2**32 - 1
 BATCHING = ("auto", "vmap", "map")
 GUIDES = ("auto", "none")
+KRIGING = ("auto", "none")
 AGGREGATE = ("mean", "median", "trimmed")
 
 
@@ -158,6 +159,11 @@ class Options:
         " rest: auto, where there is one for the task and the noise; none, as the paper has it",
         "--guide", choices=GUIDES,
     )  # fmt: skip
+    kriging: str = _option(
+        "auto", "whether what the networks leave of the measurement is put back, and continued to where nothing was measured: auto, for"
+        " inpaint, superres, demosaic and mri; none, where the picture is to be what the networks made",
+        "--kriging", choices=KRIGING,
+    )  # fmt: skip
     generator: Any = _option(
         None, "another network, with its setting for noise: a name that `dipjax generators` lists; in Python also a generator",
         "--generator", metavar="NAME",
@@ -224,7 +230,7 @@ class Options:
     def __post_init__(self):
         """Checks what needs no picture."""
         self._check_numbers()
-        for name, words in (("aggregate", AGGREGATE), ("guide", GUIDES)):
+        for name, words in (("aggregate", AGGREGATE), ("guide", GUIDES), ("kriging", KRIGING)):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(words)}.")
         is_range = isinstance(self.range, (tuple, list)) and len(self.range) == 2 and all(map(_is_number, self.range))

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from dipjax import checkpoint, metrics, residuals, stopping, uncertainty
+from dipjax import checkpoint, kriging, metrics, residuals, stopping, uncertainty
 from dipjax.core import drive, layouts
 from dipjax.core import problem as problems
 from dipjax.core.layouts import Layout
@@ -90,17 +90,30 @@ class Outcome:
         """The restored picture: what `Options.aggregate` makes of the seeds that count; the input where nothing was `gained`."""
         if self.gained is False:
             return self.before
-        return finished(self.task, self._estimate)
+        return finished(self.task, self._of_seeds(self._estimates))
+
+    def _of_seeds(self, estimates):
+        counted = estimates[self.result.counted]
+        return AGGREGATES[self.options.aggregate](counted) if len(counted) else self.result.image
 
     @cached_property
-    def _estimate(self):
-        how, images = AGGREGATES[self.options.aggregate], self.result.images[self.result.counted]
-        return how(images) if len(images) else self.result.image
+    def _estimates(self):
+        """Those of the seeds, with what they leave of the measurement where the task puts that back."""
+        estimates, task = self.result.images, self.task
+        if task.noise is None or self.options.kriging == "none":
+            return estimates
+        noise = task.noise()
+        if self.grid is None:
+            return kriging.put_back(task.problem, estimates, noise)
+        made = np.zeros_like(estimates)
+        for part, window in zip(self.grid.parts, self.grid.windows(), strict=True):
+            made[:, *part] += window * kriging.put_back(tiling.cut(task.problem, *part), estimates[:, *part], noise)
+        return made
 
     @cached_property
     def images(self) -> np.ndarray:
         """Every seed's picture, also of dead ones."""
-        return finished(self.task, self.result.images)
+        return finished(self.task, self._estimates)
 
     @cached_property
     def before(self) -> np.ndarray:
@@ -159,8 +172,8 @@ class Outcome:
 
     @cached_property
     def residual(self) -> residuals.Residual:
-        """What the estimate of the seeds leaves of the measurement, in the units of the input."""
-        found = residuals.residual(self._estimate, self.task.problem, *self._unknowns)
+        """What the networks leave of the measurement, in the units of the input, before any of it is put back."""
+        found = residuals.residual(self._of_seeds(self.result.images), self.task.problem, *self._unknowns)
         return found._replace(values=found.values * np.float32(self.task.span.high - self.task.span.low))
 
     @property

@@ -6,6 +6,7 @@ takes all `Options`, and on the command line.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -142,7 +143,20 @@ def inpaint(
     del mask, grow  # what they mark is NaN
     known = np.isfinite(pixels).all(axis=-1)
     shown = np.where(known[..., None], pixels, 0)
-    return Task(problem.inpainting(shown, known), shown, setting="inpaint")
+    return Task(problem.inpainting(shown, known), shown, setting="inpaint", noise=partial(_noise, pixels))
+
+
+def _noise(pixels):
+    """Returns the standard deviation of the noise of a picture, grain apart; what is NaN becomes like the nearest pixel that is known."""
+    from scipy import ndimage
+
+    from dipjax.stopping.noise import beyond_grain, white_variance
+
+    unknown = ~np.isfinite(pixels).all(axis=-1)
+    if unknown.any():
+        pixels = pixels[tuple(ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True))]
+    variance = white_variance(pixels)
+    return beyond_grain(variance) ** 0.5 if np.isfinite(variance) else 0.0
 
 
 def _damage(pixels, mask=None, grow=2, sensitivity=1.0, colour="keep", fading="keep"):
@@ -251,7 +265,7 @@ def super_resolve(
     data = problem.super_resolution(pixels, factor, kernel=kernel)
     # There is hardly any noise: a seed stops where 40 % more steps make it less than 5 % better in what it has not seen.
     rule = HeldOut(correlation=1.0, gain=0.05, patience=0.4, least=100, late=0.25, fit=0)
-    return Task(data, _enlarged(pixels, data.shape), setting="superres" if factor <= 4 else "superres 8", stop=rule)
+    return Task(data, _enlarged(pixels, data.shape), setting="superres" if factor <= 4 else "superres 8", stop=rule, noise=lambda: 0.0)
 
 
 def _enlarged(pixels, shape):
@@ -344,9 +358,13 @@ def flash(
 def _of_colours(wish, pixels, pattern="RGGB"):
     """Returns the range of a mosaic: its colours are four pictures, of which each may be much brighter than the others."""
     del pattern
-    even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2, :1]
-    colours = [even[i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    return ranges.choose(wish, np.concatenate(colours, -1) if even.size else pixels)
+    return ranges.choose(wish, _planes(pixels))
+
+
+def _planes(mosaic):
+    """Returns the four colours `(H / 2, W / 2, 4)` of a mosaic `(H, W, C)`, without an odd row or column; itself if nothing is left."""
+    even = mosaic[: mosaic.shape[0] // 2 * 2, : mosaic.shape[1] // 2 * 2, :1]
+    return np.concatenate([even[i::2, j::2] for i in (0, 1) for j in (0, 1)], -1) if even.size else mosaic
 
 
 @task(
@@ -370,7 +388,7 @@ def demosaic(
     from dipjax.operators import camera, instruments
 
     data = instruments.demosaicing(pixels, pattern)
-    return Task(data, camera.bilinear(pixels, pattern), setting="inpaint")
+    return Task(data, camera.bilinear(pixels, pattern), setting="inpaint", noise=lambda: _noise(_planes(pixels)))
 
 
 def _turn(text):
@@ -425,8 +443,22 @@ def mri(
     def finish_std(std):  # that of the magnitude is one between those of the parts
         return 2 * np.sqrt(np.mean(np.square(std), -1, keepdims=True))
 
-    how = {"setting": "inpaint", "finish_std": finish_std, "own_range": ranges.Range(0.0, most)}
-    return Task(ranges.brought(data, half), (before / most).astype(np.float32), finish, **how)
+    data = ranges.brought(data, half)
+    noise = partial(_of_spectrum, data)
+    how = {"setting": "inpaint", "finish_std": finish_std, "own_range": ranges.Range(0.0, most), "noise": noise}
+    return Task(data, (before / most).astype(np.float32), finish, **how)
+
+
+def _of_spectrum(data):
+    """Returns the standard deviation of the noise of the samples of a spectrum, complex, from its corners: there is little else."""
+    from dipjax.stopping.noise import beyond_grain
+
+    samples = np.abs(np.asarray(data.measurement)[..., 0])
+    height, width = samples.shape[-2:]
+    far = np.hypot(*np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")) > 1
+    corners = samples[..., far]
+    corners = corners[corners > 0]
+    return beyond_grain(np.median(corners**2) / np.log(2)) ** 0.5 if corners.size else 0.0
 
 
 @task(

@@ -157,7 +157,9 @@ from dipjax.app import trial
 trial._command = lambda function, folder: [sys.executable, "-c", "import time; time.sleep(60)"]
 trial.decide(sys.argv[1])
 """
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True
+    )
     for _ in range(400):
         if any(tmp_path.iterdir()):
             break

@@ -1,0 +1,164 @@
+"""What estimates leave of a measurement is put back as the equations say, and no noise with it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dipjax
+from dipjax import kriging, problem
+from dipjax.files.picture import parts
+from dipjax.operators import instruments
+from dipjax.operators.frame import Framed
+from dipjax.tasks.door import TASKS
+
+HEIGHT, WIDTH = 7, 9
+
+
+def random(*shape):
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+def known(share=0.6):
+    return np.random.default_rng(1).random((HEIGHT, WIDTH)) < share
+
+
+def spectrum(is_complex):
+    mask = known()
+    kspace = (random(HEIGHT, WIDTH) + 1j * random(WIDTH, HEIGHT).T) * mask
+    return instruments.mri(kspace.astype(np.complex64), mask, is_complex=is_complex)
+
+
+PROBLEMS = {
+    "holes": lambda: problem.inpainting(random(HEIGHT, WIDTH, 2) * known()[..., None], known()),
+    "small": lambda: problem.super_resolution(random(4, 5, 1), 2),
+    "blur": lambda: problem.deblurring(random(HEIGHT, WIDTH, 1), dipjax.psfs.gaussian(0.7)),
+    "mosaic": lambda: instruments.demosaicing(random(HEIGHT, WIDTH), "RGGB"),
+    "spectrum": lambda: spectrum(False),
+    "complex": lambda: spectrum(True),
+    "volume": lambda: problem.general(random(4, 5, 3, 1), lambda image: 2 * image + 1, (4, 5, 3, 1)),
+}
+
+
+def dense(data, image, noise):
+    """The equations of the module, with matrices."""
+    size, shape = image.size, image.shape
+    zero = data.operator(jnp.zeros(shape))
+
+    def real(entries):
+        flat = np.ravel(entries)
+        return np.concatenate([flat.real, flat.imag]) if np.iscomplexobj(flat) else flat
+
+    unit = np.eye(size, dtype=np.float32).reshape(size, *shape)
+    matrix = np.stack([real(data.operator(one) - zero) for one in unit], -1).astype(float)
+    grids = [side + 32 for side in shape[:-1]]
+    power = (sum(np.meshgrid(*(np.fft.fftfreq(side) ** 2 for side in grids), indexing="ij")) + 0.01) ** -1.5
+    covariance = np.fft.ifftn(power / power.mean()).real
+    places = [np.ravel(part) for part in np.indices(shape)]
+    apart = tuple(np.subtract.outer(part, part) % side for part, side in zip(places[:-1], grids, strict=True))
+    covariance = covariance[apart] * (places[-1][:, None] == places[-1])
+    left = real(data.measurement - data.operator(image)).astype(float)
+    usual = np.asarray(data.operator(kriging._smoothed(jax.random.normal(jax.random.key(0), shape), 0.5)) - zero)
+    number = (usual != 0).sum()
+    error = max(np.sum(left**2) / number - noise**2, 1e-30)
+    level = np.sum(np.abs(usual) ** 2) / number * max(noise**2 / error, 0.01)
+    return (covariance @ matrix.T @ np.linalg.solve(matrix @ covariance @ matrix.T + level * np.eye(len(matrix)), left)).reshape(shape)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_equations_are_solved(name, noise):
+    data = PROBLEMS[name]()
+    image = np.full(data.shape, 0.3, np.float32)
+    made = kriging.put_back(data, image[None], noise)[0]
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made - image, dense(data, image, noise), atol=2e-3)
+
+
+def test_what_was_measured_comes_out_and_far_from_it_nothing_changes():
+    picture, where = random(48, 48, 1), np.zeros((48, 48), bool)
+    where[:, :8] = True
+    data = problem.inpainting(picture * where[..., None], where)
+    (made,) = kriging.put_back(data, np.full((1, 48, 48, 1), 0.5, np.float32))
+    assert np.abs(made - picture)[:, :8].max() < 0.1 * np.abs(picture - 0.5).max()
+    assert np.abs(made - 0.5)[:, 40:].max() < 1e-3
+
+
+def test_what_is_no_more_than_the_noise_stays_out():
+    data = problem.inpainting(random(16, 16, 1) * 0.1, np.ones((16, 16)))
+    estimates = np.full((1, 16, 16, 1), 0.05, np.float32)
+    np.testing.assert_allclose(kriging.put_back(data, estimates, noise=1.0), estimates, atol=1e-6)
+
+
+def test_an_estimate_that_fits_stays_and_one_that_is_not_finite_too():
+    data = problem.inpainting(random(8, 8, 1), np.ones((8, 8)))
+    estimates = np.stack([data.measurement, np.full((8, 8, 1), np.nan, np.float32)])
+    made = kriging.put_back(data, estimates)
+    np.testing.assert_array_equal(made[0], data.measurement)
+    assert np.isnan(made[1]).all() and np.isfinite(estimates[0]).all()
+    assert np.isnan(kriging.put_back(data, estimates[1:])).all()
+
+
+def test_a_frame_adds_nothing():
+    picture, where = random(16, 16, 1), known(1.0)
+    inside = np.zeros((16, 16, 1), bool)
+    inside[:HEIGHT, :WIDTH] = True
+    whole = problem.inpainting(picture, np.ones((16, 16)))
+    framed = whole.replace(operator=Framed(whole.operator, inside, whole.measurement))
+    small = problem.inpainting(picture[:HEIGHT, :WIDTH], where)
+    estimates = np.full((1, 16, 16, 1), 0.5, np.float32)
+    made = kriging.put_back(framed, estimates)[:, :HEIGHT, :WIDTH]
+    np.testing.assert_allclose(made, kriging.put_back(small, estimates[:, :HEIGHT, :WIDTH]), atol=5e-3)
+
+
+def of(task, picture, **how):
+    net = dipjax.generators.Plain(picture.shape[-1] if picture.ndim == 3 else 1, 4)
+    return task(picture, generator=net, seeds=2, num_iter=3, return_result=True, **how)
+
+
+def test_tasks_put_back_unless_asked_not_to():
+    picture = np.add.outer(np.linspace(0.2, 0.4, 32), np.linspace(0, 0.4, 48)).astype(np.float32)
+    holes = np.random.default_rng(0).random(picture.shape) > 0.5
+    errors = {}
+    for word in ("auto", "none"):
+        image, outcome = of(lambda *a, **k: dipjax.inpaint(*a, holes, range="full", **k), picture, kriging=word)  # noqa: B023
+        np.testing.assert_array_equal(image[~holes], picture[~holes])
+        assert np.abs(outcome.images.mean(axis=0)[..., 0] - image).mean() < 1e-3  # each seed is clipped
+        errors[word] = np.abs(image - picture)[holes].mean()
+    assert errors["auto"] < 0.1 * errors["none"]
+    with pytest.raises(ValueError, match="kriging: found 'no', expected one of auto, none"):
+        of(dipjax.super_resolve, picture, kriging="no")
+
+
+def test_a_residual_is_what_the_networks_leave():
+    small = random(8, 8)
+    left = [np.abs(of(dipjax.super_resolve, small, factor=2, kriging=word)[1].residual.values) for word in ("auto", "none")]
+    np.testing.assert_array_equal(*left)
+
+
+def test_in_tiles_it_is_put_back_too():
+    picture = np.add.outer(np.linspace(0, 0.5, 16), np.linspace(0, 0.5, 80)).astype(np.float32)
+    holes, errors = np.random.default_rng(0).random(picture.shape) > 0.7, {}
+    for word in ("auto", "none"):
+        how = {"tile": 48, "tile_overlap": 24, "range": "full", "kriging": word}
+        image, outcome = of(lambda *a, **k: dipjax.inpaint(*a, holes, **k), picture, **how)
+        assert outcome.num_tiles == 3
+        errors[word] = np.abs(image - picture)[holes].mean()
+    assert errors["auto"] < 0.6 * errors["none"]
+
+
+def test_noise_beside_the_holes_is_seen():
+    holes = np.random.default_rng(1).random((64, 64)) > 0.5
+    flat = np.full((64, 64, 1), 0.5, np.float32)
+    noisy = flat + np.random.default_rng(2).normal(0, 0.1, flat.shape).astype(np.float32)
+    found = [TASKS["inpaint"].build(np.where(holes[..., None], np.nan, picture)).noise() for picture in (flat, noisy)]
+    assert found[0] == 0 and 0.05 < found[1] < 0.15
+
+
+def test_noise_of_a_spectrum_is_that_of_its_corners():
+    random = np.random.default_rng(0)
+    noise = (random.normal(0, 1, (32, 32)) + 1j * random.normal(0, 1, (32, 32))) / np.sqrt(2)
+    noise[16, 16] += 400
+    task = TASKS["mri"].build(parts(noise.astype(np.complex64)))
+    scale = np.abs(task.problem.measurement[0, 0, 0] / noise[0, 0])  # of the units, which are those of the result
+    assert task.noise() == pytest.approx(scale, rel=0.1)
