@@ -6,8 +6,9 @@ nothing was measured. With errors of covariance a^2 S and noise of variance s^2 
 
     e = S A^T (A S A^T + level I)^(-1) r,  level = s^2 / a^2,
 
-and `x + e` is the result. S has the spectrum `(f^2 + low^2)^(-1.5)` with f in cycles per pixel: errors are smooth, and far from all that
-was measured nothing is added. Pixels that were measured come out as they were, samples of a spectrum too; what lies between follows.
+and `x + e` is the result. S has the spectrum `(f^2 + low^2)^(-1.5)` with f in cycles per pixel, and beside it all may be too bright or too
+dark: errors are smooth, and far from all that was measured nothing but brightness is added. Pixels that were measured come out as they
+were, samples of a spectrum too; what lies between follows.
 
 The variance of the errors is that of r beyond that of the noise, which must be known: what a network leaves of a picture without any noise
 looks as much like noise as noise does.
@@ -76,11 +77,12 @@ def _errors(problem, image, noise):
 
 
 def _smoothed(image, power):
-    """Returns S^power times an image `(..., C)`, as if beyond its edges were zeros; the diagonal of S is one."""
+    """Returns S^power times an image `(..., C)`, as if beyond its edges were zeros."""
     axes, sides = tuple(range(image.ndim - 1)), [side + _REACH for side in image.shape[:-1]]
     grids = jnp.meshgrid(*(jnp.fft.fftfreq(side).astype(image.dtype) for side in sides), indexing="ij")
     spectrum = (sum(grid**2 for grid in grids) + _LOW**2) ** -_POWER
-    spectrum = (spectrum / spectrum.mean())[..., : sides[-1] // 2 + 1, None] ** power
+    spectrum = (spectrum / spectrum.mean()).at[(0,) * len(sides)].add(spectrum.size)  # of the brightness of all, which may be off as much
+    spectrum = spectrum[..., : sides[-1] // 2 + 1, None] ** power
     made = jnp.fft.irfftn(jnp.fft.rfftn(image, sides, axes) * spectrum, sides, axes)
     return made[tuple(slice(side) for side in image.shape[:-1])].astype(image.dtype)
 

@@ -11,43 +11,21 @@ Examples:
 
 import numpy as np
 
+from dipjax import kriging
+from dipjax.core.problem import Problem
+from dipjax.operators.linear import Mask
 from dipjax.stopping.noise import SURELY, beyond_grain, noise_deviation, white_variance
 
 _MOST = 0.6  # of a picture, black or white: it may be a drawing, or dithered
-_STRIP, _MARGIN = 256, 16  # rows
+_STRIP, _MARGIN = 1024, 32  # rows
 _FAR = 4.0  # standard deviations of what an estimate leaves of the others, beyond which black or white is an impulse that was missed
-
-
-def _continued(values, hit):
-    """Returns values `(H, W, C)` that go on smoothly where a pixel was hit; what is not finite counts as zero around."""
-    known = np.where(hit | ~np.isfinite(values), 0, values)
-    alike = bool((hit == hit[..., :1]).all())
-    parts = [slice(None)] if alike else [slice(c, c + 1) for c in range(hit.shape[-1])]
-    smooth = [_filled(known[..., part], hit[..., part].any(axis=-1)) for part in parts]
-    return np.where(hit, np.concatenate(smooth, -1), values)
-
-
-def _filled(values, holes):
-    """Solves the biharmonic equation in strips, whose memory is small, with a margin that is wider than most holes."""
-    from skimage.restoration import inpaint_biharmonic
-
-    made = []
-    for start in range(0, len(holes), _STRIP):
-        first, end = max(start - _MARGIN, 0), start + _STRIP + _MARGIN
-        part, hole = values[first:end], holes[first:end]
-        if hole.any() and not hole.all():
-            part = inpaint_biharmonic(part, hole, channel_axis=-1)
-        made.append(part[start - first :][:_STRIP])
-    return np.concatenate(made)
 
 
 class Others:
     """Puts the pixels that were not hit into an estimate, as far as they are free of other noise.
 
-    Such a pixel differs from the truth by the noise of the rest, and the estimate by what lies between the two beyond that noise. Their
-    mean is weighted by both variances, as if those errors were independent (Wiener's filter of what the estimate leaves). Where a pixel was
-    hit, what the estimate leaves of those around is continued smoothly, by the biharmonic equation, and weighted alike: the estimate knows
-    the textures, and its neighbours by how much it is off there (as in kriging with a trend).
+    By how much the estimate is off there is put back, and continued to where a pixel was hit, see `kriging`: the estimate knows the
+    textures, and its neighbours by how much it is off.
 
     To call it turns estimates `(..., H, W, C)` into pictures of that shape.
 
@@ -69,14 +47,22 @@ class Others:
 
     def __call__(self, estimates: np.ndarray) -> np.ndarray:
         """Returns pictures `(..., H, W, C)`."""
-        left = self.pixels - estimates
-        squares = self._mean(left**2)
-        hit = self.hit | (self.at_end & (left**2 > _FAR**2 * squares))
-        share = self._share(np.maximum(squares - self.noise, 0))
-        shape = (-1, *left.shape[-3:])
-        pairs = zip(left.reshape(shape), hit.reshape(shape), strict=True)
-        left = np.stack([_continued(*pair) for pair in pairs]).reshape(left.shape)
-        return estimates + (share * np.nan_to_num(left)).astype(estimates.dtype)
+        images = estimates.reshape(-1, *estimates.shape[-3:])
+        return np.stack([self._whole(image) for image in images]).reshape(estimates.shape)
+
+    def _whole(self, estimate):
+        left = self.pixels - estimate
+        missed = self.at_end & (left**2 > _FAR**2 * self._mean(left**2))
+        known = np.isfinite(estimate) & ~self.hit & ~missed  # tiles that were not restored count for nothing
+        parts = np.where(known, self.pixels, 0), known.astype(estimate.dtype), np.nan_to_num(estimate)
+        made = []
+        for start in range(0, len(estimate), _STRIP):  # whose memory is small
+            first = max(start - _MARGIN, 0)
+            pixels, seen, image = (part[first : start + _STRIP + _MARGIN] for part in parts)
+            data = Problem(pixels, Mask(seen), image.shape)
+            made.append(kriging.put_back(data, image[None], self.noise**0.5)[0, start - first :][:_STRIP])
+        made = np.where(known & (self.noise == 0), self.pixels, np.concatenate(made))
+        return np.where(np.isfinite(estimate), made, estimate)
 
     @property
     def is_told(self) -> bool:
