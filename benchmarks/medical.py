@@ -22,6 +22,7 @@ from skimage.transform import iradon, resize
 
 import dipjax
 from benchmarks import common
+from dipjax import kriging
 from dipjax.core import drive
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
@@ -106,7 +107,8 @@ def prior(task, problem, options):
     """The deep image prior, the mean of some seeds."""
     setting = FAST["ct" if task == "ct" else "inpaint"](problem.shape[-1])
     num_steps = options.steps or setting.steps_for(problem.shape)
-    return drive.restore(setting.recipe, drive.seeds(0, options.seeds), problem, num_steps=num_steps).image
+    result = drive.restore(setting.recipe, drive.seeds(0, options.seeds), problem, num_steps=num_steps)
+    return result.image if task == "ct" else kriging.put_back(problem, result.image[None])[0]  # as `mri` does
 
 
 METHODS = {  # (task, problem, options) -> the estimate (H, W, C)
