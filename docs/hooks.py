@@ -6,6 +6,7 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
+OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 SHOWN = ("benchmarks/**/*.md", "benchmarks/results/**/*.png", "notebooks/figures/*.png")
 
 
@@ -30,7 +31,7 @@ def on_page_content(html, page, **_):
     """Gives the room of a table of contents to the text where there is none: code and tables need it. No line ends in an option."""
     if not any(section.children for section in page.toc):
         page.meta.setdefault("hide", ["toc"])
-    return re.sub(r"<code>([^<]*)</code>", lambda found: re.sub(r"(?<![\w-])--?[a-z][\w-]*", r'<span class="option">\g<0></span>', found[0]), html)
+    return re.sub(r"<code>[^<]*</code>", lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), html)
 
 
 def _up(page):
