@@ -211,7 +211,7 @@ def made() -> str:
 
     line = ["git", "-C", os.path.dirname(__file__), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-    device = f"{num_cores()} cores of {platform.machine()}"
+    device = f"{num_cores()} core{'s' * (num_cores() > 1)} of {platform.machine()}"
     if jax.default_backend() != "cpu":
         device = jax.devices()[0].device_kind
     versions = f"JAX {jax.__version__}" + (f", PyTorch {sys.modules['torch'].__version__}" if "torch" in sys.modules else "")

@@ -245,7 +245,7 @@ def page(names: list[str]) -> str:
     for name in names:
         task = TASKS[name]
         lines += [f"## {task.heading}", "", f"{task.about}.", "", "```bash", shlex.join(command(task)), "```", ""]
-        lines += [f"![Input, result, what else was found, and the original](figures/gallery_{name}.jpg)", ""]
+        lines += [f"![{task.about.partition('. ')[0]}: the input, the result, and the original](figures/gallery_{name}.jpg)", ""]
     return "\n".join(lines)
 
 

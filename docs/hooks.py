@@ -6,6 +6,7 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
+OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 SHOWN = ("benchmarks/**/*.md", "benchmarks/results/**/*.png", "notebooks/figures/*.png")
 
 
@@ -21,16 +22,16 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Turns links that are right in the repository into those of the site; what it has not is named without a link."""
+    """Turns links that are right in the repository into those of the site; of files that it has not it says the place."""
     markdown = re.sub(r"\]\((?:\.\./)+(benchmarks|notebooks)/", lambda found: f"]({_up(page)}{found[1]}/", markdown)
-    return re.sub(r"\[([^]]+)\]\([^)]*\.(?:ipynb|json|py)\)", r"\1", markdown)
+    return re.sub(r"\[([^]]+)\]\((?:\.\./)*([^)]*\.(?:ipynb|json|py))\)", r"\1 (`\2`)", markdown)
 
 
 def on_page_content(html, page, **_):
-    """Gives the room of a table of contents to the text where there is none: code and tables need it."""
+    """Gives the room of a table of contents to the text where there is none: code and tables need it. No line ends in an option."""
     if not any(section.children for section in page.toc):
         page.meta.setdefault("hide", ["toc"])
-    return html
+    return re.sub(r"<code>[^<]*</code>", lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), html)
 
 
 def _up(page):

@@ -301,8 +301,8 @@ def _parts_of(name, value):
 
 
 _ENDING = (
-    "  Its units are those of `image`, uint8 and uint16 divided by their largest value. It is float32, or float64 where that would",
-    "  lose digits: of float64, complex128 and whole numbers of 32 bits. With `return_result` also the `Outcome`.",
+    "    Its units are those of `image`, uint8 and uint16 divided by their largest value. It is float32, or float64 where that would",
+    "    lose digits: of float64, complex128 and whole numbers of 32 bits. With `return_result` also the `Outcome`.",
     "",
     "Raises:",
     "  ValueError: an argument is not what is said here; the message says what to do.",

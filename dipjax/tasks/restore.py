@@ -39,8 +39,8 @@ class Followed:
 
     Attributes:
       result: the last one, None if not one step was finished.
-      ending: "done", "stopped" by the rule, "budget", "callback", "interrupted" or "failed".
-      exit_code: of the command, 0 where all is well.
+      ending: as in `Outcome`.
+      exit_code: as in `Outcome`.
     """
 
     result: Result | None
@@ -61,8 +61,8 @@ class Outcome:
       layout: of the runs.
       grid: of the tiles, None without any.
       result: of the core: in the range at [0, 1].
-      ending: as in `Followed`.
-      exit_code: as in `Followed`.
+      ending: "done", "stopped" by the rule, "budget", "callback", "interrupted" or "failed".
+      exit_code: of the command, 0 where all is well.
       is_kept: whether all of the work is in the folder of its checkpoints.
 
     Examples:
