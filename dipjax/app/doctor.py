@@ -100,7 +100,8 @@ def _compute():
         if jax.default_backend() == "cpu":
             streams.say(f"cores     {startup.num_cores()}{_advice(jax.local_device_count(), startup.num_cores())}")
         streams.say(f"cache     {_cache(jax)}")
-        streams.say(f"defaults  recipe {choose('denoise').__module__.rpartition('.')[2]}, {layouts.default()}")
+        at_once = layouts.default().at_once or "all"
+        streams.say(f"defaults  recipe {choose('denoise').__module__.rpartition('.')[2]}, seeds at a time on each device: {at_once}")
         matrix = np.random.default_rng(0).random((64, 64), np.float32)
         start = time.perf_counter()
         with jax.default_matmul_precision("highest"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dipjax.app.live import Scene
 
 _GLANCE = 0.1  # seconds between two looks at what the others did
+_LINES = 5.0, 60.0  # seconds from one line to the next, at first and after hours, for a file or a pipe
 _PICTURE = 1.0  # seconds from one drawing of the same picture to the next
 _LAST_LOOK = 2.0  # seconds that a display has to end
 _DUMB = {"dumb", "unknown"}  # terminals without a movable cursor
@@ -198,7 +199,7 @@ class _Drawing:
 
 
 @contextlib.contextmanager
-def _lines(num_steps, budget, describe, every: float = 5.0):
+def _lines(num_steps, budget, describe):
     next_line, compiled, told = 0.0, False, None
 
     def show(result, elapsed):
@@ -214,7 +215,7 @@ def _lines(num_steps, budget, describe, every: float = 5.0):
             told = result
             lines += [_line(result, elapsed, describe, num_steps, budget)]
         for line in lines:
-            next_line = elapsed + every
+            next_line = elapsed + min(max(_LINES[0], elapsed / 20), _LINES[1])
             streams.tell(line)
 
     yield show

@@ -307,6 +307,23 @@ def test_the_divide_and_the_zoom_work_by_keyboard_and_by_pointer(visit):
 
 
 @pytest.mark.parametrize("width", [320, 1000])
+def test_the_buttons_stay_where_they_are_at_any_zoom(visit, width):
+    view = visit(page_of(made((32, 48, 3), 2), "photo.png"), width)
+    place = lambda: view.evaluate("[larger.offsetTop, larger.offsetLeft, viewer.scrollHeight <= viewer.offsetHeight]")  # noqa: E731
+    top, left, _ = before = place()
+    assert before[2]
+    view.click("#larger")
+    assert place() == [top, left, False]
+    view.click("#exact")
+    assert place() == before
+
+
+def test_seeds_of_the_same_colour_are_told_apart_by_their_dashes():
+    keys = re.findall(r'class="(key [^"]*)"', curves.legend(["seed"] * 12).text)
+    assert len(set(keys)) == len(keys) == 12
+
+
+@pytest.mark.parametrize("width", [320, 1000])
 def test_nothing_is_wider_than_a_phone(visit, width):
     view = visit(page_of(made((32, 48, 3), 2), f"{HOSTILE}{'long' * 40}.png"), width)
     assert view.evaluate("document.documentElement.scrollWidth") == width

@@ -6,7 +6,7 @@ import numpy as np
 
 from dipjax.files.markup import Html, element
 
-NUM_COLOURS = 7  # of lines in the style sheet, those of Okabe and Ito without yellow, which no white page shows
+NUM_COLOURS = 4  # of lines in the style sheet, of Okabe and Ito: more are not told apart by all eyes; further lines are dashed
 _MOST_POINTS = 300
 _WIDTH, _HEIGHT = 440, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 420, 10, 232
@@ -71,7 +71,7 @@ def chart(title: str, across: str, lines: list[np.ndarray], *, faint=(), marks=(
         drawn.append(element("line", x1=_LEFT, x2=_RIGHT, y1=_round(y.at(level)), y2=_round(y.at(level)), class_="level"))
     for seed, step in enumerate(marks):
         if 0 < step <= number:
-            where, colour = _round(x.at(step)), f"line{seed % NUM_COLOURS}"
+            where, colour = _round(x.at(step)), _colour(seed)
             drawn.append(element("line", x1=where, x2=where, y1=_TOP, y2=_BOTTOM, class_=f"mark {colour}"))
             if np.isfinite(height := y.at(lines[seed][step - 1])):
                 drawn.append(element("circle", cx=where, cy=_round(height), r=4, class_=f"dot {colour}"))
@@ -100,8 +100,15 @@ def _line(x, y, values, seed, more=""):
         pen_is_down = known
     if len(path) == 1:  # one step is no line, but the round end of one
         path.append(f"L{path[0][1:]}")
-    dashes = f"dash{seed // NUM_COLOURS % 3}"
-    return element("path", d="".join(path), class_=f"line{seed % NUM_COLOURS} {dashes} {more}".rstrip())
+    return element("path", d="".join(path), class_=f"{_look(seed)} {more}".rstrip())
+
+
+def _colour(seed):
+    return f"line{seed % NUM_COLOURS}"
+
+
+def _look(seed):
+    return f"{_colour(seed)} dash{seed // NUM_COLOURS % 3}"
 
 
 def _round(number):
@@ -109,5 +116,5 @@ def _round(number):
 
 
 def legend(names: list[str]) -> Html:
-    """Returns which colour is which seed."""
-    return element("ul", [element("li", name, class_=f"key line{seed % NUM_COLOURS}") for seed, name in enumerate(names)], class_="legend")
+    """Returns which line is which seed."""
+    return element("ul", [element("li", name, class_=f"key {_look(seed)}") for seed, name in enumerate(names)], class_="legend")

@@ -110,9 +110,10 @@ def _row(row, numbers):
     href = "/".join([".", *(quote(os.fsencode(part)) for part in row.page.parts[-2:])]) if row.page.exists() else None
     name = element("a", row.name, href=href) if href else element("span", row.name)
     error = row.error or row.record.get("error")
+    small = _thumbnail(row) if _status(row) not in ("failed", "not begun", "not finished") else None
     return element(
         "tr",
-        element("td", _thumbnail(row) if _status(row) not in ("failed", "not begun", "not finished") else None),
+        element("td", element("a", small, href=href, tabindex=-1, aria_hidden="true") if href and small else small),
         element("td", name, data_value=row.name),
         element("td", _status(row), element("small", f": {error}", class_="bad") if error else None, data_value=_status(row)),
         [

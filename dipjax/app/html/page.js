@@ -6,10 +6,12 @@ const divide = find("divide"), handle = find("handle"), shown = find("zoom");
 const result = after.src, natural = Number(stage.dataset.width), ratio = Number(stage.dataset.height) / natural;
 let zoom = 1, moving = null;
 
-const fitting = () => Math.max(40, Math.min(viewer.clientWidth, 0.7 * window.innerHeight / ratio));
+const fitting = () => Math.max(40, Math.min(viewer.offsetWidth, 0.6 * window.innerHeight / ratio));
 
 function draw() {
+  viewer.style.height = `${fitting() * ratio}px`; // at any zoom, so that the buttons below it stay where they are
   stage.style.width = `${fitting() * zoom}px`;
+  stage.style.height = `${fitting() * zoom * ratio}px`;
   stage.style.setProperty("--divide", `${divide.value}%`);
   stage.classList.toggle("whole", zoom <= 1);
   stage.classList.toggle("sharp", fitting() * zoom > 1.5 * before.naturalWidth);

@@ -105,7 +105,7 @@ def _curves(outcome):
         title = "held-out score: how well unseen entries are predicted" if held_out else "score of the stopping rule"
         charts += [drawn(f"{title}; the lower the better", metrics.score, is_log=bool(metrics.score.min() > 0))]
     if metrics.psnr_average is not None:
-        level, title = outcome.scores["ensemble"]["psnr"], "PSNR in dB of the averaged outputs; faint: of each output; dashed: the result"
+        level, title = outcome.scores["ensemble"]["psnr"], "PSNR in dB of the averaged outputs; faint: of each output; straight: the result"
         charts += [drawn(title, metrics.psnr_average, faint=list(metrics.psnr[:number]), level=level if math.isfinite(level) else None)]
     words = "Circles and dotted lines mark the moment that was taken." if any(marks) else None
     return [
@@ -128,7 +128,7 @@ def _facts(told):
         "black and white": f"{told['range']['low']:.6g} and {told['range']['high']:.6g}",
         "time": f"{duration(told['seconds'])}, and {duration(told['compile_seconds'])} for compilation",
         "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"),
-        "device": f"{device['count']} x {device['kind']} ({device['platform']})",
+        "device": f"{device['count']} x {' '.join(dict.fromkeys((device['kind'], device['platform'])))}",
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
 
