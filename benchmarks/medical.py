@@ -105,7 +105,7 @@ def total_variation(weight, task, problem, options):
 
 def prior(task, problem, options):
     """The deep image prior, the mean of some seeds."""
-    setting = FAST["ct" if task == "ct" else "inpaint"](problem.shape[-1])
+    setting = FAST[task](problem.shape[-1])
     num_steps = options.steps or setting.steps_for(problem.shape)
     result = drive.restore(setting.recipe, drive.seeds(0, options.seeds), problem, num_steps=num_steps)
     return result.image if task == "ct" else kriging.put_back(problem, result.image[None])[0]  # as `mri` does

@@ -6,8 +6,8 @@ nothing was measured. With errors of covariance a^2 S and noise of variance s^2 
 
     e = S A^T (A S A^T + level I)^(-1) r,  level = s^2 / a^2,
 
-and `x + e` is the result. S has the spectrum `(f^2 + low^2)^(-1.5)` with f in cycles per pixel, and beside it all may be too bright or too
-dark: errors are smooth, and far from all that was measured nothing but brightness is added. Pixels that were measured come out as they
+and `x + e` is the result, once the brightness of all is right. S has the spectrum `(f^2 + low^2)^(-1.5)` with f in cycles per pixel: errors
+are smooth, and far from all that was measured nothing is added. Pixels that were measured come out as they
 were, samples of a spectrum too; what lies between follows.
 
 The variance of the errors is that of r beyond that of the noise, which must be known: what a network leaves of a picture without any noise
@@ -34,6 +34,7 @@ from dipjax.operators.instruments import linear_parts
 _LOW, _POWER = 0.1, 1.5  # of the spectrum of errors
 _REACH = 32  # pixels, beyond which errors have nothing in common
 _LEAST = 0.01  # level
+_SURELY = 1.15  # times the variance of the noise, as well as that is known: what is more is error
 _STEPS = 100  # of conjugate gradients
 
 
@@ -59,12 +60,15 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0) -> np.nda
 @jax.jit
 def _errors(problem, image, noise):
     """Returns the expected error of one estimate."""
-    forward, back = linear_parts(problem)
-    left = jax.tree.map(jnp.subtract, problem.measurement, problem.operator(image))
+    (forward, back), tiny = linear_parts(problem), jnp.finfo(problem.dtype).tiny
+    left, ones = jax.tree.map(jnp.subtract, problem.measurement, problem.operator(image)), jnp.ones(problem.shape, problem.dtype)
+    brightness = forward(ones)
+    brighter = jnp.sum(back(left)) / jnp.maximum(_square(brightness), tiny)  # by how much all of the image is too dark
+    left = jax.tree.map(lambda part, one: part - brighter * one, left, brightness)
     # What S does to the entries, on average, is that of one draw of errors; what was not measured stays zero.
-    usual, tiny = forward(_smoothed(jax.random.normal(jax.random.key(0), problem.shape, problem.dtype), 0.5)), jnp.finfo(problem.dtype).tiny
+    usual = forward(_smoothed(jax.random.normal(jax.random.key(0), problem.shape, problem.dtype), 0.5))
     number = sum(jnp.sum(part != 0) for part in jax.tree.leaves(usual))
-    error = jnp.maximum(_square(left) / number - noise**2, tiny)
+    error = jnp.maximum(_square(left) / number - _SURELY * noise**2, tiny)
     level = jnp.maximum(_square(usual) / number, tiny) * jnp.maximum(noise**2 / error, _LEAST)
 
     def smooth(entries):
@@ -73,16 +77,15 @@ def _errors(problem, image, noise):
     def matrix(entries):
         return jax.tree.map(lambda made, entry: made + level * entry, forward(smooth(entries)), entries)
 
-    return smooth(jax.scipy.sparse.linalg.cg(matrix, left, maxiter=_STEPS, tol=1e-5)[0])
+    return brighter * ones + smooth(jax.scipy.sparse.linalg.cg(matrix, left, maxiter=_STEPS, tol=1e-5)[0])
 
 
 def _smoothed(image, power):
-    """Returns S^power times an image `(..., C)`, as if beyond its edges were zeros."""
+    """Returns S^power times an image `(..., C)`, as if beyond its edges were zeros; the diagonal of S is one."""
     axes, sides = tuple(range(image.ndim - 1)), [side + _REACH for side in image.shape[:-1]]
     grids = jnp.meshgrid(*(jnp.fft.fftfreq(side).astype(image.dtype) for side in sides), indexing="ij")
     spectrum = (sum(grid**2 for grid in grids) + _LOW**2) ** -_POWER
-    spectrum = (spectrum / spectrum.mean()).at[(0,) * len(sides)].add(spectrum.size)  # of the brightness of all, which may be off as much
-    spectrum = spectrum[..., : sides[-1] // 2 + 1, None] ** power
+    spectrum = (spectrum / spectrum.mean())[..., : sides[-1] // 2 + 1, None] ** power
     made = jnp.fft.irfftn(jnp.fft.rfftn(image, sides, axes) * spectrum, sides, axes)
     return made[tuple(slice(side) for side in image.shape[:-1])].astype(image.dtype)
 

@@ -53,16 +53,20 @@ def dense(data, image, noise):
     matrix = np.stack([real(data.operator(one) - zero) for one in unit], -1).astype(float)
     grids = [side + 32 for side in shape[:-1]]
     power = (sum(np.meshgrid(*(np.fft.fftfreq(side) ** 2 for side in grids), indexing="ij")) + 0.01) ** -1.5
-    covariance = np.fft.ifftn(power / power.mean()).real + 1
+    covariance = np.fft.ifftn(power / power.mean()).real
     places = [np.ravel(part) for part in np.indices(shape)]
     apart = tuple(np.subtract.outer(part, part) % side for part, side in zip(places[:-1], grids, strict=True))
     covariance = covariance[apart] * (places[-1][:, None] == places[-1])
-    left = real(data.measurement - data.operator(image)).astype(float)
+    left, ones = (real(part).astype(float) for part in (data.measurement - data.operator(image), data.operator(jnp.ones(shape)) - zero))
+    brighter = left @ ones / (ones @ ones)
+    left -= brighter * ones
     usual = np.asarray(data.operator(kriging._smoothed(jax.random.normal(jax.random.key(0), shape), 0.5)) - zero)
     number = (usual != 0).sum()
-    error = max(np.sum(left**2) / number - noise**2, 1e-30)
+    error = max(np.sum(left**2) / number - 1.15 * noise**2, 1e-30)
     level = np.sum(np.abs(usual) ** 2) / number * max(noise**2 / error, 0.01)
-    return (covariance @ matrix.T @ np.linalg.solve(matrix @ covariance @ matrix.T + level * np.eye(len(matrix)), left)).reshape(shape)
+    return brighter + (covariance @ matrix.T @ np.linalg.solve(matrix @ covariance @ matrix.T + level * np.eye(len(matrix)), left)).reshape(
+        shape
+    )
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
@@ -88,7 +92,7 @@ def test_what_was_measured_comes_out_and_far_from_it_only_brightness_changes():
 
 def test_what_is_no_more_than_the_noise_stays_out():
     data = problem.inpainting(random(16, 16, 1) * 0.1, np.ones((16, 16)))
-    estimates = np.full((1, 16, 16, 1), 0.05, np.float32)
+    estimates = np.full((1, 16, 16, 1), data.measurement.mean(), np.float32)
     np.testing.assert_allclose(kriging.put_back(data, estimates, noise=1.0), estimates, atol=1e-6)
 
 

@@ -21,6 +21,7 @@ FAST = {
     "deblur unknown": fast.blind_deblurring,
     "flash": fast.flash,
     "ct": fast.tomography,
+    "mri": fast.magnetic_resonance,
 }
 PAPER = {
     "denoise": paper.denoising,
@@ -32,6 +33,7 @@ PAPER = {
     "deblur unknown": paper.blind_deblurring,
     "flash": paper.flash,
     "ct": paper.inpainting,
+    "mri": paper.inpainting,
 }
 WORDS = {"fast": FAST, "paper": PAPER}
 

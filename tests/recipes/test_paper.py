@@ -158,7 +158,7 @@ def test_the_steps_for_a_noisy_picture_follow_its_side(size, num_steps):
     assert fast.denoising(3).steps_for((*size, 3)) == num_steps
     assert fast.denoising(3).changed(loss=losses.L1()).steps_for(size) == num_steps  # the rule goes with the setting
     assert paper.denoising().steps_for(size) == 3000
-    assert fast.inpainting().steps_for(size) == 1500
+    assert fast.inpainting().steps_for(size) == 750
 
 
 def test_a_schedule_is_a_part_of_a_setting_like_any_other():
