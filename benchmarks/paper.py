@@ -10,7 +10,8 @@ command continues where it was interrupted. PSNR is in dB, of an estimate clippe
 * superres: of the picture rounded to 8 bit. Y is the luma of BT.601 (16 to 235) without a frame of 4 pixels above and on the left and
   5 below and on the right, as in the authors' script; RGB is all pixels. The picture is cut to a multiple of the factor and then, around
   its centre, of 32; Pillow's LANCZOS makes the small one, and its BICUBIC of that is the input we compare with.
-* inpainting, text: all pixels of the raw output, and with the known pixels pasted over it.
+* inpainting, text: all pixels of the raw output, with the known pixels pasted over it, and as `inpaint` gives it, with what is left of
+  the known pixels put back (`dipjax.kriging`).
 
 `single` is the output of the last parameters, `averaged` the exponential average of the outputs, both the mean over seeds of their PSNR,
 `mean of K` the PSNR of the mean of the K averaged outputs, and `best` the largest PSNR over the steps of a run, which nobody can know
@@ -33,6 +34,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import common
+from dipjax import kriging
 from dipjax.core import drive, loop
 from dipjax.core.problem import Problem
 from dipjax.core.state import psnr
@@ -92,8 +94,8 @@ FILES["ensemble"] = FILES["denoising"]
 METRICS = {  # the last one is what the loop itself measures, so the best over the run is known of it alone
     "denoising": ("RGB",),
     "superres": ("Y", "RGB"),
-    "inpainting": ("pasted", "raw"),
-    "text": ("pasted", "raw"),
+    "inpainting": ("put back", "pasted", "raw"),
+    "text": ("put back", "pasted", "raw"),
     "bsd68": ("gray",),
 }
 
@@ -213,9 +215,12 @@ def _enlarged_scores(truth, image):
     return {"Y": psnr(luma(image)[inner], luma(truth)[inner]), "RGB": psnr(image, truth)}
 
 
-def _filled_scores(truth, known, image):
-    image = np.clip(image, 0, 1)
-    return {"raw": psnr(image, truth), "pasted": psnr(np.where(known, truth, image), truth)}
+def _filled_scores(data, image):
+    truth, known = np.asarray(data.truth), np.asarray(data.operator.known) > 0
+    (better,) = kriging.put_back(data, np.asarray(image)[None])
+    image, better = np.clip(image, 0, 1), np.clip(better, 0, 1)
+    pasted, put_back = np.where(known, truth, image), np.where(known, truth, better)
+    return {"raw": psnr(image, truth), "pasted": psnr(pasted, truth), "put back": psnr(put_back, truth)}
 
 
 def make_task(name, options):
@@ -235,7 +240,7 @@ def make_task(name, options):
         data = common.make_problem(task, picture, random, sigma=getattr(options, "sigma", None))
     measured, truth = np.asarray(data.measurement), np.asarray(data.truth)
     if options.table in {"text", "inpainting"}:
-        return Task(data, measured, partial(_filled_scores, truth, np.asarray(data.operator.known) > 0))
+        return Task(data, measured, partial(_filled_scores, data))
     return Task(data, measured, partial(_whole_scores, truth, "gray" if gray else "RGB"))
 
 
