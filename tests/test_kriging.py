@@ -1,5 +1,7 @@
 """What estimates leave of a measurement is put back as the equations say, and no noise with it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,6 +153,17 @@ def test_in_tiles_it_is_put_back_too():
         assert outcome.num_tiles == 3
         errors[word] = np.abs(image - picture)[holes].mean()
     assert errors["auto"] < 0.6 * errors["none"]
+
+
+def test_tiles_that_were_not_finished_spoil_no_others():
+    picture = np.add.outer(np.linspace(0, 0.5, 16), np.linspace(0, 0.5, 80)).astype(np.float32)
+    holes = np.random.default_rng(0).random(picture.shape) > 0.7
+    _, outcome = of(lambda *a, **k: dipjax.inpaint(*a, holes, tile=48, tile_overlap=24, range="full", **k), picture)
+    images = np.array(outcome.result.images)
+    images[..., 64:, :] = np.nan
+    part = dataclasses.replace(outcome, result=dataclasses.replace(outcome.result, images=images))
+    np.testing.assert_array_equal(np.isfinite(part._estimates), np.isfinite(images))
+    np.testing.assert_allclose(part._estimates[..., :20, :], outcome._estimates[..., :20, :], atol=1e-6)  # of the first tile alone
 
 
 def test_noise_beside_the_holes_is_seen():

@@ -105,9 +105,10 @@ class Outcome:
         noise = task.noise()
         if self.grid is None:
             return kriging.put_back(task.problem, estimates, noise)
-        made = np.zeros_like(estimates)
+        made = np.array(estimates)
         for part, window in zip(self.grid.parts, self.grid.windows(), strict=True):
-            made[:, *part] += window * kriging.put_back(tiling.cut(task.problem, *part), estimates[:, *part], noise)
+            added = kriging.put_back(tiling.cut(task.problem, *part), estimates[:, *part], noise) - estimates[:, *part]
+            made[:, *part] += window * np.nan_to_num(added)  # nothing where a tile was not finished
         return made
 
     @cached_property
