@@ -182,7 +182,9 @@ def test_the_pages_of_a_stack_have_an_index(folder, run):
     assert "2 done" in read("all.html").text
     (stack,) = Path("all_files").glob("stack*.html")
     found = read(stack)
-    assert [one[2] for one in found.all("a")] == ["page 1", "page 2"] and len(found.all("img")) == 2
+    links = found.all("a")  # a thumbnail and a name for each
+    assert [one[2] for one in links] == ["", "page 1", "", "page 2"] and len(found.all("img")) == 2
+    assert [one[1]["href"] for one in links[::2]] == [one[1]["href"] for one in links[1::2]]
     assert "page" not in read("all_files/" + found.all("a")[0][1]["href"][2:]).all("h1")[0][2]
 
 
