@@ -11,7 +11,7 @@ command continues where it was interrupted. PSNR is in dB, of an estimate clippe
   5 below and on the right, as in the authors' script; RGB is all pixels. The picture is cut to a multiple of the factor and then, around
   its centre, of 32; Pillow's LANCZOS makes the small one, and its BICUBIC of that is the input we compare with.
 * inpainting, text: all pixels of the raw output, with the known pixels pasted over it, and as `inpaint` gives it, with what is left of
-  the known pixels put back (`dipjax.kriging`).
+  the known pixels put back (`dipjax.kriging`; these have no noise).
 
 `single` is the output of the last parameters, `averaged` the exponential average of the outputs, both the mean over seeds of their PSNR,
 `mean of K` the PSNR of the mean of the K averaged outputs, and `best` the largest PSNR over the steps of a run, which nobody can know

@@ -7,8 +7,8 @@ nothing was measured. With errors of covariance a^2 S and noise of variance s^2 
     e = S A^T (A S A^T + level I)^(-1) r,  level = s^2 / a^2,
 
 and `x + e` is the result, once the brightness of all is right. S has the spectrum `(f^2 + low^2)^(-1.5)` with f in cycles per pixel: errors
-are smooth, and far from all that was measured nothing is added. Pixels that were measured come out as they
-were, samples of a spectrum too; what lies between follows.
+are smooth, and far from all that was measured nothing else is added. Pixels that were measured come out nearly
+as they were, samples of a spectrum too; what lies between follows.
 
 The variance of the errors is that of r beyond that of the noise, which must be known: what a network leaves of a picture without any noise
 looks as much like noise as noise does.
@@ -34,7 +34,7 @@ from dipjax.operators.instruments import linear_parts
 _LOW, _POWER = 0.1, 1.5  # of the spectrum of errors
 _REACH = 32  # pixels, beyond which errors have nothing in common
 _LEAST = 0.01  # level
-_SURELY = 1.15  # times the variance of the noise, as well as that is known: what is more is error
+_DOUBT = 1.15  # times the variance of the noise, as well as that is known: what is more is error
 _STEPS = 100  # of conjugate gradients
 
 
@@ -67,8 +67,8 @@ def _errors(problem, image, noise):
     left = jax.tree.map(lambda part, one: part - brighter * one, left, brightness)
     # What S does to the entries, on average, is that of one draw of errors; what was not measured stays zero.
     usual = forward(_smoothed(jax.random.normal(jax.random.key(0), problem.shape, problem.dtype), 0.5))
-    number = sum(jnp.sum(part != 0) for part in jax.tree.leaves(usual))
-    error = jnp.maximum(_square(left) / number - _SURELY * noise**2, tiny)
+    number = jnp.maximum(sum(jnp.sum(part != 0) for part in jax.tree.leaves(usual)), 1)
+    error = jnp.maximum(_square(left) / number - _DOUBT * noise**2, tiny)
     level = jnp.maximum(_square(usual) / number, tiny) * jnp.maximum(noise**2 / error, _LEAST)
 
     def smooth(entries):

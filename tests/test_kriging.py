@@ -166,8 +166,10 @@ def test_tiles_that_were_not_finished_spoil_no_others():
     np.testing.assert_allclose(part._estimates[..., :20, :], outcome._estimates[..., :20, :], atol=1e-6)  # of the first tile alone
 
 
-def test_noise_beside_the_holes_is_seen():
-    holes = np.random.default_rng(1).random((64, 64)) > 0.5
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9])
+def test_noise_beside_the_holes_is_seen(share):
+    spread = np.random.default_rng(1).random((64, 64)) > share
+    holes = spread if share else np.add.outer(np.arange(64) // 40, np.arange(64) // 40) == 0  # or one large one
     flat = np.full((64, 64, 1), 0.5, np.float32)
     noisy = flat + np.random.default_rng(2).normal(0, 0.1, flat.shape).astype(np.float32)
     found = [TASKS["inpaint"].build(np.where(holes[..., None], np.nan, picture)).noise() for picture in (flat, noisy)]

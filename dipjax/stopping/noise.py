@@ -128,8 +128,13 @@ def noise_variance(sigma: float | None, problem: Problem) -> Array:
 
 
 def noise_deviation(picture: np.ndarray) -> float:
-    """Returns the standard deviation of the noise of a picture `(H, W, C)` from the finest differences; JAX computes nothing."""
-    return float(np.median(finest(picture)) / _NORMAL)
+    """Returns the standard deviation of the noise of a picture `(H, W, C)` from the finest differences; JAX computes nothing.
+
+    Pixels that are NaN do not count; 0 where no others lie together.
+    """
+    differences = finest(picture)
+    known = differences[np.isfinite(differences)]
+    return float(np.median(known) / _NORMAL) if known.size else 0.0
 
 
 def finest(measurement: Array) -> Array:

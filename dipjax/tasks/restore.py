@@ -136,7 +136,8 @@ class Outcome:
     def uncertainty(self) -> np.ndarray | None:
         """The standard deviation of the error of the mean over seeds, see `dipjax.uncertainty`.
 
-        Zero where the input was kept, NaN in tiles that were not finished; None without held-out entries or with fewer than two seeds.
+        Of what the networks made: where what they leave is put back the error is less. Zero where the input was kept, NaN in tiles that
+        were not finished; None without held-out entries or with fewer than two seeds.
         """
         if self._found is None:
             return None

@@ -20,6 +20,8 @@ from dipjax.tasks.options import Argument, at_least_one, positive, whole
 NOISES = ("auto", "gaussian", "poisson", "impulse", "speckle")
 KERNELS = ("lanczos2", "lanczos3", "bicubic", "box")
 _LEAST_CONTRAST = 1e-6
+_NO_TEXTURE = 0.75  # of the finest differences of photographs and their noise, at least
+_FAR = 0.9  # of the samples of a spectrum are nearer to its middle than those that tell its noise
 _BRIGHTER = 1.25  # than what zeros leave of the brightest pixel, a result may be
 _MOST_DAMAGE = 0.5  # of the pixels: more of it is none
 BOUNDARIES = ("auto", "reflect", "circular", "valid")
@@ -147,16 +149,22 @@ def inpaint(
 
 
 def _noise(pixels):
-    """Returns the standard deviation of the noise of a picture, grain apart; what is NaN becomes like the nearest pixel that is known."""
+    """Returns the standard deviation of the noise of a picture, grain apart.
+
+    What is NaN becomes like the nearest pixel that is known: that is flat, so the differences between known ones count too, as far as they
+    are not texture.
+    """
     from scipy import ndimage
 
-    from dipjax.stopping.noise import beyond_grain, white_variance
+    from dipjax.stopping.noise import beyond_grain, noise_deviation, white_variance
+
+    rough = _NO_TEXTURE * noise_deviation(pixels)
 
     unknown = ~np.isfinite(pixels).all(axis=-1)
     if unknown.any():
         pixels = pixels[tuple(ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True))]
     variance = white_variance(pixels)
-    return beyond_grain(variance) ** 0.5 if np.isfinite(variance) else 0.0
+    return beyond_grain(max(variance if np.isfinite(variance) else 0, rough**2)) ** 0.5
 
 
 def _damage(pixels, mask=None, grow=2, sensitivity=1.0, colour="keep", fading="keep"):
@@ -452,15 +460,17 @@ def mri(
 
 
 def _of_spectrum(data):
-    """Returns the standard deviation of the noise of the samples of a spectrum, complex, from its corners: there is little else."""
+    """Returns the standard deviation of the noise of the samples of a spectrum, complex, from the farthest: there is little else."""
     from dipjax.stopping.noise import beyond_grain
 
     samples = np.abs(np.asarray(data.measurement)[..., 0])
     height, width = samples.shape[-2:]
-    far = np.hypot(*np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")) > 1
-    corners = samples[..., far]
-    corners = corners[corners > 0]
-    return beyond_grain(np.median(corners**2) / np.log(2)) ** 0.5 if corners.size else 0.0
+    radius = np.hypot(*np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij"))
+    radius = np.broadcast_to(radius, samples.shape)[samples > 0]
+    if not radius.size:
+        return 0.0
+    far = samples[samples > 0][radius >= np.quantile(radius, _FAR)]
+    return beyond_grain(np.median(far**2) / np.log(2)) ** 0.5
 
 
 @task(
