@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dipjax
+import dipjax.tasks.tasks  # noqa: F401, fills TASKS
 from dipjax import kriging, problem
 from dipjax.files.picture import parts
 from dipjax.operators import instruments
@@ -176,10 +177,12 @@ def test_noise_beside_the_holes_is_seen(share):
     assert found[0] == 0 and 0.05 < found[1] < 0.15
 
 
-def test_noise_of_a_spectrum_is_that_of_its_corners():
+@pytest.mark.parametrize("farthest", [2.0, 0.6])
+def test_noise_of_a_spectrum_is_that_of_its_farthest_samples(farthest):
     random = np.random.default_rng(0)
-    noise = (random.normal(0, 1, (32, 32)) + 1j * random.normal(0, 1, (32, 32))) / np.sqrt(2)
-    noise[16, 16] += 400
+    noise = (random.normal(0, 1, (64, 64)) + 1j * random.normal(0, 1, (64, 64))) / np.sqrt(2)
+    noise *= np.hypot(*np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64))) < farthest
+    noise[32, 32] += 300
     task = TASKS["mri"].build(parts(noise.astype(np.complex64)))
-    scale = np.abs(task.problem.measurement[0, 0, 0] / noise[0, 0])  # of the units, which are those of the result
+    scale = np.abs(task.problem.measurement[32, 36, 0] / noise[32, 36])  # of the units, which are those of the result
     assert task.noise() == pytest.approx(scale, rel=0.1)
