@@ -60,8 +60,8 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0) -> np.nda
 @jax.jit
 def _errors(problem, image, noise):
     """Returns the expected error of one estimate."""
-    (forward, back), tiny = linear_parts(problem), jnp.finfo(problem.dtype).tiny
-    left, ones = jax.tree.map(jnp.subtract, problem.measurement, problem.operator(image)), jnp.ones(problem.shape, problem.dtype)
+    (forward, back, measured), tiny = linear_parts(problem), jnp.finfo(problem.dtype).tiny
+    left, ones = jax.tree.map(jnp.subtract, measured, forward(image)), jnp.ones(problem.shape, problem.dtype)
     brightness = forward(ones)
     brighter = jnp.sum(back(left)) / jnp.maximum(_square(brightness), tiny)  # by how much all of the image is too dark
     left = jax.tree.map(lambda part, one: part - brighter * one, left, brightness)

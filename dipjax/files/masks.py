@@ -113,3 +113,10 @@ def _value(colour: np.ndarray, picture: Picture) -> str:
     """Writes a colour (C,) in the numbers of the file."""
     values = [f"{value * white(picture.dtype):.6g}" for value in colour.tolist()]
     return values[0] if len(set(values)) == 1 else f"({', '.join(values)})"
+
+
+def nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Returns values `(H, W, ...)` that are, where nothing is `known` `(H, W)`, those of the nearest pixel of which something is."""
+    from scipy.ndimage import distance_transform_edt
+
+    return values[tuple(distance_transform_edt(~known, return_distances=False, return_indices=True))]

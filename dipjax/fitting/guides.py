@@ -23,6 +23,7 @@ from jax import Array, lax
 from scipy import ndimage
 
 from dipjax.core.problem import Problem
+from dipjax.files.masks import nearest
 from dipjax.operators import checks, instruments
 from dipjax.stopping.noise import CORRELATED, noise_correlation, noise_deviation
 
@@ -76,7 +77,7 @@ class NonLocalMeans:
 
         picture, noise, known = np.asarray(picture), np.asarray(noise), np.asarray(known).all(axis=-1)
         if known.any() and not known.all():
-            picture = picture[tuple(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))]
+            picture = nearest(picture, known)
         median = ndimage.median_filter(picture, (5, 5, 1))
         at_end = (picture <= 0) | (picture >= 1)
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1)

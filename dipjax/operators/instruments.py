@@ -252,14 +252,12 @@ def conjugate_gradients(problem: Problem, num_steps: Any) -> Array:
       problem: one image, no batch; its operator may add what does not depend on the image.
       num_steps: of conjugate gradients, an int or a scalar.
     """
-    forward, back = linear_parts(problem)
-    added = problem.operator(jnp.zeros(problem.shape, problem.dtype))
-    right = back(jax.tree.map(jnp.subtract, problem.measurement, added))
-    return jax.scipy.sparse.linalg.cg(lambda image: back(forward(image)), right, maxiter=num_steps, tol=1e-6)[0]
+    forward, back, measured = linear_parts(problem)
+    return jax.scipy.sparse.linalg.cg(lambda image: back(forward(image)), back(measured), maxiter=num_steps, tol=1e-6)[0]
 
 
-def linear_parts(problem: Problem) -> tuple[Callable, Callable]:
-    """Returns a problem's operator without what it adds, and its adjoint; both jittable, and whether it is linear is not checked.
+def linear_parts(problem: Problem) -> tuple[Callable, Callable, Any]:
+    """Returns a problem's operator without what it adds, its adjoint, and the measurement without that; linear or not is not checked.
 
     Of a real image the adjoint is without an imaginary part. Operators of other libraries have no other transpose than that of `jax.vjp`.
     """
@@ -272,7 +270,7 @@ def linear_parts(problem: Problem) -> tuple[Callable, Callable]:
         fitting = lambda y, like: (jnp.conj(y) if jnp.iscomplexobj(like) else jnp.real(y)).astype(like.dtype)  # noqa: E731
         return transpose(jax.tree.map(fitting, measurement, added))[0]
 
-    return forward, back
+    return forward, back, jax.tree.map(jnp.subtract, problem.measurement, added)
 
 
 def _of_spectrum(samples, operator, shape, is_complex, truth):

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dipjax.files.masks import nearest
+
 _LEAST_FILLED = 0.5  # of the nominal range: a picture that fills so much of it is taken as it is
 _OVERSHOOT = 0.1  # of the nominal range, which noise may leave
 _RARE = 0.1  # per cent of the pixels, at either end, which may lie beyond
@@ -97,7 +99,7 @@ def filled(values: np.ndarray) -> tuple[float, float]:
 
 def _medians(values):
     """Returns the medians of the 5 x 5 pixels around every measured one; of a very large picture every n-th pixel stands for all."""
-    from scipy.ndimage import distance_transform_edt, median_filter
+    from scipy.ndimage import median_filter
 
     stride = math.ceil(math.sqrt(values.shape[0] * values.shape[1] / _MOST_PIXELS))
     values = values[::stride, ::stride]
@@ -105,5 +107,5 @@ def _medians(values):
     if not known.any():
         return np.zeros(1)
     if not known.all():  # a hole is filled with the pixel nearest to it
-        values = values[tuple(distance_transform_edt(~known, return_distances=False, return_indices=True))]
+        values = nearest(values, known)
     return median_filter(values, size=(5, 5, 1), mode="reflect")[known]

@@ -105,9 +105,9 @@ class Outcome:
         noise = task.noise()
         if self.grid is None:
             return kriging.put_back(task.problem, estimates, noise)
-        made = np.array(estimates)
+        made, problem = np.array(estimates), jax.tree.map(np.asarray, task.problem)
         for part, window in zip(self.grid.parts, self.grid.windows(), strict=True):
-            added = kriging.put_back(tiling.cut(task.problem, *part), estimates[:, *part], noise) - estimates[:, *part]
+            added = kriging.put_back(tiling.cut(problem, *part), estimates[:, *part], noise) - estimates[:, *part]
             made[:, *part] += window * np.nan_to_num(added)  # nothing where a tile was not finished
         return made
 

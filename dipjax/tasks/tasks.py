@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from dipjax.files.masks import grown
+from dipjax.files.masks import grown, nearest
 from dipjax.files.picture import joined
 from dipjax.tasks import damage, ranges
 from dipjax.tasks.door import Task, task
@@ -154,15 +154,13 @@ def _noise(pixels):
     What is NaN becomes like the nearest pixel that is known: that is flat, so the differences between known ones count too, as far as they
     are not texture.
     """
-    from scipy import ndimage
-
     from dipjax.stopping.noise import beyond_grain, noise_deviation, white_variance
 
     rough = _NO_TEXTURE * noise_deviation(pixels)
 
-    unknown = ~np.isfinite(pixels).all(axis=-1)
-    if unknown.any():
-        pixels = pixels[tuple(ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True))]
+    known = np.isfinite(pixels).all(axis=-1)
+    if not known.all():
+        pixels = nearest(pixels, known)
     variance = white_variance(pixels)
     return beyond_grain(max(variance if np.isfinite(variance) else 0, rough**2)) ** 0.5
 
