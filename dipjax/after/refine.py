@@ -4,7 +4,9 @@ Two networks take turns. The refiner corrects the restored picture so that its p
 judge; the judge learns to tell parts of examples from parts of what the refiner makes. A tenth of the measurement is shown to
 neither: where the refined picture fits that tenth, or the whole, worse than before, by more than a bound, the picture stays as it was.
 Of a noisy picture the misfit is to be that of the noise: what fits better than that, and than before, has brought noise back.
-What was measured has to be known for that: the task that made the picture says it.
+Where a task puts back what its networks leave of the measurement (`kriging`), it is put back here too: the refined picture then agrees with
+what was measured as the restored one does, the hidden tenth too, and the examples decide only what nobody measured.
+What was measured has to be known for all that: the task that made the picture says it.
 
 References: Isola, Zhu, Zhou, Efros, Image-to-image translation with conditional adversarial networks, CVPR 2017 (a judge of patches);
 Mao et al., Least squares generative adversarial networks, ICCV 2017 (the loss of both, a squared error, so that the one loop serves both).
@@ -22,6 +24,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from dipjax import kriging
 from dipjax.after import training
 from dipjax.after.student import forward
 from dipjax.core import loop
@@ -47,6 +50,7 @@ _FARTHEST = 30.0  # times larger, numbers are in another unit: 255 for 1, not an
 _ABSURD = 1.1  # times as far from the measurement as the best picture of one value, a result is one of something else
 _SIDE, _BATCH = 64, 4  # of the parts, at most, and how many of either kind the judge sees in a step
 _HIDDEN = 0.1  # of the measurement
+_ROUNDING = 1 / 255 / math.sqrt(12)  # of 8 bit, root mean square: what fits as well as that fits
 _RATE, _JUDGE_RATE = 1e-3, 5e-4
 
 
@@ -133,7 +137,8 @@ def refine(
         large ones and of many only parts are kept, so that a generator may read any number of files.
       num_steps: of either network.
       weight: how much the look counts against the measurement; 0 fits the measurement alone.
-      bound: as which share of before the misfit may grow; and of a noisy picture fall, from before or from its noise, whichever is less.
+      bound: as which share of before the misfit may grow, or of the noise where what networks leave is put back; and of a noisy picture
+        fall, from before or from its noise, whichever is less.
       rng: where randomness begins.
       channel_axis: as for `dipjax.denoise`, of all pictures.
       callback: called with the steps taken and the loss; returning True ends the training.
@@ -187,9 +192,13 @@ def refine(
     noise = noise_deviation(measurement) if isinstance(data.operator, Identity) else 0.0
     how = {"noise": noise**2, "num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
     image = _trained(span.inside(pixels), data, seen, [span.inside(one) for one in shown], random, **how)
+    exact = 0.0
+    if task.noise is not None:
+        image = kriging.put_back(data, image[None], task.noise())[0]
+        exact = max(task.noise(), _ROUNDING)
     made = finished(task, image)
     after = misfits(span.inside(made))
-    is_refined = all((1 - bound) * min(old, noise) <= new <= (1 + bound) * old for new, old in zip(after, before, strict=True))
+    is_refined = all((1 - bound) * min(old, noise) <= new <= (1 + bound) * max(old, exact) for new, old in zip(after, before, strict=True))
     width = span.high - span.low
     before, after = (tuple(float(value * width) for value in pair) for pair in (before, after))
     return Refined(restore_layout(made if is_refined else pixels), is_refined, before, after)

@@ -14,6 +14,7 @@ from dipjax.core.state import psnr
 from dipjax.generators.residual import Judge
 from dipjax.operators import Downsample, Identity, Mask
 from dipjax.operators import problem as problems
+from dipjax.tasks.door import TASKS, posed
 from dipjax.tasks.options import Diverged
 from tests.after.test_distill import clean, noisy
 
@@ -44,6 +45,18 @@ def test_a_small_picture_is_the_measurement_of_a_large_one(blurred):
     smooth, small = np.float32(ndimage.gaussian_filter(sharp, (3, 3, 0))), np.asarray(Downsample(4)(sharp))
     made = refine(smooth[..., 0], small[..., 0], [clean(2, SHAPE)[..., 0]], num_steps=60)
     assert made.image.shape == SHAPE and made.after[0] < made.before[0]
+
+
+@pytest.mark.slow
+def test_an_enlarged_picture_that_fits_exactly_is_refined_in_what_nobody_measured(blurred):
+    sharp, _, _ = blurred
+    small = np.asarray(Downsample(4)(sharp))
+    smooth = np.float32(ndimage.gaussian_filter(sharp, (3, 3, 0)))
+    task = dataclasses.replace(posed(TASKS["superres"], small, {"factor": 4}, after.options(False), is_whole=False), noise=lambda: 0.0)
+    exact = dipjax.kriging.put_back(task.problem, smooth[None])[0]
+    made = refine(exact, task, [clean(2, SHAPE), clean(3, SHAPE)], num_steps=20, weight=1e-3)
+    assert made.is_refined and np.abs(made.image - exact).max() > 1e-3
+    assert made.before[0] < after._ROUNDING and made.after[0] < 1.01 * after._ROUNDING
 
 
 @pytest.mark.slow
