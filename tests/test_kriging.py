@@ -11,7 +11,8 @@ import dipjax
 import dipjax.tasks.tasks  # noqa: F401, fills TASKS
 from dipjax import kriging, problem
 from dipjax.files.picture import parts
-from dipjax.operators import instruments
+from dipjax.large import tiling
+from dipjax.operators import Downsample, instruments
 from dipjax.operators.frame import Framed
 from dipjax.tasks.door import TASKS
 
@@ -154,6 +155,20 @@ def test_in_tiles_it_is_put_back_too():
         assert outcome.num_tiles == 3
         errors[word] = np.abs(image - picture)[holes].mean()
     assert errors["auto"] < 0.6 * errors["none"]
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_an_image_larger_than_a_tile_is_put_back_in_tiles(factor, monkeypatch):
+    rows, columns = np.linspace(0.2, 0.8, 32)[:, None], np.linspace(0, 9, 112)
+    picture = (rows + 0.1 * np.sin(columns))[..., None].astype(np.float32)
+    known = np.random.default_rng(0).random((32, 112)) > 0.5
+    small = np.asarray(Downsample(factor)(picture))
+    data = problem.super_resolution(small, factor) if factor > 1 else problem.inpainting(picture, known)
+    estimates = (picture - 0.05 * rows[..., None])[None].astype(np.float32)
+    monkeypatch.setattr(tiling, "_SIDES", (48,))
+    whole, parts = kriging.put_back(data, estimates), tiling.put_back(data, estimates)
+    assert np.abs(parts - whole).max() > 0
+    np.testing.assert_allclose(parts, whole, atol=4e-3)
 
 
 def test_tiles_that_were_not_finished_spoil_no_others():

@@ -24,7 +24,6 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dipjax import kriging
 from dipjax.after import training
 from dipjax.after.student import forward
 from dipjax.core import loop
@@ -41,7 +40,7 @@ from dipjax.stopping.noise import noise_deviation
 from dipjax.tasks import tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, Task, posed
 from dipjax.tasks.options import Options
-from dipjax.tasks.restore import finished
+from dipjax.tasks.restore import finished, put_back
 
 SMALLEST = 32  # pixels along a side of an example
 _WINDOW, _OF_ONE, _OF_ALL = 256, 4, 256  # the side of what is kept of examples, how many of one at most, and of all
@@ -192,11 +191,8 @@ def refine(
     noise = noise_deviation(measurement) if isinstance(data.operator, Identity) else 0.0
     how = {"noise": noise**2, "num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
     image = _trained(span.inside(pixels), data, seen, [span.inside(one) for one in shown], random, **how)
-    exact = 0.0
-    if task.noise is not None:
-        image = kriging.put_back(data, image[None], task.noise())[0]
-        exact = max(task.noise(), _ROUNDING)
-    made = finished(task, image)
+    exact = 0.0 if task.noise is None else max(task.noise(), _ROUNDING)
+    made = finished(task, put_back(task, image[None])[0])
     after = misfits(span.inside(made))
     is_refined = all((1 - bound) * min(old, noise) <= new <= (1 + bound) * max(old, exact) for new, old in zip(after, before, strict=True))
     width = span.high - span.low

@@ -101,6 +101,12 @@ class Scene:
 
         return finished(self.task, result.image)
 
+    def whole(self, result: Any) -> np.ndarray:
+        """Returns that picture with what it leaves of the measurement, as the command will write it: that takes too long to be shown."""
+        from dipjax.tasks.restore import finished, put_back
+
+        return finished(self.task, put_back(self.task, result.image[None])[0])
+
     def picture(self) -> str | None:
         """Returns the picture so far, or the result, as an address; made once for all pages."""
         with self._encoding:
@@ -367,7 +373,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(409, "there is no place for it: the picture goes to stdout, or is one of several pages")
         result = scene.latest
         try:
-            path = scene.keep(scene.task, scene.image(result), result.num_steps)
+            path = scene.keep(scene.task, scene.whole(result), result.num_steps)
         except OutputError as error:
             raise _Refused(409, str(error)) from error
         scene.kept.append(path)

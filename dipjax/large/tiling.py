@@ -17,6 +17,8 @@ Examples:
   ((2, 8, 28, 1), 4)
   >>> dipjax.tiling.cover((100, 200), 64, 16, reach=2).lefts
   (0, 45, 91, 136)
+  >>> dipjax.tiling.put_back(data, result.images, grid=grid).shape
+  (2, 8, 28, 1)
 """
 
 import math
@@ -30,7 +32,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from dipjax import uncertainty
+from dipjax import kriging, uncertainty
 from dipjax.core import drive
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem
@@ -364,6 +366,29 @@ def _weights(size, length, starts, overlap, reach):
     for weight, start in zip(weights, starts, strict=True):
         total[start : start + length] += weight
     return np.float32([weight / total[start : start + length] for weight, start in zip(weights, starts, strict=True)])
+
+
+def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: Grid | None = None) -> np.ndarray:
+    """Adds to estimates what they leave of the measurement, see `kriging.put_back`, tile by tile.
+
+    Args:
+      problem: one, without a batch.
+      images: `(K, H, W, C)`; in a tile where one is not finite nothing is added to it.
+      noise: standard deviation of the noise of the measurement.
+      grid: that they were made in; None for large tiles where the image is larger than one, and can be cut.
+
+    Returns:
+      `(K, H, W, C)`.
+    """
+    if grid is None and len(problem.shape) == 3 and hasattr(problem.operator, "cut"):
+        grid = _grid(problem, max(_SIDES[0], 4 * (problem.operator.reach + problem.operator.stride + 8)), None)
+    if grid is None:
+        return kriging.put_back(problem, images, noise)
+    made, problem = np.array(images), jax.tree.map(np.asarray, problem)
+    for part, window in zip(grid.parts, grid.windows(), strict=True):
+        added = kriging.put_back(cut(problem, *part), images[:, *part], noise) - images[:, *part]
+        made[:, *part] += window * np.nan_to_num(added)
+    return made
 
 
 def _enlarged(measurement, shape):

@@ -223,7 +223,7 @@ def posed(
       spec: which.
       pixels: `(H, W, C)`, whole numbers divided by their largest, floats as they are; NaN where nothing is known.
       arguments: those of the task itself.
-      options: of which only the range and the stopping rule count here.
+      options: of which only the range, the stopping rule and whether anything is put back count here.
       truth: `(H', W', C)` in the same units.
       is_whole: whether the numbers were whole ones, which end at 0 and 1.
       note: is told what was found.
@@ -254,7 +254,7 @@ def posed(
     is_nominal = spec.is_picture and (is_whole or (not span.found and options.range in ("auto", "full")))
     known = pixels if spec.unknown else None
     about = {"name": spec.command, "span": span, "truth": truth, "known": known, "dtype": pixels.dtype, "is_nominal": is_nominal}
-    made = dataclasses.replace(made, problem=problem, **about)
+    made = dataclasses.replace(made, problem=problem, **about, noise=None if options.kriging == "none" else made.noise)
     if made.found:
         note(made.found)
     if span.found:

@@ -11,13 +11,12 @@ Examples:
 
 import numpy as np
 
-from dipjax import kriging
 from dipjax.core.problem import Problem
+from dipjax.large import tiling
 from dipjax.operators.linear import Mask
 from dipjax.stopping.noise import SURELY, beyond_grain, noise_deviation, white_variance
 
 _MOST = 0.6  # of a picture, black or white: it may be a drawing, or dithered
-_STRIP, _MARGIN = 1024, 32  # rows
 _FAR = 4.0  # standard deviations of what an estimate leaves of the others, beyond which black or white is an impulse that was missed
 
 
@@ -54,14 +53,9 @@ class Others:
         left = self.pixels - estimate
         missed = self.at_end & (left**2 > _FAR**2 * self._mean(left**2))
         known = np.isfinite(estimate) & ~self.hit & ~missed  # tiles that were not restored count for nothing
-        parts = np.where(known, self.pixels, 0), known.astype(estimate.dtype), np.nan_to_num(estimate)
-        made = []
-        for start in range(0, len(estimate), _STRIP):  # whose memory is small
-            first = max(start - _MARGIN, 0)
-            pixels, seen, image = (part[first : start + _STRIP + _MARGIN] for part in parts)
-            data = Problem(pixels, Mask(seen), image.shape)
-            made.append(kriging.put_back(data, image[None], self.noise**0.5)[0, start - first :][:_STRIP])
-        made = np.where(known & (self.noise == 0), self.pixels, np.concatenate(made))
+        data = Problem(np.where(known, self.pixels, 0), Mask(known.astype(estimate.dtype)), estimate.shape)
+        (made,) = tiling.put_back(data, np.nan_to_num(estimate)[None], self.noise**0.5)
+        made = np.where(known & (self.noise == 0), self.pixels, made)
         return np.where(np.isfinite(estimate), made, estimate)
 
     @property

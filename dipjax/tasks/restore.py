@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from dipjax import checkpoint, kriging, metrics, residuals, stopping, uncertainty
+from dipjax import checkpoint, metrics, residuals, stopping, uncertainty
 from dipjax.core import drive, layouts
 from dipjax.core import problem as problems
 from dipjax.core.layouts import Layout
@@ -98,18 +98,7 @@ class Outcome:
 
     @cached_property
     def _estimates(self):
-        """Those of the seeds, with what they leave of the measurement where the task puts that back."""
-        estimates, task = self.result.images, self.task
-        if task.noise is None or self.options.kriging == "none":
-            return estimates
-        noise = task.noise()
-        if self.grid is None:
-            return kriging.put_back(task.problem, estimates, noise)
-        made, problem = np.array(estimates), jax.tree.map(np.asarray, task.problem)
-        for part, window in zip(self.grid.parts, self.grid.windows(), strict=True):
-            added = kriging.put_back(tiling.cut(problem, *part), estimates[:, *part], noise) - estimates[:, *part]
-            made[:, *part] += window * np.nan_to_num(added)  # nothing where a tile was not finished
-        return made
+        return put_back(self.task, self.result.images, self.grid)
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -238,6 +227,11 @@ AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "trimmed": lambda images: stats.trim_mean(images, _TRIMMED, axis=0),
 }
 """What is made of the seeds that count `(K, H, W, C)`, by the words of `--aggregate`."""
+
+
+def put_back(task: Task, estimates: np.ndarray, grid: tiling.Grid | None = None) -> np.ndarray:
+    """Returns estimates of the core `(K, H, W, C)` with what they leave of the measurement, where the task puts that back."""
+    return estimates if task.noise is None else tiling.put_back(task.problem, estimates, task.noise(), grid=grid)
 
 
 def finished(task: Task, estimates: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The page of `--live`: who is answered, what is told, what the buttons do, and what a browser makes of it."""
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import threading
@@ -31,6 +32,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(signals._State, "protected", False)
 
 
+REPORT = '<link rel="icon" href="data:,"><p>the report'  # without an icon a browser asks the server for one, after its end
+
+
 class Stage:
     """A view with one scene, whose results the test makes."""
 
@@ -46,7 +50,7 @@ class Stage:
 
     def finish(self, level=1.0):
         self._open.__exit__(None, None, None)
-        self.scene.ended(np.full(NOISY.shape, level, np.float32), "wrote out.png", lambda: b"<p>the report")
+        self.scene.ended(np.full(NOISY.shape, level, np.float32), "wrote out.png", lambda: REPORT.encode())
 
     def ask(self, method, name, token=None, **headers):
         """Returns the code, the headers and the text of an answer; a header of None is left out, `_` stands for -."""
@@ -159,7 +163,7 @@ def test_a_page_is_told_each_picture_once_and_the_end(stage):
     last = until(messages, lambda message: message["over"])
     assert (last["status"], last["report"]) == ("wrote out.png", True)
     assert end.is_alive()  # the page has yet to fetch it
-    assert one.ask("GET", "report", Origin=None)[2] == "<p>the report"
+    assert one.ask("GET", "report", Origin=None)[2] == REPORT
     end.join(5)
     assert not end.is_alive()
 
@@ -201,6 +205,16 @@ def test_keep_writes_the_picture_so_far_and_goes_on(stage, tmp_path):
     homeless = stage()
     homeless.step(1)
     assert "no place for it" in homeless.ask("POST", "keep")[2]
+
+
+def test_what_is_kept_has_what_the_networks_leave(stage):
+    kept = []
+    one = stage(lambda task, image, steps: kept.append(image) or "out.png")
+    one.scene.task = dataclasses.replace(one.scene.task, noise=lambda: 0.0)
+    one.step(1, 0.25)
+    assert one.ask("POST", "keep")[0] == 200
+    assert np.abs(kept[0] - NOISY).mean() < 0.1 * np.abs(0.25 - NOISY).mean()
+    np.testing.assert_array_equal(one.scene.image(one.scene.latest), np.float32(0.25))
 
 
 def test_stop_ends_the_work_as_a_signal_does(stage, capsys):

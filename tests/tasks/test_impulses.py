@@ -107,8 +107,8 @@ def test_a_tile_that_was_not_restored_changes_no_other_and_warns_of_nothing():
     assert np.isnan(others_of(noisy).std(np.full_like(noisy, np.nan))).all()
 
 
-def test_channels_that_were_hit_apart_are_continued_apart_and_strips_meet():
-    picture = np.repeat(scene(), 6, axis=0)  # more rows than a strip
+def test_channels_that_were_hit_apart_are_continued_apart_and_tiles_meet():
+    picture = np.repeat(scene(), 6, axis=0)  # more rows than a tile
     noisy, hit = salted(picture, together=False)
     finished = others_of(noisy)(picture - 0.03)
     np.testing.assert_allclose(finished[~hit], noisy[~hit], atol=2e-3)
