@@ -34,6 +34,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 EXAMPLES = {
     inputs.Noise: [(inputs.Noise(), inputs.Noise(32, scale=0.1)), (inputs.Noise(3, grain=2, stride=2),) * 2],
     inputs.Normal: [(inputs.Normal(), inputs.Normal(depth=32))],
+    inputs.BandLimited: [(inputs.BandLimited(), inputs.BandLimited(32, highest=0.125))],
+    inputs.Fourier: [(inputs.Fourier(), inputs.Fourier(32, highest=0.125))],
     inputs.Meshgrid: [(inputs.Meshgrid(),) * 2],
     inputs.Guide: [(inputs.Guide(),) * 2],
     inputs.Guided: [(inputs.Guided(), inputs.Guided(noise=inputs.Noise(8)))],
@@ -58,10 +60,16 @@ EXAMPLES = {
     losses.Perceptual: [(losses.Perceptual(penalties.TotalVariation(0.1)), losses.Perceptual(penalties.TotalVariation(0.1), 1.0))],
     losses.Sum: [(losses.Sum((losses.L1(), losses.MSE()), (1.0, 0.5)), losses.Sum((losses.L1(), losses.MSE()), (1, 0.5)))],
     losses.Maximise: [(losses.Maximise(), losses.Maximise(1))],
-    penalties.TotalVariation: [(penalties.TotalVariation(0.1), penalties.TotalVariation(weight=0.1, epsilon=1e-3))],
+    penalties.TotalVariation: [
+        (penalties.TotalVariation(0.1), penalties.TotalVariation(weight=0.1, epsilon=1e-3)),
+        (penalties.TotalVariation(0.1, is_isotropic=False),) * 2,
+    ],
+    penalties.WeightedTotalVariation: [(penalties.WeightedTotalVariation(0.1), penalties.WeightedTotalVariation(0.1, side=5))],
+    penalties.Denoised: [(penalties.Denoised(0.1), penalties.Denoised(0.1, None))],
     penalties.TotalVariationSum: [(penalties.TotalVariationSum(0.1), penalties.TotalVariationSum(weight=0.1))],
     optimizers.Constant: [(optimizers.Constant(),) * 2],
     optimizers.Cosine: [(optimizers.Cosine(),) * 2],
+    optimizers.WarmUp: [(optimizers.WarmUp(), optimizers.WarmUp(0.05, then=optimizers.Constant()))],
     optimizers.Halving: [(optimizers.Halving((0.5,)), optimizers.Halving(at=(0.5,)))],
     optimizers.Adam: [
         (optimizers.Adam(), optimizers.Adam(0.01, optimizers.Constant())),
@@ -71,7 +79,7 @@ EXAMPLES = {
     optimizers.Langevin: [(optimizers.Langevin(), optimizers.Langevin(0.01))],
     optimizers.WithParameterNoise: [(optimizers.WithParameterNoise(), optimizers.WithParameterNoise(optimizers.Adam(0.01), 0.02))],
 }
-SCHEDULES = {optimizers.Constant, optimizers.Cosine, optimizers.Halving}
+SCHEDULES = {optimizers.Constant, optimizers.Cosine, optimizers.Halving, optimizers.WarmUp}
 MODULES = (inputs, guides, losses, penalties, optimizers, stopping)
 
 
@@ -333,6 +341,10 @@ def test_few_of_many_photons_count_and_what_is_below_zero_is_drawn_back():
         lambda: losses.Sum(losses.L1(), 1.0), lambda: losses.Sum((losses.L1(),), ("1",)), lambda: losses.Sum((1,), (1.0,)),
         lambda: losses.Perceptual(lambda image: [])(jnp.ones((3, 3, 1)), jnp.ones((3, 3, 1))),
         lambda: penalties.TotalVariation(-1.0), lambda: penalties.TotalVariation(1.0, 0.0), lambda: penalties.TotalVariationSum(1.0, 1e-30),
+        lambda: penalties.TotalVariation(1.0, is_isotropic=True, epsilon=-1.0), lambda: penalties.WeightedTotalVariation(1.0, side=4),
+        lambda: penalties.WeightedTotalVariation(0.0), lambda: penalties.Denoised(-1.0), lambda: penalties.Denoised(1.0, "median"),
+        lambda: penalties.Denoised(1.0, lambda image: image[:2])(jnp.ones((3, 3, 1))), lambda: inputs.Fourier(highest=0.6),
+        lambda: inputs.BandLimited(highest=0.0), lambda: optimizers.WarmUp(2.0), lambda: optimizers.WarmUp(0.1, "cosine"),
         lambda: inputs.Noise(grain=0), lambda: inputs.Noise(-1), lambda: inputs.Normal(stride=0), lambda: inputs.Normal(scale=float("inf")),
         lambda: optimizers.Adam("0.1"), lambda: optimizers.Adam(1e-3, "cosine"), lambda: optimizers.Halving((2.0,)),
         lambda: optimizers.WithParameterNoise(scale=float("nan")), lambda: optimizers.Langevin(noise=-1.0),
@@ -368,6 +380,35 @@ def test_total_variation_has_its_known_value_along_every_axis():
         ramp = jnp.moveaxis(jnp.broadcast_to(0.1 * jnp.arange(5.0)[:, None, None], (5, 3, 4)), 0, axis)[..., None]
         np.testing.assert_allclose(jax.jit(penalties.TotalVariation(2.0, 1e-6))(ramp), 2 * 0.1 * 4 / 5, rtol=1e-4)
         np.testing.assert_allclose(jax.jit(penalties.TotalVariationSum(2.0, 1e-6))(ramp), 60 * 2 * 0.1 * 4 / 5, rtol=1e-4)
+
+
+def test_an_anisotropic_variation_adds_what_an_isotropic_one_takes_together():
+    steps = jnp.indices((9, 9)).sum(0)[..., None] * 0.1  # along a diagonal
+    both = [float(penalties.TotalVariation(1.0, 1e-9, is_isotropic=word)(steps)) for word in (True, False)]
+    inner = (8 / 9) ** 2
+    assert both[1] == pytest.approx(2 * 0.1 * 8 / 9, rel=1e-3) and both[0] == pytest.approx(
+        0.1 * (np.sqrt(2) * inner + 2 * 8 / 81), rel=1e-3
+    )
+
+
+def test_a_weighted_variation_spares_what_varies():
+    picture = np.zeros((16, 32, 1), np.float32)
+    picture[:, :16] = 0.01 * random((16, 16, 1)) + 0.5
+    picture[:, 16:] = random((16, 16, 1))
+    slopes = {made: np.abs(jax.grad(made)(picture)) for made in (penalties.TotalVariation(1.0), penalties.WeightedTotalVariation(1.0))}
+    flat, rough = zip(*((slope[:, 3:13].mean(), slope[:, 19:].mean()) for slope in slopes.values()), strict=True)
+    assert flat[1] > 1.5 * flat[0] and rough[1] < 0.3 * rough[0]
+
+
+@pytest.mark.parametrize("is_numpy", [False, True])
+def test_an_image_is_drawn_to_what_a_denoiser_makes_of_it(is_numpy):
+    from scipy import ndimage
+
+    denoiser = partial(ndimage.median_filter, size=(3, 3, 1), mode="nearest") if is_numpy else None
+    images = random((2, 7, 9, 2))
+    slope = jax.jit(jax.vmap(jax.grad(penalties.Denoised(0.6, denoiser, is_numpy=is_numpy))))(images)
+    expected = np.stack([ndimage.median_filter(image, size=(3, 3, 1), mode="nearest") for image in images])
+    np.testing.assert_allclose(slope, 0.6 * (images - expected) / images[0].size, rtol=1e-4, atol=1e-8)
 
 
 # Inputs.
@@ -407,6 +448,23 @@ def test_no_grain_is_the_official_noise_and_a_grain_is_a_square_of_equal_values(
     assert 0 <= values.min() < 0.01 and 0.19 < values.max() < 0.2
 
 
+def test_a_band_has_no_higher_frequency_and_the_strength_of_noise():
+    task = Problem(jnp.zeros((64, 48, 3)), None, (64, 48, 3))
+    z = np.asarray(inputs.BandLimited(4, scale=0.2, highest=0.1)(jax.random.key(0), task))
+    np.testing.assert_allclose(z.mean((0, 1)), 0.1, rtol=1e-3)
+    np.testing.assert_allclose(z.std((0, 1)), 0.2 / np.sqrt(12), rtol=1e-3)
+    far = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(48), indexing="ij")) > 0.101
+    assert np.abs(np.fft.fft2(z, axes=(0, 1)))[far].max() < 1e-3
+
+
+def test_a_feature_is_one_wave_from_0_to_the_scale():
+    z = np.asarray(inputs.Fourier(6, scale=0.2, highest=0.25)(jax.random.key(1), Problem(jnp.zeros((200, 9, 1)), None, (200, 9, 1))))
+    assert z.min() >= 0 and z.max() <= 0.2 + 1e-6 and z.max() > 0.19
+    wave = z[..., 0] - 0.1
+    share = [(wave[i + 1] + wave[i - 1]) / 2 for i in (5, 50)]  # of a cosine, a fixed multiple of what lies between
+    np.testing.assert_allclose(share[0] * wave[50], share[1] * wave[5], atol=1e-4)
+
+
 def test_the_coordinates_run_from_0_to_1_with_the_last_axis_first():
     z = inputs.Meshgrid()(jax.random.key(0), Problem(jnp.zeros((3, 5, 1)), None, (3, 5, 1)))
     np.testing.assert_allclose(z[0, :, 0], np.linspace(0, 1, 5), atol=1e-6)
@@ -421,11 +479,27 @@ def test_a_guide_that_is_not_there_is_refused():
 # Schedules and optimizers.
 
 
-@pytest.mark.parametrize("schedule", [schedule() for schedule in sorted(SCHEDULES, key=repr)], ids=repr)
+@pytest.mark.parametrize("schedule", [schedule() for schedule in sorted(SCHEDULES - {optimizers.WarmUp}, key=repr)], ids=repr)
 def test_a_schedule_is_a_factor_that_begins_with_one_and_never_rises(schedule):
     progress = jnp.linspace(0, 1, 11)
     factors = jnp.stack([jnp.asarray(jax.jit(schedule)(p)) for p in progress])
     assert factors[0] == 1 and (jnp.diff(factors) <= 0).all() and factors[-1] >= 0
+
+
+def test_a_warm_up_rises_evenly_and_then_follows_another():
+    rising = optimizers.WarmUp(0.2, optimizers.Cosine())
+    found = [float(jax.jit(rising)(p)) for p in (0.0, 0.1, 0.2, 0.5, 1.0)]
+    falling = [float(optimizers.Cosine()(p)) for p in (0.0, 0.1, 0.2, 0.5, 1.0)]
+    np.testing.assert_allclose(found, np.multiply([0.01, 0.5, 1, 1, 1], falling), atol=1e-6)
+
+
+def test_a_rate_that_falls_on_a_plateau_and_weights_that_decay_are_those_of_optax():
+    import optax
+
+    for optimizer in (optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau()), optax.adamw(0.01, weight_decay=1e-2)):
+        recipe = dataclasses.replace(mixer_recipe(), optimizer=optimizer)
+        result = drive.restore(recipe, light_keys(2), problem.denoising(picture()), num_steps=3)
+        assert result.alive.all() and (result.metrics.loss[:, -1] < result.metrics.loss[:, 0]).all()
 
 
 def test_a_cosine_ends_with_zero_and_is_half_in_the_middle():

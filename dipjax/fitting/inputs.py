@@ -10,6 +10,8 @@ Examples:
   ((16, 12, 32), (2, 2, 4))
   >>> inputs.Meshgrid()(key, data).shape, inputs.Guide()(key, data).shape, inputs.Guided()(key, data).shape
   ((16, 12, 2), (16, 12, 3), (16, 12, 11))
+  >>> inputs.BandLimited(8)(key, data).shape, inputs.Fourier(8, highest=0.25)(key, data).shape
+  ((16, 12, 8), (16, 12, 8))
 """
 
 from collections.abc import Callable
@@ -59,6 +61,86 @@ class Noise:
             for axis in range(len(sides)):
                 values = jnp.repeat(values, self.grain, axis)
         return values[tuple(slice(side) for side in sides)]
+
+
+@dataclass(frozen=True)
+class BandLimited:
+    """Noise without fine detail: as `Noise`, but of no frequency beyond `highest`, and as strong; a smooth input gives a smoother image.
+
+    Attributes:
+      depth: channels D of z.
+      scale: of its values: mean and deviation are those of uniform noise in [0, scale); positive.
+      highest: frequency in cycles per pixel; up to a half of one, which is all that pixels can show. One wave along a small side is
+        always there.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
+
+    depth: int = 32
+    scale: float = 0.1
+    highest: float = 0.125
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check_band(self)
+
+    def __call__(self, key: Array, problem: Problem) -> Array:
+        """Returns z `(H, W, depth)`, in the problem's dtype."""
+        dtype = jnp.finfo(problem.dtype).dtype
+        axes = tuple(range(len(problem.shape) - 1))
+        shares = [jnp.fft.fftfreq(side).astype(dtype) / max(self.highest, 1 / side) for side in problem.shape[:-1]]
+        is_slow = sum(part**2 for part in jnp.meshgrid(*shares, indexing="ij")) <= 1
+        is_varying = is_slow.at[(0,) * len(axes)].set(False)[..., None]
+        spectrum = jnp.fft.fftn(jax.random.normal(key, (*problem.shape[:-1], self.depth), dtype), axes=axes)
+        waves = jnp.real(jnp.fft.ifftn(jnp.where(is_varying, spectrum, 0), axes=axes)).astype(dtype)
+        deviation = jnp.sqrt(jnp.mean(waves**2, axes, keepdims=True))
+        return self.scale * (0.5 + waves / jnp.maximum(deviation, jnp.finfo(dtype).tiny) / 12**0.5)
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """Fourier features: every channel is one wave over the image, of a frequency and a phase drawn at random.
+
+    A wave knows where every pixel is, as `Meshgrid` does, but more finely: `highest` says how fine detail comes in early.
+
+    Reference: Tancik et al., Fourier features let networks learn high frequency functions in low dimensional domains, NeurIPS 2020.
+
+    Attributes:
+      depth: channels D of z.
+      scale: waves run from 0 to it; positive.
+      highest: as for `BandLimited`; along each axis.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
+
+    depth: int = 32
+    scale: float = 0.1
+    highest: float = 0.125
+
+    def __post_init__(self):
+        """Checks the settings."""
+        _check_band(self)
+
+    def __call__(self, key: Array, problem: Problem) -> Array:
+        """Returns z `(H, W, depth)`, in the problem's dtype."""
+        dtype, sides = jnp.finfo(problem.dtype).dtype, problem.shape[:-1]
+        first, second = jax.random.split(key)
+        frequencies = jax.random.uniform(first, (len(sides), self.depth), dtype, -self.highest, self.highest)
+        turns = jax.random.uniform(second, (self.depth,), dtype)
+        for axis, side in enumerate(sides):
+            places = jnp.arange(side, dtype=dtype).reshape([-1 if i == axis else 1 for i in range(len(sides))] + [1])
+            turns = turns + places * frequencies[axis]
+        return self.scale * (0.5 + 0.5 * jnp.cos(2 * jnp.pi * turns))
+
+
+def _check_band(made):
+    checks.count("depth", made.depth)
+    checks.positive("scale", made.scale)
+    checks.positive("highest", made.highest)
+    if made.highest > 0.5:
+        raise ValueError(f"highest: found {made.highest}, expected at most 0.5 cycles per pixel.")
 
 
 @dataclass(frozen=True)
@@ -150,5 +232,8 @@ class Guided:
         return jnp.concatenate([self.noise(key, problem), made.astype(problem.dtype)], -1)
 
 
-REGISTRY = {"guided": Guided, "noise": Noise, "normal": Normal, "meshgrid": Meshgrid, "guide": Guide}
+REGISTRY = {
+    "guided": Guided, "noise": Noise, "normal": Normal, "band-limited": BandLimited, "fourier": Fourier, "meshgrid": Meshgrid,
+    "guide": Guide,
+}  # fmt: skip
 """Every input, for the tables of tests and records."""

@@ -1,7 +1,10 @@
 """Optimizers and schedules as values: `__call__(progress) -> optax transformation`, with the progress of a run in [0, 1].
 
 A schedule `__call__(progress)` gives the factor of the learning rate. It follows progress and not steps, so that a run of any length
-follows all of it, with one compiled program. An optax transformation in place of these is welcome too. To add one, add a frozen dataclass.
+follows all of it, with one compiled program. To add one, add a frozen dataclass.
+
+An optax transformation in place of these is welcome too: `optax.adamw(0.01, weight_decay=1e-2)` for decay of the weights, or
+`optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau())` for a rate that falls where the loss stands still.
 
 Examples:
   >>> optimizers = dipjax.optimizers
@@ -27,6 +30,7 @@ from jax import Array
 from dipjax.core.recipe import transformation
 from dipjax.operators import checks
 
+_LEAST_RATE = 0.01  # of a schedule that rises
 _KERNEL_RANK = 3  # at least: of a signal, of a picture 4, of a volume 5
 
 
@@ -50,6 +54,36 @@ class Cosine:
     def __call__(self, progress: Array) -> Array:
         """Returns a factor from 1 to 0."""
         return 0.5 + 0.5 * jnp.cos(jnp.pi * progress)
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A learning rate that rises evenly in the first part of the run, and then follows another schedule, which is late by nothing.
+
+    Reference: Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017.
+
+    Attributes:
+      share: of the run, in which it rises; above 0, up to 1.
+      then: `(progress) -> factor`, by which the rising one is multiplied.
+
+    Raises:
+      ValueError: the share is out of its range, or what follows no function.
+    """
+
+    share: float = 0.05
+    then: Callable = Constant()
+
+    def __post_init__(self):
+        """Checks the settings."""
+        checks.positive("share", self.share)
+        if self.share > 1:
+            raise ValueError(f"share: found {self.share}, expected at most 1, all of the run.")
+        if not callable(self.then):
+            raise ValueError(f"then: found {self.then!r}, expected a schedule.")
+
+    def __call__(self, progress: Array) -> Array:
+        """Returns a factor from a hundredth on, as a step that changes nothing would be lost."""
+        return jnp.clip(progress / self.share, _LEAST_RATE, 1) * self.then(progress)
 
 
 @dataclass(frozen=True)
@@ -189,7 +223,7 @@ def _followed_by_noise(inner, deviation):
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-SCHEDULES = {"constant": Constant(), "cosine": Cosine(), "halving": Halving()}
+SCHEDULES = {"constant": Constant(), "cosine": Cosine(), "halving": Halving(), "warm-up": WarmUp()}
 """Every schedule by its word on the command line."""
 
 REGISTRY = {"adam": Adam, "with parameter noise": WithParameterNoise, "langevin": Langevin}

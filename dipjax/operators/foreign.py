@@ -78,7 +78,7 @@ def of_scipy(operator: Any, shape: tuple[int, ...]) -> Foreign:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _call(foreign, image):
     dtype = jnp.promote_types(image.dtype, jnp.complex64) if foreign.is_complex else image.dtype
-    return _on_host(foreign.forward, foreign.measured, dtype, image)
+    return on_host(foreign.forward, foreign.measured, dtype, image)
 
 
 def _pulled(foreign, image, cotangent):
@@ -87,19 +87,21 @@ def _pulled(foreign, image, cotangent):
         made = np.conj(foreign.adjoint(np.conj(vector)))
         return made if jnp.iscomplexobj(image) else made.real
 
-    return (_on_host(transpose, image.shape, image.dtype, cotangent),)
+    return (on_host(transpose, image.shape, image.dtype, cotangent),)
 
 
-def _on_host(function, shape, dtype, array):
-    def on_host(array):
+def on_host(function: Callable[[np.ndarray], Any], shape: tuple[int, ...], dtype: Any, array: Array, *, name: str = "operator") -> Array:
+    """Returns what a pure function of NumPy's arrays makes of an array: one of JAX, of that `shape` and `dtype`; `name` is for errors."""
+
+    def called(array):
         made = np.asarray(function(np.asarray(array)))
         if made.shape != shape:
-            raise ValueError(f"operator: found an array of shape {made.shape} from a function of NumPy's, expected {shape}.")
+            raise ValueError(f"{name}: found an array of shape {made.shape} from a function of NumPy's, expected {shape}.")
         if np.iscomplexobj(made) and not np.issubdtype(dtype, np.complexfloating):
-            raise ValueError("operator: found complex numbers from a function of NumPy's, expected real ones, or `is_complex=True`.")
+            raise ValueError(f"{name}: found complex numbers from a function of NumPy's, expected real ones, or `is_complex=True`.")
         return made.astype(dtype)
 
-    return jax.pure_callback(on_host, jax.ShapeDtypeStruct(shape, dtype), array, vmap_method="sequential")
+    return jax.pure_callback(called, jax.ShapeDtypeStruct(shape, dtype), array, vmap_method="sequential")
 
 
 _call.defvjp(lambda foreign, image: (_call(foreign, image), image), _pulled)

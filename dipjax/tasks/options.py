@@ -183,7 +183,7 @@ class Options:
         "--loss", metavar="NAME",
     )  # fmt: skip
     schedule: Any = _option(
-        None, "of the learning rate: constant, cosine or halving; in Python also a schedule; if not given, the recipe's",
+        None, "of the learning rate: constant, cosine, halving or warm-up; in Python also a schedule; if not given, the recipe's",
         "--schedule", metavar="NAME",
     )  # fmt: skip
     range: Any = _option(

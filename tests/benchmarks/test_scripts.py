@@ -9,7 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, deblurring, demosaicing, medical, noises, on_gpu, paper, photographs, quality, settings, speed, stopping
+from benchmarks import (
+    common,
+    deblurring,
+    demosaicing,
+    medical,
+    noises,
+    on_gpu,
+    paper,
+    parts,
+    photographs,
+    quality,
+    settings,
+    speed,
+    stopping,
+)
 from dipjax.operators import camera
 from dipjax.recipes import Setting, fast
 from dipjax.recipes.by_name import WORDS
@@ -35,8 +49,13 @@ def tiny_settings(monkeypatch):
 def data(tmp_path_factory):
     """Writes pictures where the scripts look for them, and returns the folder."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for name in {common.HOUSE, common.BUTTERFLY, *(name for names in settings.PICTURES.values() for name in names)}:
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in {
+        parts.PICTURES["inpaint"],
+        common.HOUSE,
+        common.BUTTERFLY,
+        *(name for names in settings.PICTURES.values() for name in names),
+    }:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (68, 64, 3), np.uint8)).save(folder / name)
     return folder
 
@@ -67,6 +86,20 @@ def test_settings(monkeypatch, data, tmp_path):
     with pytest.raises(SystemExit, match="steps 40 instead of 41; name another file"):
         run(settings, monkeypatch, *words, "--steps", 41)
     assert files["json"].read_text() == before
+
+
+@pytest.mark.slow
+def test_parts(monkeypatch, data, tmp_path):
+    files = [word for name in ("json", "markdown") for word in (f"--{name}", tmp_path / f"parts.{name}")]
+    run(parts, monkeypatch, "--data", data, "--size", 32, "--seeds", 2, "--steps", 40, *files, "--only", "fast", "weighted, 0.003")
+    text = (tmp_path / "parts.markdown").read_text()
+    assert text.count("| fast | ") == text.count("| weighted, 0.003 | ") == 4 and text.count("end (dB), step 40") == 4
+
+
+def test_every_part_is_a_setting_of_its_own():
+    setting = fast.super_resolution(3)
+    made = [setting.changed(**change(setting.recipe)).recipe for change in parts.PARTS.values()]
+    assert len(set(made)) == len(made)
 
 
 def test_every_trial_is_a_setting_of_its_own():
