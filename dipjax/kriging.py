@@ -7,8 +7,9 @@ nothing was measured. With errors of covariance a^2 S and noise of variance s^2 
     e = S A^T (A S A^T + level I)^(-1) r,  level = s^2 / a^2,
 
 and `x + e` is the result, once the brightness of all is right. S has the spectrum `(f^2 + low^2)^(-1.5)` with f in cycles per pixel: errors
-are smooth, and far from all that was measured nothing else is added. Pixels that were measured come out nearly
-as they were, samples of a spectrum too; what lies between follows.
+are smooth, and far from all that was measured nothing else is added. Between channels it is as the fine detail of x: colours rise and fall
+together, and so do the errors of a network that has not drawn all of it. So one colour that was measured corrects the others too. Pixels
+that were measured come out nearly as they were, samples of a spectrum too; what lies between follows.
 
 The variance of the errors is that of r beyond that of the noise, which must be known: what a network leaves of a picture without any noise
 looks as much like noise as noise does.
@@ -32,6 +33,7 @@ from dipjax.core.problem import Problem
 from dipjax.operators.instruments import linear_parts
 
 _LOW, _POWER = 0.1, 1.5  # of the spectrum of errors
+_ALIKE = 0.95  # of the covariance of the channels is that of the image's, the rest a channel's own
 _REACH = 32  # pixels, beyond which errors have nothing in common
 _LEAST = 0.01  # level
 _DOUBT = 1.15  # times the variance of the noise, as well as that is known: what is more is error
@@ -65,19 +67,34 @@ def _errors(problem, image, noise):
     brightness = forward(ones)
     brighter = jnp.sum(back(left)) / jnp.maximum(_square(brightness), tiny)  # by how much all of the image is too dark
     left = jax.tree.map(lambda part, one: part - brighter * one, left, brightness)
+    alike = _alike(image)
     # What S does to the entries, on average, is that of one draw of errors; what was not measured stays zero.
-    usual = forward(_smoothed(jax.random.normal(jax.random.key(0), problem.shape, problem.dtype), 0.5))
+    drawn = _smoothed(jax.random.normal(jax.random.key(0), problem.shape, problem.dtype), 0.5)
+    usual = forward(_mixed(drawn, jnp.linalg.cholesky(alike).T))
     number = jnp.maximum(sum(jnp.sum(part != 0) for part in jax.tree.leaves(usual)), 1)
     error = jnp.maximum(_square(left) / number - _DOUBT * noise**2, tiny)
     level = jnp.maximum(_square(usual) / number, tiny) * jnp.maximum(noise**2 / error, _LEAST)
 
     def smooth(entries):
-        return _smoothed(back(entries), 1.0)
+        return _mixed(_smoothed(back(entries), 1.0), alike)
 
     def matrix(entries):
         return jax.tree.map(lambda made, entry: made + level * entry, forward(smooth(entries)), entries)
 
     return brighter * ones + smooth(jax.scipy.sparse.linalg.cg(matrix, left, maxiter=_STEPS, tol=1e-5)[0])
+
+
+def _alike(image):
+    """Returns the covariance of the errors of the channels, `(C, C)`."""
+    channels = image.shape[-1]
+    details = jnp.concatenate([jnp.diff(image, axis=axis).reshape(-1, channels) for axis in range(image.ndim - 1)])
+    covariance = _mixed(details.T, details)
+    mean = jnp.maximum(jnp.trace(covariance) / channels, jnp.finfo(image.dtype).tiny)
+    return _ALIKE * covariance / mean + (1 - _ALIKE) * jnp.eye(channels, dtype=image.dtype)
+
+
+def _mixed(image, matrix):
+    return jnp.matmul(image, matrix, precision="highest")
 
 
 def _smoothed(image, power):

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import dipjax
 import dipjax.tasks.tasks  # noqa: F401, fills TASKS
 from dipjax import kriging, problem
 from dipjax.files.picture import parts
 from dipjax.large import tiling
-from dipjax.operators import Downsample, instruments
+from dipjax.operators import Bayer, Downsample, instruments
 from dipjax.operators.frame import Framed
 from dipjax.tasks.door import TASKS
 
@@ -60,11 +61,15 @@ def dense(data, image, noise):
     covariance = np.fft.ifftn(power / power.mean()).real
     places = [np.ravel(part) for part in np.indices(shape)]
     apart = tuple(np.subtract.outer(part, part) % side for part, side in zip(places[:-1], grids, strict=True))
-    covariance = covariance[apart] * (places[-1][:, None] == places[-1])
+    details = np.concatenate([np.diff(image.astype(float), axis=axis).reshape(-1, shape[-1]) for axis in range(len(shape) - 1)])
+    alike = details.T @ details
+    alike = 0.95 * alike / (np.trace(alike) / shape[-1]) + 0.05 * np.eye(shape[-1])
+    covariance = covariance[apart] * alike[np.ix_(places[-1], places[-1])]
     left, ones = (real(part).astype(float) for part in (data.measurement - data.operator(image), data.operator(jnp.ones(shape)) - zero))
     brighter = left @ ones / (ones @ ones)
     left -= brighter * ones
-    usual = np.asarray(data.operator(kriging._smoothed(jax.random.normal(jax.random.key(0), shape), 0.5)) - zero)
+    draw = np.asarray(kriging._smoothed(jax.random.normal(jax.random.key(0), shape), 0.5)) @ np.linalg.cholesky(alike).T
+    usual = np.asarray(data.operator(draw.astype(np.float32)) - zero)
     number = (usual != 0).sum()
     error = max(np.sum(left**2) / number - 1.15 * noise**2, 1e-30)
     level = np.sum(np.abs(usual) ** 2) / number * max(noise**2 / error, 0.01)
@@ -77,7 +82,7 @@ def dense(data, image, noise):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_equations_are_solved(name, noise):
     data = PROBLEMS[name]()
-    image = np.full(data.shape, 0.3, np.float32)
+    image = 0.3 + 0.1 * random(*data.shape)
     made = kriging.put_back(data, image[None], noise)[0]
     assert made.dtype == np.float32
     np.testing.assert_allclose(made - image, dense(data, image, noise), atol=2e-3)
@@ -92,6 +97,15 @@ def test_what_was_measured_comes_out_and_far_from_it_only_brightness_changes():
         (made,) = kriging.put_back(data, np.full((1, 48, 48, 1), brightness, np.float32))
         assert np.abs(made - picture)[:, :8].mean() < 0.1 * np.abs(picture)[:, :8].mean()
         assert np.abs(made)[:, 40:].max() < 0.02
+
+
+def test_a_colour_that_was_measured_corrects_the_others():
+    gray = np.repeat(random(24, 32, 1), 3, axis=-1)
+    truth = gray * np.float32([0.5, 0.8, 1.0])
+    data = instruments.demosaicing(np.asarray(Bayer("RGGB")(truth)), "RGGB")
+    estimate = np.float32(ndimage.gaussian_filter(truth, (0.7, 0.7, 0)))
+    error = np.abs(kriging.put_back(data, estimate[None])[0] - truth).mean((0, 1))
+    assert (error < 0.6 * np.abs(estimate - truth).mean((0, 1))).all()
 
 
 def test_what_is_no_more_than_the_noise_stays_out():

@@ -20,6 +20,7 @@ FAST = {
     "deblur": fast.deblurring,
     "deblur unknown": fast.blind_deblurring,
     "flash": fast.flash,
+    "demosaic": fast.demosaicing,
     "ct": fast.tomography,
     "mri": fast.magnetic_resonance,
 }
@@ -32,6 +33,7 @@ PAPER = {
     "deblur": paper.deblurring,
     "deblur unknown": paper.blind_deblurring,
     "flash": paper.flash,
+    "demosaic": paper.inpainting,
     "ct": paper.inpainting,
     "mri": paper.inpainting,
 }

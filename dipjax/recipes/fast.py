@@ -32,6 +32,11 @@ def inpainting(channels: int = 3) -> Setting:
     return Setting(_recipe(channels, input_noise=0.03), 750)
 
 
+def demosaicing(channels: int = 3) -> Setting:
+    """Returns the quick setting for a camera's mosaic: that of missing pixels, which needs fewer steps as every pixel was seen once."""
+    return replace(inpainting(channels), num_steps=300)
+
+
 def magnetic_resonance(channels: int = 2) -> Setting:
     """Returns the quick setting for spectra of which most was not measured: that of missing pixels, which gains for longer here."""
     return replace(inpainting(channels), num_steps=1500)

@@ -396,7 +396,7 @@ def demosaic(
     from dipjax.operators import camera, instruments
 
     data = instruments.demosaicing(pixels, pattern)
-    return Task(data, camera.bilinear(pixels, pattern), setting="inpaint", noise=lambda: _noise(_planes(pixels)))
+    return Task(data, camera.bilinear(pixels, pattern), setting="demosaic", noise=lambda: _noise(_planes(pixels)))
 
 
 def _turn(text):
