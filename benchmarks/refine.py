@@ -4,11 +4,11 @@
         [--weights 0 3e-4 3e-3] [--refine-steps 400] [--json FILE] [--markdown FILE] [--pictures DIR]
 
 `DIR` of `--data` holds `bsd68/`: its first pictures in order of their names are restored, the last ones are the clean examples; middles of
-`--size` pixels, gray. "denoise": normal noise of sigma 25/255, clipped; "superres": Pillow's LANCZOS, rounded to 8 bit. A weight of 0
-fits the measurement alone, without examples. PSNR and SSIM: whole picture, clipped. Sharpness: 1 - scikit-image's `blur_effect`, which sees
-no truth: more is sharper, but noise and artefacts count as sharp too. Taken: where the misfit did not grow by more than a
-hundredth, neither of the measurement nor of its hidden tenth; where it did, the picture is as before, and counts so. What the deep image
-priors made lies in the folder `--work`, finished rows in the file `--json`: the same command goes on.
+`--size` pixels, gray. "denoise": normal noise of sigma 25/255, clipped; "superres": Pillow's LANCZOS, rounded to 8 bit. A weight of 0 fits
+the measurement alone, without examples. PSNR and SSIM: whole picture, clipped. Sharpness: 1 - scikit-image's `blur_effect`, which sees no
+truth: more is sharper, but noise and artefacts count as sharp too. Taken: where the misfit did not grow by more than a hundredth, or beyond
+that of rounding, neither of the measurement nor of its hidden tenth; where it did, the picture is as before, and counts so. What the deep
+image priors made lies in the folder `--work`, finished rows in the file `--json`: the same command goes on.
 
 Reference: Crete, Dolmiere, Ladret, Nicolas, The blur effect, SPIE 2007.
 """

@@ -70,13 +70,14 @@ def _errors(problem, image, noise):
     alike = _alike(image)
     # What S does to the entries, on average, is that of one draw of errors; what was not measured stays zero.
     drawn = _smoothed(jax.random.normal(jax.random.key(0), problem.shape, problem.dtype), 0.5)
-    usual = forward(_mixed(drawn, jnp.linalg.cholesky(alike).T))
+    usual = forward(_product(drawn, jnp.linalg.cholesky(alike).T))
     number = jnp.maximum(sum(jnp.sum(part != 0) for part in jax.tree.leaves(usual)), 1)
     error = jnp.maximum(_square(left) / number - _DOUBT * noise**2, tiny)
-    level = jnp.maximum(_square(usual) / number, tiny) * jnp.maximum(noise**2 / error, _LEAST)
+    least = _LEAST * jnp.diagonal(alike).min()  # so that a channel with little detail, too, comes out where it was measured
+    level = jnp.maximum(_square(usual) / number, tiny) * jnp.maximum(noise**2 / error, least)
 
     def smooth(entries):
-        return _mixed(_smoothed(back(entries), 1.0), alike)
+        return _product(_smoothed(back(entries), 1.0), alike)
 
     def matrix(entries):
         return jax.tree.map(lambda made, entry: made + level * entry, forward(smooth(entries)), entries)
@@ -88,13 +89,14 @@ def _alike(image):
     """Returns the covariance of the errors of the channels, `(C, C)`."""
     channels = image.shape[-1]
     details = jnp.concatenate([jnp.diff(image, axis=axis).reshape(-1, channels) for axis in range(image.ndim - 1)])
-    covariance = _mixed(details.T, details)
+    covariance = _product(details.T, details)
     mean = jnp.maximum(jnp.trace(covariance) / channels, jnp.finfo(image.dtype).tiny)
-    return _ALIKE * covariance / mean + (1 - _ALIKE) * jnp.eye(channels, dtype=image.dtype)
+    alike = _ALIKE * covariance / mean + (1 - _ALIKE) * jnp.eye(channels, dtype=image.dtype)
+    return alike * channels / jnp.trace(alike)
 
 
-def _mixed(image, matrix):
-    return jnp.matmul(image, matrix, precision="highest")
+def _product(one, other):
+    return jnp.matmul(one, other, precision="highest")
 
 
 def _smoothed(image, power):

@@ -493,7 +493,7 @@ def test_a_warm_up_rises_evenly_and_then_follows_another():
     np.testing.assert_allclose(found, np.multiply([0.01, 0.5, 1, 1, 1], falling), atol=1e-6)
 
 
-def test_a_rate_that_falls_on_a_plateau_and_weights_that_decay_are_those_of_optax():
+def test_what_optax_has_for_plateaus_and_for_decay_is_taken():
     import optax
 
     for optimizer in (optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau()), optax.adamw(0.01, weight_decay=1e-2)):

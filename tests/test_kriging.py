@@ -63,7 +63,8 @@ def dense(data, image, noise):
     apart = tuple(np.subtract.outer(part, part) % side for part, side in zip(places[:-1], grids, strict=True))
     details = np.concatenate([np.diff(image.astype(float), axis=axis).reshape(-1, shape[-1]) for axis in range(len(shape) - 1)])
     alike = details.T @ details
-    alike = 0.95 * alike / (np.trace(alike) / shape[-1]) + 0.05 * np.eye(shape[-1])
+    alike = 0.95 * alike / max(np.trace(alike) / shape[-1], 1e-30) + 0.05 * np.eye(shape[-1])
+    alike *= shape[-1] / np.trace(alike)
     covariance = covariance[apart] * alike[np.ix_(places[-1], places[-1])]
     left, ones = (real(part).astype(float) for part in (data.measurement - data.operator(image), data.operator(jnp.ones(shape)) - zero))
     brighter = left @ ones / (ones @ ones)
@@ -72,7 +73,7 @@ def dense(data, image, noise):
     usual = np.asarray(data.operator(draw.astype(np.float32)) - zero)
     number = (usual != 0).sum()
     error = max(np.sum(left**2) / number - 1.15 * noise**2, 1e-30)
-    level = np.sum(np.abs(usual) ** 2) / number * max(noise**2 / error, 0.01)
+    level = np.sum(np.abs(usual) ** 2) / number * max(noise**2 / error, 0.01 * alike.diagonal().min())
     return brighter + (covariance @ matrix.T @ np.linalg.solve(matrix @ covariance @ matrix.T + level * np.eye(len(matrix)), left)).reshape(
         shape
     )
@@ -106,6 +107,16 @@ def test_a_colour_that_was_measured_corrects_the_others():
     estimate = np.float32(ndimage.gaussian_filter(truth, (0.7, 0.7, 0)))
     error = np.abs(kriging.put_back(data, estimate[None])[0] - truth).mean((0, 1))
     assert (error < 0.6 * np.abs(estimate - truth).mean((0, 1))).all()
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.25, 0.05])
+def test_a_channel_with_little_detail_comes_out_where_it_was_measured_too(contrast):
+    picture = 0.5 + (random(32, 32, 3) - 0.5) * np.float32([1, 1, contrast])
+    where = np.random.default_rng(1).random((32, 32)) < 0.5
+    estimate = np.stack([ndimage.gaussian_filter(picture, (1, 1, 0))])
+    data = problem.inpainting(picture * where[..., None], where)
+    before, after = (np.abs(image - picture)[where].mean(0) for image in (estimate[0], kriging.put_back(data, estimate)[0]))
+    assert (after < 0.1 * before).all()
 
 
 def test_what_is_no_more_than_the_noise_stays_out():
@@ -183,6 +194,17 @@ def test_an_image_larger_than_a_tile_is_put_back_in_tiles(factor, monkeypatch):
     whole, parts = kriging.put_back(data, estimates), tiling.put_back(data, estimates)
     assert np.abs(parts - whole).max() > 0
     np.testing.assert_allclose(parts, whole, atol=4e-3)
+
+
+def test_a_hole_larger_than_a_tile_and_an_odd_mosaic_are_put_back_too(monkeypatch):
+    monkeypatch.setattr(tiling, "_SIDES", (48,))
+    picture = random(8, 151, 1)
+    data = problem.inpainting(picture, np.broadcast_to(np.arange(151) < 20, (8, 151)))
+    estimates = np.zeros((1, 8, 151, 1), np.float32)
+    np.testing.assert_array_equal(tiling.put_back(data, estimates), kriging.put_back(data, estimates))
+    raw = np.full((9, 151), 0.5, np.float32)
+    made = tiling.put_back(instruments.demosaicing(raw, "RGGB"), np.zeros((1, 9, 151, 3), np.float32))
+    np.testing.assert_allclose(made, 0.5, atol=0.01)
 
 
 def test_tiles_that_were_not_finished_spoil_no_others():

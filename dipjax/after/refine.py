@@ -5,7 +5,8 @@ judge; the judge learns to tell parts of examples from parts of what the refiner
 neither: where the refined picture fits that tenth, or the whole, worse than before, by more than a bound, the picture stays as it was.
 Of a noisy picture the misfit is to be that of the noise: what fits better than that, and than before, has brought noise back.
 Where a task puts back what its networks leave of the measurement (`kriging`), it is put back here too: the refined picture then agrees with
-what was measured as the restored one does, the hidden tenth too, and the examples decide only what nobody measured.
+what was measured as the restored one does, and the examples decide only what nobody measured. What was hidden is put back as well, and
+judges nothing there.
 What was measured has to be known for all that: the task that made the picture says it.
 
 References: Isola, Zhu, Zhou, Efros, Image-to-image translation with conditional adversarial networks, CVPR 2017 (a judge of patches);
@@ -136,8 +137,8 @@ def refine(
         large ones and of many only parts are kept, so that a generator may read any number of files.
       num_steps: of either network.
       weight: how much the look counts against the measurement; 0 fits the measurement alone.
-      bound: as which share of before the misfit may grow, or of the noise where what networks leave is put back; and of a noisy picture
-        fall, from before or from its noise, whichever is less.
+      bound: by which share the misfit may grow. Of a noisy picture it may fall by as much, from before or from its noise, whichever is
+        less. Where what networks leave is put back, less than that of rounding to 8 bit counts as that.
       rng: where randomness begins.
       channel_axis: as for `dipjax.denoise`, of all pictures.
       callback: called with the steps taken and the loss; returning True ends the training.
@@ -191,7 +192,7 @@ def refine(
     noise = noise_deviation(measurement) if isinstance(data.operator, Identity) else 0.0
     how = {"noise": noise**2, "num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
     image = _trained(span.inside(pixels), data, seen, [span.inside(one) for one in shown], random, **how)
-    exact = 0.0 if task.noise is None else max(task.noise(), _ROUNDING)
+    exact = 0.0 if task.noise is None else _ROUNDING
     made = finished(task, put_back(task, image[None])[0])
     after = misfits(span.inside(made))
     is_refined = all((1 - bound) * min(old, noise) <= new <= (1 + bound) * max(old, exact) for new, old in zip(after, before, strict=True))

@@ -102,7 +102,7 @@ class Scene:
         return finished(self.task, result.image)
 
     def whole(self, result: Any) -> np.ndarray:
-        """Returns that picture with what it leaves of the measurement, as the command will write it: that takes too long to be shown."""
+        """Returns that picture with what it leaves of the measurement, nearly as it will be written; to be shown that takes too long."""
         from dipjax.tasks.restore import finished, put_back
 
         return finished(self.task, put_back(self.task, result.image[None])[0])

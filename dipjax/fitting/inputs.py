@@ -138,9 +138,7 @@ class Fourier:
 def _check_band(made):
     checks.count("depth", made.depth)
     checks.positive("scale", made.scale)
-    checks.positive("highest", made.highest)
-    if made.highest > 0.5:
-        raise ValueError(f"highest: found {made.highest}, expected at most 0.5 cycles per pixel.")
+    checks.positive("highest", made.highest, most=0.5)
 
 
 @dataclass(frozen=True)

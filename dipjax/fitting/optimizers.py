@@ -58,16 +58,16 @@ class Cosine:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A learning rate that rises evenly in the first part of the run, and then follows another schedule, which is late by nothing.
+    """A learning rate that rises evenly in the first part of the run, times that of another schedule, which is not delayed.
 
     Reference: Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017.
 
     Attributes:
-      share: of the run, in which it rises; above 0, up to 1.
+      share: of the run, in which it rises; from 1e-6 to 1.
       then: `(progress) -> factor`, by which the rising one is multiplied.
 
     Raises:
-      ValueError: the share is out of its range, or what follows no function.
+      ValueError: the share is out of its range, or `then` is no function.
     """
 
     share: float = 0.05
@@ -75,9 +75,7 @@ class WarmUp:
 
     def __post_init__(self):
         """Checks the settings."""
-        checks.positive("share", self.share)
-        if self.share > 1:
-            raise ValueError(f"share: found {self.share}, expected at most 1, all of the run.")
+        checks.positive("share", self.share, least=1e-6, most=1)
         if not callable(self.then):
             raise ValueError(f"then: found {self.then!r}, expected a schedule.")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from dipjax.operators import checks, foreign
@@ -121,9 +122,17 @@ class WeightedTotalVariation:
         """Returns the penalty `()` of an image `(..., C)`."""
         squares = sum(difference**2 for difference in _differences(image))
         varies = lax.stop_gradient(jnp.mean(jnp.sqrt(squares), -1))
-        around = jnp.stack(_around(varies[..., None], self.side)).mean(0)
-        weights = 1 / jnp.maximum(around, self.floor)
+        weights = 1 / jnp.maximum(_mean_around(varies, self.side), self.floor)[..., None]
         return self.weight * jnp.mean(weights / jnp.mean(weights) * jnp.sqrt(squares + self.epsilon**2))
+
+
+def _mean_around(values, side):
+    """Returns the means over a square, or a cube, around each of values `(...)`; beyond their edges they go on as there."""
+    padded = jnp.pad(values, side // 2, mode="edge")
+    return (
+        lax.reduce_window(padded, np.zeros((), values.dtype), lax.add, (side,) * values.ndim, (1,) * values.ndim, "VALID")
+        / side**values.ndim
+    )
 
 
 def _around(image, side):
@@ -138,7 +147,7 @@ def _around(image, side):
 
 
 def median(image: Array) -> Array:
-    """Returns the median of the three by three pixels around each, of every channel of an image `(..., C)`: a denoiser."""
+    """Returns the median of a pixel and its neighbours, corners too, of every channel of an image `(..., C)`: a denoiser."""
     return jnp.median(jnp.stack(_around(image, 3)), axis=0)
 
 
@@ -146,19 +155,20 @@ def median(image: Array) -> Array:
 class Denoised:
     """Regularisation by denoising: the image is drawn to what a denoiser makes of it, with the gradient `weight (x - D(x)) / N`.
 
-    That is the gradient of `weight x (x - D(x)) / 2 N` where the denoiser is as the paper wants it; of any other it is taken for the
-    gradient, as the paper does in practice. So a denoiser needs no derivative. It is called in every step: a slow one makes all slow.
+    That is the gradient of `weight sum(x (x - D(x))) / (2 N)` where the denoiser is as the paper wants it; of any other it is taken for
+    the gradient, as the paper does in practice. So a denoiser needs no derivative. It is called in every step: a slow one makes all slow.
 
     References: Romano, Elad, Milanfar, The little engine that could: regularization by denoising (RED), SIAM J. Imaging Sci. 2017; Mataev,
     Elad, Milanfar, DeepRED: deep image prior powered by RED, ICCV workshops 2019.
 
     Attributes:
-      weight: not negative; of 1, a difference counts half as much as one from the measurement does in `losses.MSE`.
+      weight: positive; of 1, a difference counts half as much as one from the measurement does in `losses.MSE`.
       denoiser: `(image (..., C)) -> image`; None is `median`.
       is_numpy: whether it computes with NumPy, on the host, as those of scikit-image do; it must not call JAX then.
 
     Raises:
-      ValueError: the weight is negative, the denoiser no function, or what it gives has another shape.
+      ValueError: the weight is not positive, the denoiser no function, or what it gives has another shape; of one with `is_numpy` that
+        is found out in the run, and is a JaxRuntimeError.
     """
 
     weight: float
@@ -167,17 +177,17 @@ class Denoised:
 
     def __post_init__(self):
         """Checks the settings."""
-        checks.not_negative("weight", self.weight)
-        if not (self.denoiser is None or callable(self.denoiser)):
+        checks.positive("weight", self.weight)
+        if not (callable(self.denoiser) or (self.denoiser is None and not self.is_numpy)):
             raise ValueError(f"denoiser: found {self.denoiser!r}, expected a function (image).")
 
     def __call__(self, image: Array) -> Array:
         """Returns `weight mean (x - D(x))^2 / 2`, `()`; no gradient goes through the denoiser."""
         shown = lax.stop_gradient(image)
-        if self.is_numpy and self.denoiser is not None:
+        if self.is_numpy:
             made = foreign.on_host(self.denoiser, image.shape, image.dtype, shown, name="denoiser")
         else:
-            made = (self.denoiser or median)(shown)
+            made = (median if self.denoiser is None else self.denoiser)(shown)
         if made.shape != image.shape:
             raise ValueError(f"denoiser: found an image of shape {made.shape} from it, expected {image.shape}.")
         return self.weight * 0.5 * jnp.mean((image - lax.stop_gradient(made).astype(image.dtype)) ** 2)

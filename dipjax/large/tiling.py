@@ -175,7 +175,7 @@ def cover(shape: tuple[int, int], side: int, overlap: int | None, *, reach: int,
     Raises:
       ValueError: the tiles are too small for such a reach, or the overlap is.
     """
-    height, width = (min(side, size) for size in shape)
+    height, width = _tile(shape, side, stride)
     overlap = max(side // 8, 2 * reach + 16) if overlap is None else overlap
     overlap = -(-overlap // stride) * stride
     if not 2 * reach < overlap < side:
@@ -336,10 +336,14 @@ def _grid(problem, tile, overlap):
         )
     stride, reach = operator.stride, operator.reach
     side = tile // stride * stride
-    height, width = (min(side, size) for size in problem.shape[:2])
-    if (height, width) == problem.shape[:2]:
+    if _tile(problem.shape[:2], side, stride) == problem.shape[:2]:
         return None
     return cover(problem.shape[:2], side, overlap, reach=reach, stride=stride)
+
+
+def _tile(shape, side, stride):
+    """Returns the sides of every tile: of an image whose own are no multiples of the stride so many more that the last begins at one."""
+    return tuple(min(side + size % stride, size) for size in shape)
 
 
 def _check(problem, grid):
@@ -369,7 +373,7 @@ def _weights(size, length, starts, overlap, reach):
 
 
 def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: Grid | None = None) -> np.ndarray:
-    """Adds to estimates what they leave of the measurement, see `kriging.put_back`, tile by tile.
+    """Adds to estimates what they leave of the measurement, see `kriging.put_back`, tile by tile where every tile has some of it.
 
     Args:
       problem: one, without a batch.
@@ -384,20 +388,26 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: 
         grid = _grid(problem, max(_SIDES[0], 4 * (problem.operator.reach + problem.operator.stride + 8)), None)
     if grid is None:
         return kriging.put_back(problem, images, noise)
-    made, problem = np.array(images), jax.tree.map(np.asarray, problem)
-    for part, window in zip(grid.parts, grid.windows(), strict=True):
-        added = kriging.put_back(cut(problem, *part), images[:, *part], noise) - images[:, *part]
+    whole = jax.tree.map(np.asarray, problem)
+    try:
+        tiles = [cut(whole, *part) for part in grid.parts]
+    except ValueError:  # in one of them nothing was measured
+        return kriging.put_back(problem, images, noise)
+    made = np.array(images)
+    for tile, part, window in zip(tiles, grid.parts, grid.windows(), strict=True):
+        with np.errstate(invalid="ignore"):
+            added = kriging.put_back(tile, images[:, *part], noise) - images[:, *part]
         made[:, *part] += window * np.nan_to_num(added)
     return made
 
 
 def _enlarged(measurement, shape):
-    """Returns the measurement at the size of the image: pixels repeated, and the edges where it is only a little smaller."""
+    """Returns the measurement at the size of the image: pixels repeated, the edges where it is only a little smaller, and one channel."""
     axes = []
     for size, large in zip(measurement.shape[:2], shape[:2], strict=True):
         times = large // size
         axes.append(((np.arange(large) - (large - times * size) // 2) // times).clip(0, size - 1))
-    return measurement[np.ix_(*axes)]
+    return np.broadcast_to(measurement[np.ix_(*axes)], shape)
 
 
 def _of_the_others(images, counted):

@@ -91,7 +91,7 @@ def _pulled(foreign, image, cotangent):
 
 
 def on_host(function: Callable[[np.ndarray], Any], shape: tuple[int, ...], dtype: Any, array: Array, *, name: str = "operator") -> Array:
-    """Returns what a pure function of NumPy's arrays makes of an array: one of JAX, of that `shape` and `dtype`; `name` is for errors."""
+    """Returns, with that `shape` and `dtype`, what a pure function of NumPy's arrays makes of an array; errors begin with `name`."""
 
     def called(array):
         made = np.asarray(function(np.asarray(array)))

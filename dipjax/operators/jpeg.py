@@ -67,78 +67,35 @@ class JPEG:
 
     def __call__(self, image: Array) -> Array:
         """Returns the picture as it comes out of the file."""
-        planes = _planes(image)
-        luma = _changed(self.rounding, self.luma, straight_through(planes[0]))  # the samples of a file are whole numbers
-        return _picture([luma, *(self._chroma(straight_through(plane)) for plane in planes[1:])])
-
-    def consistent(self, image: Array, seen: Array) -> Array:
-        """Returns the picture nearest to `image` that could have become `seen`: coefficients are moved into the steps they lay in.
-
-        With halved chroma that is so but for what a decoder's interpolation hides.
-
-        Reference: Zakhor, Iterative procedures for reduction of blocking effects in transform image coding, 1992.
-
-        Args:
-          image: `(H, W, C)` in [0, 1].
-          seen: the same of what came out of the file.
-        """
-        pairs = list(zip(_planes(image), _planes(seen), strict=True))
-        made = [_changed(_within, self.luma, *pairs[0])]
-        for plane, other in pairs[1:]:
-            if self.halved:
-                small = _halved(plane)
-                moved = _changed(_within, self.chroma, small, _halved(other)) - small
-                made.append(plane + jnp.repeat(jnp.repeat(moved, 2, 0), 2, 1)[: plane.shape[0], : plane.shape[1]])
-            else:
-                made.append(_changed(_within, self.chroma, plane, other))
-        return _picture(made)
+        image = checks.inexact(image)
+        if image.shape[-1] == 1:
+            return (self._coded(image[..., 0] * _WHITE - 128, self.luma)[..., None] + 128) / _WHITE
+        planes = jnp.einsum("pc,hwc->phw", _TO_LUMA.astype(image.dtype), image, precision="highest") * _WHITE
+        planes = straight_through(planes)  # the samples of a file are whole numbers, before and after
+        luma = self._coded(planes[0] - 128, self.luma) + 128
+        chroma = [self._chroma(plane) for plane in planes[1:]]
+        back = np.linalg.inv(_TO_LUMA).astype(image.dtype)
+        return jnp.einsum("cp,phw->hwc", back, jnp.stack([luma, *chroma]), precision="highest") / _WHITE
 
     def _chroma(self, plane):
         if not self.halved:
-            return _changed(self.rounding, self.chroma, plane)
-        coded = _changed(self.rounding, self.chroma, straight_through(_halved(plane)))
-        return _doubled(_doubled(coded).T).T[: plane.shape[0], : plane.shape[1]]
+            return self._coded(plane, self.chroma)
+        height, width = plane.shape
+        plane = jnp.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+        small = plane.reshape(plane.shape[0] // 2, 2, plane.shape[1] // 2, 2).mean((1, 3))
+        coded = self._coded(straight_through(small), self.chroma)
+        return _doubled(_doubled(coded).T).T[:height, :width]
 
-
-def _within(units, seen):
-    whole = jnp.round(seen)
-    return jnp.clip(units, whole - 0.5, whole + 0.5)
-
-
-def _planes(image):
-    """Returns luminance and, of colours, both differences, each `(H, W)` and around zero, of values from 0 to 255."""
-    image = checks.inexact(image)
-    if image.shape[-1] == 1:
-        return [image[..., 0] * _WHITE - 128]
-    luma, *chroma = jnp.einsum("pc,hwc->phw", _TO_LUMA.astype(image.dtype), image, precision="highest") * _WHITE
-    return [luma - 128, *chroma]
-
-
-def _picture(planes):
-    luma, *chroma = planes
-    if not chroma:
-        return (luma[..., None] + 128) / _WHITE
-    back = np.linalg.inv(_TO_LUMA).astype(luma.dtype)
-    return jnp.einsum("cp,phw->hwc", back, jnp.stack([luma + 128, *chroma]), precision="highest") / _WHITE
-
-
-def _changed(change, table, *planes):
-    """Returns a plane whose coefficients, in units of their steps, are what `change` makes of those of one or more planes."""
-    height, width = planes[0].shape
-    cosines, steps = _COSINES.astype(planes[0].dtype), jnp.asarray(table).astype(planes[0].dtype)[:, None]
-    units = []
-    for plane in planes:
-        padded = jnp.pad(plane, ((0, -height % 8), (0, -width % 8)), mode="edge")
-        blocks = padded.reshape(padded.shape[0] // 8, 8, padded.shape[1] // 8, 8)
-        units.append(jnp.einsum("ur,arbc,vc->aubv", cosines, blocks, cosines, precision="highest") / steps)
-    made = jnp.einsum("ur,aubv,vc->arbc", cosines, change(*units) * steps, cosines, precision="highest")
-    return made.reshape(padded.shape)[:height, :width]
-
-
-def _halved(plane):
-    """Returns the means of two by two pixels; the last row or column of an odd number counts twice."""
-    plane = jnp.pad(plane, ((0, plane.shape[0] % 2), (0, plane.shape[1] % 2)), mode="edge")
-    return plane.reshape(plane.shape[0] // 2, 2, plane.shape[1] // 2, 2).mean((1, 3))
+    def _coded(self, plane, table):
+        """Returns a plane of numbers around zero with its coefficients rounded."""
+        height, width = plane.shape
+        plane = jnp.pad(plane, ((0, -height % 8), (0, -width % 8)), mode="edge")
+        blocks = plane.reshape(plane.shape[0] // 8, 8, plane.shape[1] // 8, 8)
+        cosines, table = _COSINES.astype(plane.dtype), jnp.asarray(table).astype(plane.dtype)
+        coefficients = jnp.einsum("ur,arbc,vc->aubv", cosines, blocks, cosines, precision="highest")
+        steps = table[:, None]
+        coefficients = self.rounding(coefficients / steps) * steps
+        return jnp.einsum("ur,aubv,vc->arbc", cosines, coefficients, cosines, precision="highest").reshape(plane.shape)[:height, :width]
 
 
 def tables(quantization: dict[int, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,8 @@ write a small `flax.struct.dataclass` with `__call__`, export it, and add a line
 An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
 shape)` gives what was measured of a part of the image, two slices of one of `shape`, and the operator of that part, which must have the
 same structure for every part of one size; `reach` says how many pixels of the image around its own one measured pixel
-depends on, and `stride` of which number of pixels the sides of a part must be multiples. `cut` works on NumPy arrays.
+depends on, and `stride` of which number of pixels the edges of a part must be multiples, but for the image's own. `cut` works on NumPy
+arrays.
 One that leaves much less of some frequencies than of others may have `whiten(misfit)`, which `losses.BackProjection` asks for.
 
 Examples:

@@ -328,8 +328,8 @@ def plan(
         folder.remember("tiles", {"tile": max(grid.tile), "overlap": grid.overlap} if grid else {"tile": 0, "overlap": None})
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
-    is_constant = isinstance(getattr(setting.recipe.optimizer, "schedule", optimizers.Constant()), optimizers.Constant)
-    most = _most(setting.recipe) if is_constant else 1  # a rate must have fallen where the run usually ends
+    is_falling = getattr(setting.recipe.optimizer, "schedule", optimizers.Constant())(1.0) < 1
+    most = 1 if is_falling else _most(setting.recipe)  # a rate must have fallen where the run usually ends
     num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
     return Plan(task, options, setting, name, num_steps, layout, grid, folder)
 

@@ -20,7 +20,7 @@ from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
 from dipjax.generators import Pixels, Skip, blocks
 from dipjax.large import memory, tiling
-from dipjax.operators import problem, psfs, resampling
+from dipjax.operators import Bayer, problem, psfs, resampling
 from dipjax.recipes import Setting
 from dipjax.recipes import by_name as settings
 from tests.conftest import mixer_recipe, picture, skip_recipe
@@ -400,6 +400,18 @@ def test_every_command_restores_in_tiles(folder, capsys, task):
     factor = 2 if task == "superres" else 1
     assert files.load("out.png").pixels.shape == (50 * factor, 43 * factor, 3)
     assert "tiles of 30 x 30 pixels, which overlap by at least 14" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", ["auto", "held-out"])
+def test_a_mosaic_of_odd_size_is_restored_in_tiles(stop):
+    raw = np.add.outer(np.linspace(0.2, 0.5, 37), np.linspace(0, 0.5, 51)).astype(np.float32)
+    net = dipjax.generators.Plain(3, 2)
+    how = {"generator": net, "seeds": 2, "num_iter": 3, "return_result": True, "stop": stop}
+    image, outcome = dipjax.demosaic(raw, "GRBG", tile=24, tile_overlap=12, **how)
+    assert image.shape == (37, 51, 3) and np.isfinite(image).all() and outcome.num_tiles > 3
+    seen = np.asarray(Bayer("GRBG")(image))[..., 0]
+    assert np.abs(seen - raw)[-1].mean() < 0.1 > np.abs(seen - raw)[:, -1].mean()  # the last row and column too
 
 
 def test_the_records_of_a_restoration_in_tiles_say_so(folder, capsys):
