@@ -183,7 +183,7 @@ def faces_summary(rows):
     parts = [f"{kind} {dip:.3f} against {other:.3f}" for kind, (dip, other) in pairs.items()]
     measured = ", ".join(f"{method} {value:.3f}" for method, value in found.items())
     gain = found["DIP"] - max(value for method, value in found.items() if method != "DIP")
-    verdict = "DIP is better, as said" if gain > _VISIBLE else "wrong: there is no difference" if gain > -_VISIBLE else "wrong: DIP is worse"
+    verdict = "as said" if gain > _VISIBLE else "wrong: there is no difference" if gain > -_VISIBLE else "wrong: DIP is worse"
     return f"SSIM {measured} ({', '.join(parts)})", f"{verdict}; how high an SSIM is depends on the size of the holes most of all"
 
 

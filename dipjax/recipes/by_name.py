@@ -13,7 +13,7 @@ from dipjax.recipes.setting import Setting
 
 FAST = {
     "denoise": fast.denoising,
-    "dejpeg": paper.dejpeg,  # the official network is small already
+    "dejpeg": fast.dejpeg,
     "inpaint": fast.inpainting,
     "superres": fast.super_resolution,
     "superres 8": fast.super_resolution_8,

@@ -32,6 +32,14 @@ def inpainting(channels: int = 3) -> Setting:
     return Setting(_recipe(channels, input_noise=0.03), 750)
 
 
+def dejpeg(channels: int = 3) -> Setting:
+    """Returns the quick setting for strong compression: that of missing pixels, stopped before it draws blocks.
+
+    Measured in benchmarks/results/compression.md.
+    """
+    return replace(inpainting(channels), num_steps=900, side=256)
+
+
 def demosaicing(channels: int = 3) -> Setting:
     """Returns the quick setting for a camera's mosaic: that of missing pixels, with fewer steps as one colour corrects the others.
 
