@@ -443,6 +443,7 @@ def test_a_schedule_ends_with_the_steps_however_many_there_are(monkeypatch):
         assert outcome.recipe.optimizer == optimizers.Adam(0.01, optimizers.Cosine())
     monkeypatch.setattr(flow, "_GENEROUS", 4)
     assert dipjax.denoise(GRAY, seeds=1, schedule="cosine", return_result=True)[1].num_steps == 3  # it would not fall in time
+    assert dipjax.denoise(GRAY, seeds=1, schedule="warm-up", return_result=True)[1].num_steps == 12
     plain, cosine = (dipjax.denoise(GRAY, seeds=1, num_iter=50, rng=1, schedule=word, stop="none") for word in ("constant", "cosine"))
     assert np.abs(plain - cosine).max() > 1e-5
 
