@@ -135,6 +135,8 @@ def main(argv=None):
             row = report.get(f"{task}, {name}", partial(measure, task, name, options))
             print(f"{task}, {name}: best {row['best']:.2f}, end {row['end']:.2f}", file=sys.stderr, flush=True)
             rows.append([name, row["best"], row["at"], row["end"], f"{row['seconds']:.0f}"])
+        if not rows:
+            continue
         titles = ["part", "best (dB)", "at step", f"end (dB), step {row['steps']}", "seconds"]
         lines += [f"{task}: {Path(PICTURES[task]).stem}", "", *common.table(titles, rows), ""]
     common.publish([*lines, f"`{common.command('parts', argv)}`; {common.made()}."], options.markdown)

@@ -309,7 +309,7 @@ def cut(problem: Problem, rows: slice, columns: slice) -> Problem:
 
     Args:
       problem: of an operator with `cut`, in arrays of NumPy where it has any.
-      rows: of the image, multiples of the operator's `stride`.
+      rows: of the image, multiples of the operator's `stride`, but for the image's own edge.
       columns: the same.
     """
     measurement, operator = problem.operator.cut(problem.measurement, rows, columns, problem.shape)
@@ -356,7 +356,8 @@ def _check(problem, grid):
 
 def _starts(size, length, overlap, stride):
     """Returns where tiles begin, evenly spread from edge to edge, at multiples of the stride."""
-    num_tiles = 1 if size == length else -(-(size - overlap) // (length - overlap))
+    apart = (length - overlap) // stride * stride  # at most, for such an overlap
+    num_tiles = 1 if size == length else 1 - (length - size) // apart
     return tuple(int(start) * stride for start in np.linspace(0, (size - length) // stride, num_tiles).round())
 
 
@@ -373,11 +374,11 @@ def _weights(size, length, starts, overlap, reach):
 
 
 def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: Grid | None = None) -> np.ndarray:
-    """Adds to estimates what they leave of the measurement, see `kriging.put_back`, tile by tile where every tile has some of it.
+    """Adds to estimates what they leave of the measurement, see `kriging.put_back`, tile by tile.
 
     Args:
       problem: one, without a batch.
-      images: `(K, H, W, C)`; in a tile where one is not finite nothing is added to it.
+      images: `(K, H, W, C)`; in a tile where one is not finite, or nothing was measured, nothing is added to it.
       noise: standard deviation of the noise of the measurement.
       grid: that they were made in; None for large tiles where the image is larger than one, and can be cut.
 
@@ -388,13 +389,12 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: 
         grid = _grid(problem, max(_SIDES[0], 4 * (problem.operator.reach + problem.operator.stride + 8)), None)
     if grid is None:
         return kriging.put_back(problem, images, noise)
-    whole = jax.tree.map(np.asarray, problem)
-    try:
-        tiles = [cut(whole, *part) for part in grid.parts]
-    except ValueError:  # in one of them nothing was measured
-        return kriging.put_back(problem, images, noise)
-    made = np.array(images)
-    for tile, part, window in zip(tiles, grid.parts, grid.windows(), strict=True):
+    made, problem = np.array(images), jax.tree.map(np.asarray, problem)
+    for part, window in zip(grid.parts, grid.windows(), strict=True):
+        try:
+            tile = cut(problem, *part)
+        except ValueError:  # nothing was measured there
+            continue
         with np.errstate(invalid="ignore"):
             added = kriging.put_back(tile, images[:, *part], noise) - images[:, *part]
         made[:, *part] += window * np.nan_to_num(added)
@@ -402,7 +402,7 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: 
 
 
 def _enlarged(measurement, shape):
-    """Returns the measurement at the size of the image: pixels repeated, the edges where it is only a little smaller, and one channel."""
+    """Returns the measurement at the size of the image: pixels repeated, the edges where it is only a little smaller, one channel repeated."""
     axes = []
     for size, large in zip(measurement.shape[:2], shape[:2], strict=True):
         times = large // size

@@ -161,7 +161,7 @@ class Options:
     )  # fmt: skip
     kriging: str = _option(
         "auto", "whether what the networks leave of the measurement is put back, and continued to where nothing was measured: auto, for"
-        " inpaint, superres, demosaic and mri; none, where the picture is to be what the networks made, with two to five times the steps",
+        " inpaint, superres, demosaic and mri; none, where the picture is to be what the networks made, with up to five times the steps",
         "--kriging", choices=KRIGING,
     )  # fmt: skip
     generator: Any = _option(

@@ -328,9 +328,7 @@ def plan(
         folder.remember("tiles", {"tile": max(grid.tile), "overlap": grid.overlap} if grid else {"tile": 0, "overlap": None})
     if grid:
         note(f"in {grid}{f', because {reason}' if reason else ''}")
-    is_falling = getattr(setting.recipe.optimizer, "schedule", optimizers.Constant())(1.0) < 1
-    most = 1 if is_falling else _most(setting.recipe)  # a rate must have fallen where the run usually ends
-    num_steps = options.num_iter or most * setting.steps_for(grid.tile if grid else task.problem.shape)
+    num_steps = options.num_iter or _most(setting.recipe) * setting.steps_for(grid.tile if grid else task.problem.shape)
     return Plan(task, options, setting, name, num_steps, layout, grid, folder)
 
 
@@ -415,7 +413,9 @@ def _parts(result, number):
 
 
 def _most(recipe):
-    return 1 if recipe.stopping is None else _GENEROUS
+    """Returns how many times the steps of its setting a run may take: where the rate falls it must have fallen where the run usually ends."""
+    schedule = getattr(recipe.optimizer, "schedule", optimizers.Constant())
+    return 1 if recipe.stopping is None or schedule(jax.numpy.ones(())) < 1 else _GENEROUS
 
 
 def _quality(task, estimate):

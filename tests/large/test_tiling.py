@@ -410,6 +410,8 @@ def test_a_mosaic_of_odd_size_is_restored_in_tiles(stop):
     how = {"generator": net, "seeds": 2, "num_iter": 3, "return_result": True, "stop": stop}
     image, outcome = dipjax.demosaic(raw, "GRBG", tile=24, tile_overlap=12, **how)
     assert image.shape == (37, 51, 3) and np.isfinite(image).all() and outcome.num_tiles > 3
+    for starts, side in zip((outcome.grid.tops, outcome.grid.lefts), outcome.grid.tile, strict=True):
+        assert max(np.diff(starts)) <= side - 12 and not np.mod(starts, 2).any()
     seen = np.asarray(Bayer("GRBG")(image))[..., 0]
     assert np.abs(seen - raw)[-1].mean() < 0.1 > np.abs(seen - raw)[:, -1].mean()  # the last row and column too
 

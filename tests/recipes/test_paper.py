@@ -158,7 +158,9 @@ def test_the_steps_for_a_noisy_picture_follow_its_side(size, num_steps):
     assert fast.denoising(3).steps_for((*size, 3)) == num_steps
     assert fast.denoising(3).changed(loss=losses.L1()).steps_for(size) == num_steps  # the rule goes with the setting
     assert paper.denoising().steps_for(size) == 3000
-    assert fast.inpainting().steps_for(size) == 750
+    assert fast.inpainting().steps_for(size) == 750 and fast.demosaicing().steps_for(size) == 300
+    assert fast.dejpeg().steps_for(size) == 1.5 * num_steps or num_steps == 150
+    assert choose("dejpeg", "fast") is fast.dejpeg and choose("demosaic", "fast") is fast.demosaicing
 
 
 def test_a_schedule_is_a_part_of_a_setting_like_any_other():
