@@ -402,7 +402,7 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: 
 
 
 def _enlarged(measurement, shape):
-    """Returns the measurement at the size of the image: pixels repeated, the edges where it is only a little smaller, one channel repeated."""
+    """Returns the measurement at the size of the image: pixels repeated, the edges of one that is only a little smaller, one channel."""
     axes = []
     for size, large in zip(measurement.shape[:2], shape[:2], strict=True):
         times = large // size

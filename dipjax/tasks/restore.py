@@ -413,7 +413,7 @@ def _parts(result, number):
 
 
 def _most(recipe):
-    """Returns how many times the steps of its setting a run may take: where the rate falls it must have fallen where the run usually ends."""
+    """Returns how many times the steps of its setting a run may take: a rate that falls must have fallen where it usually ends."""
     schedule = getattr(recipe.optimizer, "schedule", optimizers.Constant())
     return 1 if recipe.stopping is None or schedule(jax.numpy.ones(())) < 1 else _GENEROUS
 
