@@ -103,6 +103,13 @@ def make_problem(task: str, picture: np.ndarray, random: np.random.Generator, *,
     return problem.super_resolution(small.reshape(height, width, -1), factor, truth=truth)
 
 
+def put_back(task: str, problem: Any, images: np.ndarray) -> np.ndarray:
+    """Returns estimates `(K, H, W, C)` with what they leave of the measurement, as if without noise, where the task puts that back."""
+    from dipjax import kriging
+
+    return kriging.put_back(problem, images) if task in ("inpaint", "superres", "mri") else images
+
+
 def save(path: Path, image: np.ndarray) -> None:
     """Writes a picture (H, W, C) in [0, 1] with 8 bit."""
     path.parent.mkdir(parents=True, exist_ok=True)

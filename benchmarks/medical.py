@@ -22,7 +22,6 @@ from skimage.transform import iradon, resize
 
 import dipjax
 from benchmarks import common
-from dipjax import kriging
 from dipjax.core import drive
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs
@@ -108,7 +107,7 @@ def prior(task, problem, options):
     setting = FAST[task](problem.shape[-1])
     num_steps = options.steps or setting.steps_for(problem.shape)
     result = drive.restore(setting.recipe, drive.seeds(0, options.seeds), problem, num_steps=num_steps)
-    return result.image if task == "ct" else kriging.put_back(problem, result.image[None])[0]  # as `mri` does
+    return common.put_back(task, problem, result.image[None])[0]
 
 
 METHODS = {  # (task, problem, options) -> the estimate (H, W, C)

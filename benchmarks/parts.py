@@ -23,14 +23,12 @@ import optax
 from skimage.restoration import denoise_wavelet
 
 from benchmarks import common, medical
-from dipjax import kriging
 from dipjax.core import drive
 from dipjax.fitting import inputs, losses, optimizers, penalties
 from dipjax.metrics import psnr
 from dipjax.recipes.by_name import FAST
 
 PICTURES = {"denoise": common.HOUSE, "superres": common.BUTTERFLY, "inpaint": "dip/inpainting/vase.png", "ct": "retina"}
-_PUT_BACK = ("superres", "inpaint")
 _MOMENTS = 20
 
 
@@ -58,10 +56,6 @@ def _schedule(schedule):
     return lambda recipe: {"optimizer": optimizers.Adam(recipe.optimizer.learning_rate, schedule)}
 
 
-def _roots(weight):
-    return lambda recipe: {"loss": losses.RootMSE(), "penalty": penalties.TotalVariation(weight)}
-
-
 PARTS = {  # name: (the recipe of the fast setting) -> what is changed of it
     "fast": lambda recipe: {},
     **{f"total variation, {weight:g}": _penalty(penalties.TotalVariation(weight)) for weight in (3e-4, 3e-3, 3e-2)},
@@ -69,7 +63,7 @@ PARTS = {  # name: (the recipe of the fast setting) -> what is changed of it
     **{f"weighted, {weight:g}": _penalty(penalties.WeightedTotalVariation(weight)) for weight in (3e-4, 3e-3, 3e-2)},
     **{f"denoised, median, {weight:g}": _penalty(penalties.Denoised(weight)) for weight in (0.01, 0.1, 1.0)},
     "denoised, wavelets, 0.1": _penalty(penalties.Denoised(0.1, _wavelets, is_numpy=True)),
-    "root of the error + total variation, 0.01": _roots(0.01),
+    "root of the error + total variation, 0.01": lambda recipe: {"loss": losses.RootMSE(), "penalty": penalties.TotalVariation(0.01)},
     "weight decay, 0.01": lambda recipe: {"optimizer": optax.adamw(recipe.optimizer.learning_rate, weight_decay=0.01)},
     "cosine": _schedule(optimizers.Cosine()),
     "warm-up": _schedule(optimizers.WarmUp()),
@@ -106,7 +100,7 @@ def measure(task, name, options):
     num_steps, looks = options.steps or setting.steps_for(problem.shape), []
     for result in drive.iterate(setting.recipe, drive.seeds(0, options.seeds), problem, num_steps=num_steps):
         if result.num_steps and result.num_steps >= min(num_steps, (len(looks) + 1) * num_steps / _MOMENTS):
-            images = kriging.put_back(problem, result.images) if task in _PUT_BACK else result.images
+            images = common.put_back(task, problem, result.images)
             looks.append((result.num_steps, float(psnr(images.mean(0).clip(0, 1), truth))))
     step, best = max(looks, key=lambda look: look[1])
     return {"best": best, "at": step, "end": looks[-1][1], "steps": num_steps, "seconds": result.seconds}

@@ -20,7 +20,6 @@ import numpy as np
 import optax
 
 from benchmarks import common
-from dipjax import kriging
 from dipjax.core import drive, loop
 from dipjax.core.problem import stack
 from dipjax.fitting.inputs import Noise
@@ -35,7 +34,6 @@ PICTURES = {
     "inpaint": ("inpaint11/montage.png", "inpaint11/boat.png", "inpaint11/Cameraman256.png"),
     "deblur": ("cset9/image_F16_512rgb.png", "set5/butterfly_GT.bmp", "set5/bird_GT.bmp"),
 }
-_PUT_BACK = ("superres", "inpaint")
 _TIMED_STEPS = 20
 _MOMENTS = 40  # of a run, at which it is looked at
 
@@ -105,8 +103,8 @@ def measure(trial, task, problems, options):
         if result.num_steps and result.num_steps >= min(num_steps, len(found["steps"]) * num_steps / _MOMENTS):
             found["steps"].append(result.num_steps)
             images = result.images
-            if task in _PUT_BACK and not options.raw:
-                images = np.stack([kriging.put_back(*pair) for pair in zip(problems, images, strict=True)])
+            if not options.raw:
+                images = np.stack([common.put_back(task, *pair) for pair in zip(problems, images, strict=True)])
             single = [psnr(one, truth) for seeds, truth in zip(images, truths, strict=True) for one in seeds]
             means = [psnr(seeds.mean(axis=0), truth) for seeds, truth in zip(images, truths, strict=True)]
             found["single"].append(round(float(np.mean(single)), 3))

@@ -41,7 +41,7 @@ from dipjax.stopping.noise import noise_deviation
 from dipjax.tasks import tasks  # noqa: F401, which registers them
 from dipjax.tasks.door import TASKS, Task, posed
 from dipjax.tasks.options import Options
-from dipjax.tasks.restore import finished, put_back
+from dipjax.tasks.restore import whole
 
 SMALLEST = 32  # pixels along a side of an example
 _WINDOW, _OF_ONE, _OF_ALL = 256, 4, 256  # the side of what is kept of examples, how many of one at most, and of all
@@ -193,7 +193,7 @@ def refine(
     how = {"noise": noise**2, "num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
     image = _trained(span.inside(pixels), data, seen, [span.inside(one) for one in shown], random, **how)
     exact = 0.0 if task.noise is None else _ROUNDING
-    made = finished(task, put_back(task, image[None])[0])
+    made = whole(task, image)
     after = misfits(span.inside(made))
     is_refined = all((1 - bound) * min(old, noise) <= new <= (1 + bound) * max(old, exact) for new, old in zip(after, before, strict=True))
     width = span.high - span.low

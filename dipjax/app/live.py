@@ -103,9 +103,9 @@ class Scene:
 
     def whole(self, result: Any) -> np.ndarray:
         """Returns that picture with what it leaves of the measurement, nearly as it will be written; to be shown that takes too long."""
-        from dipjax.tasks.restore import finished, put_back
+        from dipjax.tasks.restore import whole
 
-        return finished(self.task, put_back(self.task, result.image[None])[0])
+        return whole(self.task, result.image)
 
     def picture(self) -> str | None:
         """Returns the picture so far, or the result, as an address; made once for all pages."""

@@ -50,6 +50,7 @@ class Noise:
     def __post_init__(self):
         """Checks the settings."""
         _check(self)
+        checks.count("stride", self.stride)
         checks.count("grain", self.grain)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
@@ -83,7 +84,8 @@ class BandLimited:
 
     def __post_init__(self):
         """Checks the settings."""
-        _check_band(self)
+        _check(self)
+        checks.positive("highest", self.highest, most=0.5)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z `(H, W, depth)`, in the problem's dtype."""
@@ -121,7 +123,8 @@ class Fourier:
 
     def __post_init__(self):
         """Checks the settings."""
-        _check_band(self)
+        _check(self)
+        checks.positive("highest", self.highest, most=0.5)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z `(H, W, depth)`, in the problem's dtype."""
@@ -133,12 +136,6 @@ class Fourier:
             places = jnp.arange(side, dtype=dtype).reshape([-1 if i == axis else 1 for i in range(len(sides))] + [1])
             turns = turns + places * frequencies[axis]
         return self.scale * (0.5 + 0.5 * jnp.cos(2 * jnp.pi * turns))
-
-
-def _check_band(made):
-    checks.count("depth", made.depth)
-    checks.positive("scale", made.scale)
-    checks.positive("highest", made.highest, most=0.5)
 
 
 @dataclass(frozen=True)
@@ -161,6 +158,7 @@ class Normal:
     def __post_init__(self):
         """Checks the settings."""
         _check(self)
+        checks.count("stride", self.stride)
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns z `(h, w, depth)`, in the problem's dtype."""
@@ -169,7 +167,6 @@ class Normal:
 
 def _check(noise):
     checks.count("depth", noise.depth)
-    checks.count("stride", noise.stride)
     checks.positive("scale", noise.scale)
 
 

@@ -334,24 +334,27 @@ class Structure:
         scales, parts = min(int(self.scales), (min(y.shape[:2]) // side).bit_length()), []
         for scale in range(scales):
             parts.append(_dissimilarity(x, y, side, with_brightness=scale == scales - 1))
-            x, y = (_mean_over(image, 2, 2) for image in (x, y)) if scale < scales - 1 else (x, y)
+            x, y = (mean_over(image, 2, 2) for image in (x, y)) if scale < scales - 1 else (x, y)
         return sum(parts) / scales
 
 
 _DARK, _FLAT = 0.01**2, 0.03**2  # what the paper adds to brightness and to variance, for a range of 1
 
 
-def _mean_over(image, side, stride=1):
-    return lax.reduce_window(image, np.zeros((), image.dtype), lax.add, (side, side, 1), (stride, stride, 1), "VALID") / side**2
+def mean_over(image: Array, side: int, stride: int = 1) -> Array:
+    """Returns the means over every `stride`-th window of an image `(..., C)`, of `side` pixels along each axis of space."""
+    axes = image.ndim - 1
+    sums = lax.reduce_window(image, np.zeros((), image.dtype), lax.add, (*(side,) * axes, 1), (*(stride,) * axes, 1), "VALID")
+    return sums / side**axes
 
 
 def _dissimilarity(x, y, side, *, with_brightness):
     # Variances are of what is left without the mean of all: less of them is lost to rounding.
     centre = lax.stop_gradient(jnp.mean(y))
     a, b = x - centre, y - centre
-    mean_a, mean_b = _mean_over(a, side), _mean_over(b, side)
-    variances = _mean_over(a**2, side) - mean_a**2 + _mean_over(b**2, side) - mean_b**2
-    alike = (2 * (_mean_over(a * b, side) - mean_a * mean_b) + _FLAT) / (variances + _FLAT)
+    mean_a, mean_b = mean_over(a, side), mean_over(b, side)
+    variances = mean_over(a**2, side) - mean_a**2 + mean_over(b**2, side) - mean_b**2
+    alike = (2 * (mean_over(a * b, side) - mean_a * mean_b) + _FLAT) / (variances + _FLAT)
     if with_brightness:
         mean_x, mean_y = mean_a + centre, mean_b + centre
         alike = alike * (2 * mean_x * mean_y + _DARK) / (mean_x**2 + mean_y**2 + _DARK)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
+from dipjax.fitting.losses import mean_over
 from dipjax.operators import checks, foreign
 
 
@@ -121,34 +121,22 @@ class WeightedTotalVariation:
     def __call__(self, image: Array) -> Array:
         """Returns the penalty `()` of an image `(..., C)`."""
         squares = sum(difference**2 for difference in _differences(image))
-        varies = lax.stop_gradient(jnp.mean(jnp.sqrt(squares), -1))
-        weights = 1 / jnp.maximum(_mean_around(varies, self.side), self.floor)[..., None]
+        varies = lax.stop_gradient(jnp.mean(jnp.sqrt(squares), -1, keepdims=True))
+        weights = 1 / jnp.maximum(mean_over(_padded(varies, self.side // 2), self.side), self.floor)
         return self.weight * jnp.mean(weights / jnp.mean(weights) * jnp.sqrt(squares + self.epsilon**2))
 
 
-def _mean_around(values, side):
-    """Returns the means over a square, or a cube, around each of values `(...)`; beyond their edges they go on as there."""
-    padded = jnp.pad(values, side // 2, mode="edge")
-    return (
-        lax.reduce_window(padded, np.zeros((), values.dtype), lax.add, (side,) * values.ndim, (1,) * values.ndim, "VALID")
-        / side**values.ndim
-    )
-
-
-def _around(image, side):
-    """Returns the image moved to all places of a square, or a cube; beyond its edges it goes on as there."""
-    reach, axes = side // 2, image.ndim - 1
-    padded = jnp.pad(image, [(reach, reach)] * axes + [(0, 0)], mode="edge")
-    sizes = image.shape[:-1]
-    return [
-        padded[tuple(slice(first, first + size) for first, size in zip(place, sizes, strict=True))]
-        for place in product(range(side), repeat=axes)
-    ]
+def _padded(image, reach):
+    """Returns the image with so many more pixels around it; beyond its edges it goes on as there."""
+    return jnp.pad(image, [(reach, reach)] * (image.ndim - 1) + [(0, 0)], mode="edge")
 
 
 def median(image: Array) -> Array:
     """Returns the median of a pixel and its neighbours, corners too, of every channel of an image `(..., C)`: a denoiser."""
-    return jnp.median(jnp.stack(_around(image, 3)), axis=0)
+    padded, sizes = _padded(image, 1), image.shape[:-1]
+    places = product(range(3), repeat=len(sizes))
+    moved = [padded[tuple(slice(first, first + size) for first, size in zip(place, sizes, strict=True))] for place in places]
+    return jnp.median(jnp.stack(moved), axis=0)
 
 
 @dataclass(frozen=True)

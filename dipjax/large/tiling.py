@@ -318,6 +318,34 @@ def cut(problem: Problem, rows: slice, columns: slice) -> Problem:
     return Problem(measurement, operator, shape, truth, guide)
 
 
+def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: Grid | None = None) -> np.ndarray:
+    """Adds to estimates what they leave of the measurement, see `kriging.put_back`, tile by tile.
+
+    Args:
+      problem: one, without a batch.
+      images: `(K, H, W, C)`; in a tile where one is not finite, or nothing was measured, nothing is added to it.
+      noise: standard deviation of the noise of the measurement.
+      grid: that they were made in; None for large tiles where the image is larger than one, and can be cut.
+
+    Returns:
+      `(K, H, W, C)`.
+    """
+    if grid is None and len(problem.shape) == 3 and hasattr(problem.operator, "cut"):
+        grid = _grid(problem, max(_SIDES[0], 4 * (problem.operator.reach + problem.operator.stride + 8)), None)
+    if grid is None:
+        return kriging.put_back(problem, images, noise)
+    made, problem = np.array(images), jax.tree.map(np.asarray, problem)
+    for part, window in zip(grid.parts, grid.windows(), strict=True):
+        try:
+            tile = cut(problem, *part)
+        except ValueError:  # nothing was measured there
+            continue
+        with np.errstate(invalid="ignore"):
+            added = kriging.put_back(tile, images[:, *part], noise) - images[:, *part]
+        made[:, *part] += window * np.nan_to_num(added)
+    return made
+
+
 def _joined(pieces):
     """Returns the metrics of all tiles, one after the other; before its first step a tile has none."""
     taken = [piece for piece in pieces if piece.loss.shape[-1]]
@@ -371,34 +399,6 @@ def _weights(size, length, starts, overlap, reach):
     for weight, start in zip(weights, starts, strict=True):
         total[start : start + length] += weight
     return np.float32([weight / total[start : start + length] for weight, start in zip(weights, starts, strict=True)])
-
-
-def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0, *, grid: Grid | None = None) -> np.ndarray:
-    """Adds to estimates what they leave of the measurement, see `kriging.put_back`, tile by tile.
-
-    Args:
-      problem: one, without a batch.
-      images: `(K, H, W, C)`; in a tile where one is not finite, or nothing was measured, nothing is added to it.
-      noise: standard deviation of the noise of the measurement.
-      grid: that they were made in; None for large tiles where the image is larger than one, and can be cut.
-
-    Returns:
-      `(K, H, W, C)`.
-    """
-    if grid is None and len(problem.shape) == 3 and hasattr(problem.operator, "cut"):
-        grid = _grid(problem, max(_SIDES[0], 4 * (problem.operator.reach + problem.operator.stride + 8)), None)
-    if grid is None:
-        return kriging.put_back(problem, images, noise)
-    made, problem = np.array(images), jax.tree.map(np.asarray, problem)
-    for part, window in zip(grid.parts, grid.windows(), strict=True):
-        try:
-            tile = cut(problem, *part)
-        except ValueError:  # nothing was measured there
-            continue
-        with np.errstate(invalid="ignore"):
-            added = kriging.put_back(tile, images[:, *part], noise) - images[:, *part]
-        made[:, *part] += window * np.nan_to_num(added)
-    return made
 
 
 def _enlarged(measurement, shape):

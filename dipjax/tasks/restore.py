@@ -234,6 +234,11 @@ def put_back(task: Task, estimates: np.ndarray, grid: tiling.Grid | None = None)
     return estimates if task.noise is None else tiling.put_back(task.problem, estimates, task.noise(), grid=grid)
 
 
+def whole(task: Task, estimate: np.ndarray) -> np.ndarray:
+    """Turns one estimate `(H, W, C)`, with what it leaves of the measurement, into a result `(H', W', C)`."""
+    return finished(task, put_back(task, estimate[None])[0])
+
+
 def finished(task: Task, estimates: np.ndarray) -> np.ndarray:
     """Turns estimates of the core `(..., H, W, C)` into results `(..., H', W', C)` in the units of the input."""
     values = _outside(task, task.finish(estimates))
