@@ -26,7 +26,8 @@ class Foreign:
     """Calls a linear function of NumPy's arrays, and its adjoint for the gradient, from the compiled program.
 
     It works under jit and vmap, where images are taken one after another; forward mode does not work. Both functions must be pure, and
-    must not call JAX.
+    must not call JAX, as libraries do that are written in it: they and the compiled program would wait for each other, so an error is
+    raised. What JAX cannot trace of such a library is taken as its matrix (docs/pages/research.md).
 
     Attributes:
       forward: `(H, W, C) -> measured`.
@@ -94,7 +95,15 @@ def on_host(function: Callable[[np.ndarray], Any], shape: tuple[int, ...], dtype
     """Returns, with that `shape` and `dtype`, what a pure function of NumPy's arrays makes of an array; errors begin with `name`."""
 
     def called(array):
-        made = np.asarray(function(np.asarray(array)))
+        array = np.asarray(array)
+        try:
+            with jax.transfer_guard_host_to_device("disallow_explicit"):  # the device is busy with the program that calls
+                made = function(array)
+        except jax.errors.JaxRuntimeError as error:
+            if "Disallowed" not in str(error):
+                raise
+            raise ValueError(f"{name}: found a function of NumPy's that calls JAX, expected one that does not.") from error
+        made = np.asarray(made)
         if made.shape != shape:
             raise ValueError(f"{name}: found an array of shape {made.shape} from a function of NumPy's, expected {shape}.")
         if np.iscomplexobj(made) and not np.issubdtype(dtype, np.complexfloating):

@@ -231,7 +231,7 @@ def test_a_linear_operator_of_scipy_is_the_matrix_that_it_is_under_jit_vmap_and_
     def loss(measure, image):
         return jnp.mean(jnp.abs(measure(image) - 1) ** 2)
 
-    both = (operator, lambda image: dense @ image.ravel())
+    both = (operator, lambda image: dense @ image.ravel().astype(dense.dtype))
     ours, theirs = (jax.jit(jax.vmap(jax.value_and_grad(partial(loss, measure)))) for measure in both)
     chex.assert_trees_all_close(ours(images), theirs(images), rtol=1e-4)
 
