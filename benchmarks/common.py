@@ -63,10 +63,10 @@ def has_bm3d() -> bool:
 
 
 def bm3d(noisy: np.ndarray, sigma: float) -> np.ndarray:
-    """Returns what BM3D makes of a gray picture `(H, W, 1)` with noise of sigma/255."""
+    """Returns what BM3D makes of a gray picture `(H, W, 1)`, or one in RGB `(H, W, 3)`, with noise of sigma/255."""
     import bm3d as package
 
-    return package.bm3d(noisy[..., 0], sigma / 255)[..., None]
+    return package.bm3d_rgb(noisy, sigma / 255) if noisy.shape[-1] == 3 else package.bm3d(noisy[..., 0], sigma / 255)[..., None]
 
 
 def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

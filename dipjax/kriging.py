@@ -14,6 +14,9 @@ that were measured come out nearly as they were, samples of a spectrum too; what
 The variance of the errors is that of r beyond that of the noise, which must be known: what a network leaves of a picture without any noise
 looks as much like noise as noise does.
 
+Of a noisy picture every pixel was measured, and nothing lies between. What can be told from its noise is what repeats, not what is smooth:
+there S is that of similar patches, see `patches`.
+
 Reference: Matheron, Principles of geostatistics, Economic Geology 1963; Rasmussen, Williams, Gaussian processes for machine learning, 2006.
 
 Examples:
@@ -29,8 +32,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dipjax import patches
 from dipjax.core.problem import Problem
 from dipjax.operators.instruments import linear_parts
+from dipjax.operators.linear import Identity
 
 _LOW, _POWER = 0.1, 1.5  # of the spectrum of errors
 _ALIKE = 0.95  # of the covariance of the channels is that of the image's, the rest a channel's own
@@ -54,9 +59,22 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0) -> np.nda
     made = np.array(images)
     finite = [k for k, image in enumerate(made) if np.isfinite(image).all()]
     problem = problem.replace(truth=None, guide=None)
+    inside = _of_picture(problem)
     for k in finite:
-        made[k] += _errors(problem, made[k], noise)
+        if inside is None:
+            made[k] += _errors(problem, made[k], noise)
+        else:
+            made[k][inside] = patches.put_back(np.asarray(problem.measurement)[inside], made[k][inside], noise)
     return made
+
+
+def _of_picture(problem):
+    """Returns the rows and columns of a noisy picture, of which no pixel is missing, as it may lie in a frame; None of all else."""
+    operator = getattr(problem.operator, "operator", problem.operator)
+    if not isinstance(operator, Identity) or len(problem.shape) != 3 or jnp.iscomplexobj(problem.measurement):
+        return None
+    inside = np.broadcast_to(getattr(problem.operator, "inside", True), (*problem.shape[:2], 1))[..., 0]
+    return tuple(slice(*np.flatnonzero(inside.any(axis))[[0, -1]] + [0, 1]) for axis in (1, 0)) if inside.any() else None
 
 
 @jax.jit

@@ -15,7 +15,7 @@ Mao et al., Least squares generative adversarial networks, ICCV 2017 (the loss o
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -189,7 +189,8 @@ def refine(
             " that of the same scene; was the picture made of it, and in this way?"
         )
     # Elsewhere noise and detail cannot be told apart.
-    noise = noise_deviation(measurement) if isinstance(data.operator, Identity) else 0.0
+    is_noisy = isinstance(data.operator, Identity)
+    noise, task = (noise_deviation(measurement), replace(task, noise=None)) if is_noisy else (0.0, task)
     how = {"noise": noise**2, "num_steps": num_steps, "weight": weight, "rng": rng, "callback": callback}
     image = _trained(span.inside(pixels), data, seen, [span.inside(one) for one in shown], random, **how)
     exact = 0.0 if task.noise is None else _ROUNDING

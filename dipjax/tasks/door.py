@@ -35,7 +35,7 @@ class Task:
       takes_noise: False where the network sees another picture, so that generators of another input do not fit.
       finish_std: as `finish`, of a standard deviation `(H, W, C)`, where it is another.
       noise: () -> the standard deviation of the noise of the measurement, where what estimates leave of it is put back, see `kriging`; None
-        where it is not.
+        where it is not, and so may be what it returns.
       own_range: of the result, where `build` has brought the problem to [0, 1] itself.
       stop: the rule of "auto", by its word or itself.
       loss: that suits the noise; None: the recipe's.
@@ -62,7 +62,7 @@ class Task:
     around: Callable[[Any], Any] | None = None
     takes_noise: bool = True
     finish_std: Callable[[np.ndarray], np.ndarray] | None = None
-    noise: Callable[[], float] | None = None
+    noise: Callable[[], float | None] | None = None
     own_range: Range | None = None
     stop: Any = "none"
     loss: Any = None

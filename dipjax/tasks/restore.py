@@ -90,20 +90,17 @@ class Outcome:
         """The restored picture: what `Options.aggregate` makes of the seeds that count; the input where nothing was `gained`."""
         if self.gained is False:
             return self.before
-        return finished(self.task, self._of_seeds(self._estimates))
-
-    def _of_seeds(self, estimates):
-        counted = estimates[self.result.counted]
-        return AGGREGATES[self.options.aggregate](counted) if len(counted) else self.result.image
+        return whole(self.task, self._aggregate, self.grid)
 
     @cached_property
-    def _estimates(self):
-        return put_back(self.task, self.result.images, self.grid)
+    def _aggregate(self):
+        counted = self.result.images[self.result.counted]
+        return AGGREGATES[self.options.aggregate](counted) if len(counted) else self.result.image
 
     @cached_property
     def images(self) -> np.ndarray:
         """Every seed's picture, also of dead ones."""
-        return finished(self.task, self._estimates)
+        return finished(self.task, put_back(self.task, self.result.images, self.grid))
 
     @cached_property
     def before(self) -> np.ndarray:
@@ -164,7 +161,7 @@ class Outcome:
     @cached_property
     def residual(self) -> residuals.Residual:
         """What the networks leave of the measurement, in the units of the input, before any of it is put back."""
-        found = residuals.residual(self._of_seeds(self.result.images), self.task.problem, *self._unknowns)
+        found = residuals.residual(self._aggregate, self.task.problem, *self._unknowns)
         return found._replace(values=found.values * np.float32(self.task.span.high - self.task.span.low))
 
     @property
@@ -231,12 +228,13 @@ AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def put_back(task: Task, estimates: np.ndarray, grid: tiling.Grid | None = None) -> np.ndarray:
     """Returns estimates of the core `(K, H, W, C)` with what they leave of the measurement, where the task puts that back."""
-    return estimates if task.noise is None else tiling.put_back(task.problem, estimates, task.noise(), grid=grid)
+    noise = task.noise and task.noise()
+    return estimates if noise is None else tiling.put_back(task.problem, estimates, noise, grid=grid)
 
 
-def whole(task: Task, estimate: np.ndarray) -> np.ndarray:
+def whole(task: Task, estimate: np.ndarray, grid: tiling.Grid | None = None) -> np.ndarray:
     """Turns one estimate `(H, W, C)`, with what it leaves of the measurement, into a result `(H', W', C)`."""
-    return finished(task, put_back(task, estimate[None])[0])
+    return finished(task, put_back(task, estimate[None], grid)[0])
 
 
 def finished(task: Task, estimates: np.ndarray) -> np.ndarray:

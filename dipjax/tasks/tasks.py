@@ -70,7 +70,8 @@ def denoise(
     is_hit = found is not None and are_impulses(pixels, found[0])
     if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
-        return Task(problem.denoising(pixels), pixels, stop="held-out", loss=loss, is_answer=True)
+        how = {"stop": "held-out", "loss": loss, "is_answer": True, "noise": partial(_white, pixels)}
+        return Task(problem.denoising(pixels), pixels, **how)
     how, words = {"loss": losses.L1(), "is_answer": True}, "the loss is l1 unless another is asked for"
     if is_hit and (others := Others(pixels, *found)).is_told:
         how |= {"stop": "held-out", "finish": others, "finish_std": others.std}
@@ -80,6 +81,14 @@ def denoise(
     if noise == "auto":
         how["found"] = f"there are black and white pixels, salt and pepper: {words}; --noise gaussian switches that off"
     return Task(problem.denoising(pixels), pixels, **how)
+
+
+def _white(pixels):
+    """Returns the standard deviation of the white noise of a picture, infinite where it cannot tell; None of other noise."""
+    from dipjax.stopping.noise import CORRELATED, of_picture
+
+    (near, _), (variance, _) = of_picture(pixels)
+    return float(variance) ** 0.5 if near <= CORRELATED else None
 
 
 def _gain(pixels):
