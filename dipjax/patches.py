@@ -8,7 +8,7 @@ alike. K such patches of x have a mean m and a covariance C, and with noise of v
 
 where e^2 is the variance of the error of x: what the mean over the patches of y - x has more than noise would leave of it, and a little
 more. By that much m is moved towards the mean of y too. Patches overlap, and what they say of a pixel is averaged. The result tells better
-still what is alike, so all of it is done twice.
+still what is alike, so all of it is done again, until it hardly changes any more.
 
 Colours are first turned so that they have nothing in common in x. The noise is as what x leaves of y, in each of these colours, and as it
 varies with the brightness of x: photons and speckle need no model of their own.
@@ -38,7 +38,8 @@ _STRIDE = 3  # pixels from one patch that others are looked for to the next
 _ALIKE = 24  # patches, itself included
 _REACH = 12  # pixels, within which they are looked for
 _FLOOR = 0.1  # of the noise: the least error of an estimate
-_ROUNDS = 2  # what is better is a better guide to what is alike
+_ROUNDS = 8  # at most
+_SETTLED = 0.003  # of the variance of the noise: a smaller change is the last
 _GROUPS = 8  # of brightness
 _BLUR = 2.0  # pixels, over which brightness is taken
 _BAND = 24  # rows that are done at once
@@ -61,14 +62,17 @@ def put_back(picture: np.ndarray, estimate: np.ndarray, noise: float) -> np.ndar
         return estimate
     turn = _turn(estimate)
     y, x = (np.asarray(image @ turn, np.float32) for image in (picture, estimate))
+    variance = _variance(y, x, noise)  # later estimates have fitted some of the noise
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in range(_ROUNDS):
-            band = partial(_band, y, x, _variance(y, x, noise))
+            band = partial(_band, y, x, variance)
             summed, weight = np.zeros(x.shape), np.zeros((*x.shape[:2], 1))
             for rows, sums, number in pool.map(band, range(0, len(x) - _SIDE + 1, _BAND)):
                 summed[rows] += sums
                 weight[rows] += number
-            x = np.asarray(summed / weight, np.float32)
+            before, x = x, np.asarray(summed / weight, np.float32)
+            if np.mean((x - before) ** 2) < _SETTLED * np.mean((y - x) ** 2):
+                break
     return np.asarray(x @ turn.T, estimate.dtype)
 
 

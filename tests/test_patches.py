@@ -113,7 +113,10 @@ def test_denoise_puts_back_unless_asked_not_to():
     noisy = truth + np.random.default_rng(0).normal(0, 0.1, truth.shape).astype(np.float32)
     outcome = restored(noisy)
     networks = restore.finished(outcome.task, outcome.result.image)
-    np.testing.assert_array_equal(restored(noisy, kriging="none").image, networks)
+    assert outcome.recipe.stopping.gain > 0
+    alone = restored(noisy, kriging="none")
+    assert alone.recipe.stopping == dipjax.stopping.HeldOut()
+    np.testing.assert_array_equal(alone.image, restore.finished(alone.task, alone.result.image))
     assert error(outcome.image, truth) < error(networks, truth)
     assert outcome.images.shape == (2, *truth.shape)
 
@@ -122,5 +125,6 @@ def test_correlated_noise_is_not_taken_for_structure():
     truth, _, _ = example(64, 64)
     blurred = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 1, truth.shape), (1, 1, 0)).astype(np.float32)
     outcome = restored(truth + 0.1 * blurred / blurred.std())
-    assert outcome.task.noise() is None
+    assert outcome.task.noise is None
+    assert outcome.recipe.stopping == dipjax.stopping.HeldOut()
     np.testing.assert_array_equal(outcome.image, restore.finished(outcome.task, outcome.result.image))

@@ -35,9 +35,10 @@ class Task:
       takes_noise: False where the network sees another picture, so that generators of another input do not fit.
       finish_std: as `finish`, of a standard deviation `(H, W, C)`, where it is another.
       noise: () -> the standard deviation of the noise of the measurement, where what estimates leave of it is put back, see `kriging`; None
-        where it is not, and so may be what it returns.
+        where it is not.
       own_range: of the result, where `build` has brought the problem to [0, 1] itself.
       stop: the rule of "auto", by its word or itself.
+      sooner: the same where what estimates leave is put back; None: no other.
       loss: that suits the noise; None: the recipe's.
       found: what the picture told of itself, in words.
       is_answer: whether the input itself is a possible result, which is returned where no better one was found.
@@ -62,9 +63,10 @@ class Task:
     around: Callable[[Any], Any] | None = None
     takes_noise: bool = True
     finish_std: Callable[[np.ndarray], np.ndarray] | None = None
-    noise: Callable[[], float | None] | None = None
+    noise: Callable[[], float] | None = None
     own_range: Range | None = None
     stop: Any = "none"
+    sooner: Any = None
     loss: Any = None
     found: str = ""
     is_answer: bool = False

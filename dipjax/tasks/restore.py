@@ -228,8 +228,7 @@ AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def put_back(task: Task, estimates: np.ndarray, grid: tiling.Grid | None = None) -> np.ndarray:
     """Returns estimates of the core `(K, H, W, C)` with what they leave of the measurement, where the task puts that back."""
-    noise = task.noise and task.noise()
-    return estimates if noise is None else tiling.put_back(task.problem, estimates, noise, grid=grid)
+    return estimates if task.noise is None else tiling.put_back(task.problem, estimates, task.noise(), grid=grid)
 
 
 def whole(task: Task, estimate: np.ndarray, grid: tiling.Grid | None = None) -> np.ndarray:
@@ -503,7 +502,8 @@ def _rule(task, options, own):
     sigma = {} if options.sigma is None else {"sigma": options.sigma / (task.span.high - task.span.low)}
     if word == "auto":
         is_named = options.recipe is not None and options.recipe != "fast"
-        word = own if is_named or own is not None else task.stop
+        ours = task.stop if task.noise is None or task.sooner is None else task.sooner
+        word = own if is_named or own is not None else ours
     if not isinstance(word, str):
         methods = [getattr(word, name, None) for name in ("init", "update")]
         if word is not None and (isinstance(word, type) or not all(map(callable, methods))):

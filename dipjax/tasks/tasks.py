@@ -55,6 +55,9 @@ def denoise(
     their roots, and speckle by that of logarithms, so that noise counts alike in dark and in bright parts. `loss` overrules that. Beside
     salt and pepper the other pixels stay as they are, as far as there is no other noise.
 
+    Detail that the networks leave to the noise is put back where it repeats (`dipjax.patches`), so that they may end soon; not where the
+    noise is correlated, as after a camera's own processing. `kriging="none"` leaves that out, and waits until the networks are best.
+
     Examples:
       >>> restored = dipjax.denoise(noisy, seeds=4)  # doctest: +SKIP
     """
@@ -70,7 +73,10 @@ def denoise(
     is_hit = found is not None and are_impulses(pixels, found[0])
     if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
-        how = {"stop": "held-out", "loss": loss, "is_answer": True, "noise": partial(_white, pixels)}
+        how = {"stop": "held-out", "loss": loss, "is_answer": True}
+        if (sigma := _white(pixels)) is not None:
+            # What is put back has the textures that the network has not: hardly anything is better by a longer wait for them.
+            how |= {"noise": lambda: sigma, "sooner": HeldOut(gain=0.04, fit=0)}
         return Task(problem.denoising(pixels), pixels, **how)
     how, words = {"loss": losses.L1(), "is_answer": True}, "the loss is l1 unless another is asked for"
     if is_hit and (others := Others(pixels, *found)).is_told:
@@ -84,7 +90,7 @@ def denoise(
 
 
 def _white(pixels):
-    """Returns the standard deviation of the white noise of a picture, infinite where it cannot tell; None of other noise."""
+    """Returns the standard deviation of the white noise of a picture, infinite where it cannot be told; None where it is correlated."""
     from dipjax.stopping.noise import CORRELATED, of_picture
 
     (near, _), (variance, _) = of_picture(pixels)
