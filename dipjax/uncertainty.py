@@ -161,6 +161,20 @@ def _sampled(memory, counted):
     return Uncertainty(np.sqrt(np.asarray(memory.squares)[counted].mean(axis=0) / (number - 1)), np.nan)
 
 
+def after(std: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Returns the standard deviation of the error of an estimate to which something was added.
+
+    What kriging adds is what is to be expected of the error, and what is left of it has nothing in common with that. So its square is less
+    by that of what was added, here by the mean around a pixel. At least half of the deviation stays: neither is known so well.
+
+    Args:
+      std: `(..., C)`, of the estimate before.
+      added: of the same shape; where it is NaN nothing was.
+    """
+    squares = ndimage.gaussian_filter(np.nan_to_num(added) ** 2, _REACH, axes=tuple(range(added.ndim - 1)), mode="mirror")
+    return np.sqrt(np.maximum(std**2 - squares, std**2 / 4)).astype(std.dtype)
+
+
 def variance(images: np.ndarray) -> np.ndarray:
     """Returns the variance `(..., C)` over K seeds, in which neighbouring pixels have a say.
 

@@ -132,9 +132,9 @@ class Options:
     )  # fmt: skip
     stop: Any = _option(
         "auto", "when each seed stops: held-out, where it no longer predicts better what it has not seen; wmv, emv, discrepancy or sure,"
-        " the published rules; none, after all steps; auto, held-out for denoise, superres and restore-photo, none for the other tasks,"
-        " and a recipe's own, if it has one, for a recipe that is named. With a rule the steps are the most it may take. In Python also a"
-        " rule from `dipjax.stopping`",
+        " the published rules; none, after all steps; auto, held-out for denoise, superres and restore-photo, for denoise as soon as little"
+        " is gained, none for the other tasks, and a recipe's own, if it has one, for a recipe that is named. With a rule the steps are the"
+        " most it may take. In Python also a rule from `dipjax.stopping`",
         "--stop", metavar="RULE",
     )  # fmt: skip
     sigma: float | None = _option(
@@ -160,8 +160,9 @@ class Options:
         "--guide", choices=GUIDES,
     )  # fmt: skip
     kriging: str = _option(
-        "auto", "whether what the networks leave of the measurement is put back, and continued to where nothing was measured: auto, for"
-        " inpaint, superres, demosaic and mri; none, where the picture is to be what the networks made, with up to five times the steps",
+        "auto", "whether what the networks leave of the measurement is put back, as far as it is no noise, and continued to where nothing"
+        " was measured: auto, for denoise, inpaint, superres, demosaic and mri; none, where the picture is to be what the networks made,"
+        " which takes up to five times the steps",
         "--kriging", choices=KRIGING,
     )  # fmt: skip
     generator: Any = _option(

@@ -90,12 +90,16 @@ class Outcome:
         """The restored picture: what `Options.aggregate` makes of the seeds that count; the input where nothing was `gained`."""
         if self.gained is False:
             return self.before
-        return whole(self.task, self._aggregate, self.grid)
+        return finished(self.task, self._put_back)
 
     @cached_property
     def _aggregate(self):
         counted = self.result.images[self.result.counted]
         return AGGREGATES[self.options.aggregate](counted) if len(counted) else self.result.image
+
+    @cached_property
+    def _put_back(self):
+        return put_back(self.task, self._aggregate[None], self.grid)[0]
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -116,14 +120,19 @@ class Outcome:
     def _found(self):
         make = self.result.make_uncertainty
         found = make() if make else uncertainty.calibrated(self.result, self.task.problem)
-        return found and found._replace(std=(self.task.finish_std or self.task.finish)(found.std))
+        if found is None:
+            return None
+        # Where not every pixel was measured, what is put back says little of the error between.
+        is_less = self.task.is_answer and self.task.noise is not None
+        std = uncertainty.after(found.std, self._put_back - self._aggregate) if is_less else found.std
+        return found._replace(std=(self.task.finish_std or self.task.finish)(std))
 
     @cached_property
     def uncertainty(self) -> np.ndarray | None:
         """The standard deviation of the error of the mean over seeds, see `dipjax.uncertainty`.
 
-        Of what the networks made: where what they leave is put back the error is less. Zero where the input was kept, NaN in tiles that
-        were not finished; None without held-out entries or with fewer than two seeds.
+        Of a noisy picture with what is put back, elsewhere of what the networks made, where the error of the result is
+        less. Zero where the input was kept, NaN in tiles that were not finished; None without held-out entries or with fewer than two seeds.
         """
         if self._found is None:
             return None
@@ -231,9 +240,9 @@ def put_back(task: Task, estimates: np.ndarray, grid: tiling.Grid | None = None)
     return estimates if task.noise is None else tiling.put_back(task.problem, estimates, task.noise(), grid=grid)
 
 
-def whole(task: Task, estimate: np.ndarray, grid: tiling.Grid | None = None) -> np.ndarray:
+def whole(task: Task, estimate: np.ndarray) -> np.ndarray:
     """Turns one estimate `(H, W, C)`, with what it leaves of the measurement, into a result `(H', W', C)`."""
-    return finished(task, put_back(task, estimate[None], grid)[0])
+    return finished(task, put_back(task, estimate[None])[0])
 
 
 def finished(task: Task, estimates: np.ndarray) -> np.ndarray:
