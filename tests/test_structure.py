@@ -24,7 +24,7 @@ each_module = pytest.mark.parametrize("name", SOURCES)
 FLOORS = {
     "record": 0, "hashing": 0, "files": 0, "core": 1, "container": 1, "metrics": 2, "checkpoint": 2, "operators": 2, "stopping": 2,
     "residuals": 2,
-    "kriging": 3, "uncertainty": 3, "fitting": 3, "generators": 4, "recipes": 5, "large": 6, "interop": 7, "tasks": 7,
+    "patches": 3, "uncertainty": 3, "fitting": 3, "kriging": 4, "generators": 4, "recipes": 5, "large": 6, "interop": 7, "tasks": 7,
     "after": 8, "app": 9, "__init__": 10, "__main__": 10,
 }  # fmt: skip
 ALONE = {"record", "hashing", "files"}  # which import nothing of dipjax but themselves

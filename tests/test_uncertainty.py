@@ -133,3 +133,13 @@ def test_a_measurement_that_is_no_picture_tells_the_size_of_the_error_too():
     assert found.std.shape == truth.shape and np.isfinite(found.std).all()
     error = np.sqrt(np.mean((images.mean(0) - truth) ** 2))
     assert error / 2 < np.sqrt(np.mean(found.std**2)) < 3 * error
+
+
+def test_what_is_put_back_is_no_error_any_more():
+    error, added = np.random.default_rng(0).normal(0, 0.1, (2, 64, 64, 1))
+    std = uncertainty.after(np.full((64, 64, 1), np.hypot(0.1, 0.05), np.float32), 0.5 * added)
+    np.testing.assert_allclose(std, 0.1, atol=0.02)
+    np.testing.assert_allclose(uncertainty.after(std, 10 * added), std / 2)
+    assert std.dtype == np.float32
+    lost = np.where(error > 0, np.nan, 0.0)
+    np.testing.assert_array_equal(uncertainty.after(std, lost), std)

@@ -131,8 +131,8 @@ class Outcome:
     def uncertainty(self) -> np.ndarray | None:
         """The standard deviation of the error of the mean over seeds, see `dipjax.uncertainty`.
 
-        Of a noisy picture with what is put back, elsewhere of what the networks made, where the error of the result is
-        less. Zero where the input was kept, NaN in tiles that were not finished; None without held-out entries or with fewer than two seeds.
+        Of a noisy picture with what is put back, elsewhere of what the networks made, where the error of the result is less. Zero where the
+        input was kept, NaN in tiles that were not finished; None without held-out entries or with fewer than two seeds.
         """
         if self._found is None:
             return None

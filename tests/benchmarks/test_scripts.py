@@ -14,6 +14,7 @@ from benchmarks import (
     common,
     deblurring,
     demosaicing,
+    denoising,
     medical,
     noises,
     on_gpu,
@@ -309,6 +310,35 @@ def test_noises_compare_what_auto_takes_with_the_best_name(monkeypatch, tmp_path
     assert auto["loss"] == "L1()" != named["loss"] and auto["noisy"] == named["noisy"] < auto["psnr"] + 10
     line = capsys.readouterr().out.splitlines()[2]
     assert line.endswith(f"| {auto['psnr']:.2f} | {named['psnr']:.2f} | {auto['psnr'] - named['psnr']:.2f} |")
+
+
+def test_denoising_is_measured_beside_the_first_recipe(monkeypatch, tmp_path, capsys):
+    (tmp_path / "few").mkdir()
+    common.save(tmp_path / "few/a.png", np.linspace(0.1, 0.9, 40 * 40 * 3).reshape(40, 40, 3))
+    monkeypatch.setattr(denoising.dipjax, "denoise", functools.partial(denoising.dipjax.denoise, num_iter=4, recipe=mixer()))
+    words = [
+        "--data",
+        tmp_path,
+        "--pictures",
+        "few",
+        "--noise",
+        "gauss25",
+        "--seeds",
+        2,
+        "--moments",
+        1,
+        900,
+        "--json",
+        tmp_path / "rows.json",
+    ]
+    run(denoising, monkeypatch, *words)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    row = rows["gauss25, a"]
+    assert list(row["moments"]) == ["1"] and row["steps"] == 4 and row["non-local means"] > row["noisy"] > 15
+    line = capsys.readouterr().out.splitlines()[2].split(" | ")
+    assert line[6] == line[8] == f"{row['denoise']:.2f}"  # a moment after the end is the end
+    former = {"best": row["denoise"] + 0.2, "steps": 9, "seconds": 10.0}
+    assert denoising.sooner(row, former | {"best": 99.0}) is None and denoising.sooner(row, former) > 0
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The functions for people: what they take, what they return, what they refuse; with a generator that compiles in no time."""
 
+import dataclasses
 import importlib
 import inspect
 from functools import cache, partial
@@ -280,8 +281,8 @@ def test_an_array_of_jax_and_a_list_are_pictures_too():
 
 
 RULES = {
-    "held-out": HeldOut(), "auto": HeldOut(), "none": None, "wmv": WindowedVariance(), "emv": AveragedVariance(), "sure": Sure(),
-    "discrepancy": Discrepancy(),
+    "held-out": HeldOut(), "auto": HeldOut(gain=0.04, fit=0), "none": None, "wmv": WindowedVariance(), "emv": AveragedVariance(),
+    "sure": Sure(), "discrepancy": Discrepancy(),
 }  # fmt: skip
 
 
@@ -289,6 +290,7 @@ RULES = {
 def test_a_stopping_rule_has_a_word(word):
     task = COMMANDS["denoise"].build(GRAY[..., None])
     assert setting_for(task, Options(stop=word))[0].recipe.stopping == RULES[word]
+    assert setting_for(dataclasses.replace(task, noise=None), Options())[0].recipe.stopping == HeldOut()  # where nothing is put back
     assert set(RULES) == {*REGISTRY, "auto", "none"}
 
 
