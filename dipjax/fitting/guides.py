@@ -82,11 +82,12 @@ class NonLocalMeans:
         at_end = (picture <= 0) | (picture >= 1)
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1)
         clean = inpaint_biharmonic(picture, impulses, channel_axis=-1) if impulses.mean() > self.few else picture
-        sigma = max(noise_deviation(clean), 1e-4)
-        own, sigma = clean + self.added * sigma * noise, sigma * math.hypot(1, self.added)
+        # Each channel in units of its own noise: photons make that of a bright one stronger.
+        unit = np.array([max(noise_deviation(channel), 1e-4) for channel in np.moveaxis(clean, -1, 0)[..., None]], picture.dtype)
+        own, sigma = clean / unit + self.added * noise, math.hypot(1, self.added)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
-        made = denoise_nl_means(own, h=self.strength * sigma, sigma=sigma, **how)
-        return made.astype(picture.dtype).reshape(picture.shape)  # what is gray comes back without channels
+        made = unit * denoise_nl_means(own, h=self.strength * sigma, sigma=sigma, **how).reshape(picture.shape)
+        return made.astype(picture.dtype)  # what is gray comes back without channels
 
 
 @dataclass(frozen=True)
