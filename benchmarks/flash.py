@@ -61,7 +61,6 @@ METHODS = {  # (noisy, flash, options) -> the results, of which the best counts
     "guided filter": lambda noisy, flash, options: [guided(noisy, flash, *chosen) for chosen in product(RADII, EPSILONS)],
     "denoise, without the flash picture": lambda noisy, flash, options: [dipjax.denoise(noisy, seeds=options.seeds)],
     "flash": lambda noisy, flash, options: [dipjax.flash(noisy, flash, seeds=options.seeds)],
-    "flash, networks alone": lambda noisy, flash, options: [dipjax.flash(noisy, flash, seeds=options.seeds, kriging="none")],
 }
 
 

@@ -151,7 +151,7 @@ def _add_task(commands, spec):
         type=file_name,
         metavar="FILE",
         help="write the standard deviation of the error of every pixel: .tif in the units of the picture, or .png, scaled as --json says;"
-        " needs --stop held-out, which only denoise, superres and restore-photo have by themselves, and two seeds",
+        " needs --stop held-out, which only denoise, flash, superres and restore-photo have by themselves, and two seeds",
     )
     extra.add_argument(
         "--report",

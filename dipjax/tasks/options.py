@@ -132,9 +132,9 @@ class Options:
     )  # fmt: skip
     stop: Any = _option(
         "auto", "when each seed stops: held-out, where it no longer predicts better what it has not seen; wmv, emv, discrepancy or sure,"
-        " the published rules; none, after all steps; auto, held-out for denoise, superres and restore-photo, for denoise as soon as little"
-        " is gained, none for the other tasks, and a recipe's own, if it has one, for a recipe that is named. With a rule the steps are the"
-        " most it may take. In Python also a rule from `dipjax.stopping`",
+        " the published rules; none, after all steps; auto, held-out for denoise, flash, superres and restore-photo, for denoise as soon as"
+        " little is gained, none for the other tasks, and a recipe's own, if it has one, for a recipe that is named. With a rule the steps"
+        " are the most it may take. In Python also a rule from `dipjax.stopping`",
         "--stop", metavar="RULE",
     )  # fmt: skip
     sigma: float | None = _option(

@@ -375,7 +375,7 @@ def flash(
     from dipjax.operators import problem
 
     guide = ranges.choose("auto", flash_image).inside(flash_image)
-    return Task(problem.flash(pixels, guide), pixels, setting="flash", takes_noise=False)
+    return Task(problem.flash(pixels, guide), pixels, setting="flash", takes_noise=False, stop="held-out")
 
 
 def _of_colours(wish, pixels, pattern="RGGB"):

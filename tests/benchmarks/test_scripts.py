@@ -15,6 +15,7 @@ from benchmarks import (
     deblurring,
     demosaicing,
     denoising,
+    flash,
     medical,
     noises,
     on_gpu,
@@ -339,6 +340,14 @@ def test_denoising_is_measured_beside_the_first_recipe(monkeypatch, tmp_path, ca
     assert line[6] == line[8] == f"{row['denoise']:.2f}"  # a moment after the end is the end
     former = {"best": row["denoise"] + 0.2, "steps": 9, "seconds": 10.0}
     assert denoising.sooner(row, former | {"best": 99.0}) is None and denoising.sooner(row, former) > 0
+
+
+def test_the_guided_filter_takes_edges_from_the_flash(monkeypatch, capsys):
+    run(flash, monkeypatch, "--size", 64, "--names", "coffee", "--only", "noisy", "non-local means", "guided filter")
+    noisy, means, guided = (float(line.split(" | ")[2]) for line in capsys.readouterr().out.splitlines()[2:5])
+    assert guided > means > noisy + 5
+    picture = np.random.default_rng(0).random((20, 24, 3))
+    np.testing.assert_allclose(flash.guided(0.3 * picture + 0.1, picture, 2, 1e-9), 0.3 * picture + 0.1, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -342,7 +342,7 @@ def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
 def test_by_default_a_seed_stops_by_itself(monkeypatch):
     monkeypatch.setattr(flow, "_GENEROUS", 4)
     enlarging = HeldOut(correlation=1.0, gain=0.08, patience=0.4, least=100, late=0.25, fit=0)
-    rules = {"denoise": HeldOut(), "restore_photo": HeldOut(), "super_resolve": enlarging}
+    rules = {"denoise": HeldOut(gain=0.04, fit=0), "flash": HeldOut(), "restore_photo": HeldOut(), "super_resolve": enlarging}
     for name, task in TASKS.items():
         outcome, expected = task(GRAY, seeds=1, return_result=True)[1], rules.get(name)
         assert outcome.recipe.stopping == expected, name
