@@ -55,6 +55,7 @@ def measure(options, noise, index, path):
         whole = common.seconds(lambda now=now, made=made: made.append(restore.whole(outcome.task, now.image)))
         about = {"steps": now.num_steps, "seconds": now.seconds, "whole": now.seconds + whole}
         moments[str(moment)] = about | {"networks": quality(now.image, truth), "denoise": quality(made[0], truth)}
+    whole = result.seconds + common.seconds(lambda: restore.whole(outcome.task, result.image))
     return {
         "noisy": quality(noisy, truth),
         "non-local means": nonlocal_means(noisy, sigma, truth),
@@ -64,6 +65,7 @@ def measure(options, noise, index, path):
         "denoise": quality(outcome.image, truth),
         "steps": result.num_steps,
         "seconds": result.seconds,
+        "whole": whole,
         "moments": moments,
     }
 
@@ -80,7 +82,7 @@ def measure_former(options, noise, index, path):
 
 def sooner(row, former):
     """Returns the seconds of `denoise` until it is within 0.3 dB of the best of the former recipe; None where no moment was."""
-    for now in [*row["moments"].values(), row | {"whole": row["seconds"]}]:
+    for now in [*row["moments"].values(), row]:
         if now["denoise"] >= former["best"] - 0.3:
             return now["whole"]
     return None
@@ -111,7 +113,7 @@ def main(argv=None):
             if path.stem not in (options.only or [path.stem]):
                 continue
             if options.former:
-                before = report.get(f"{noise}, {path.stem}, former", partial(measure_former, options, noise, index, path))
+                before = report.get(f"{noise}, {path.stem}, former {options.former}", partial(measure_former, options, noise, index, path))
             rows.append(report.get(f"{noise}, {path.stem}", partial(measure, options, noise, index, path)))
             if options.former:
                 now = sooner(rows[-1], before)

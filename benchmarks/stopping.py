@@ -189,7 +189,7 @@ def made(options, noise):
     for index, path in enumerate(files):
         truth, noisy = example(path, noise, index)
         task = TASKS["denoise"].build(noisy)
-        tasks.append(replace(task, problem=task.problem.replace(truth=truth)))
+        tasks.append(replace(task, problem=task.problem.replace(truth=truth), sooner=None))  # the networks alone, by the full rule
     return files, tasks
 
 

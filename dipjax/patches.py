@@ -42,9 +42,9 @@ _ROUNDS = 8  # at most
 _SETTLED = 0.003  # of the variance of the noise: a smaller change is the last
 _GROUPS = 8  # of brightness
 _BLUR = 2.0  # pixels, over which brightness is taken
-_BAND = 24  # rows that are done at once
-_THREADS = 4  # each needs some 100 MB for rows of 1024 pixels
-_SMALLEST = 16  # pixels on a side
+_AT_ONCE = 4096  # patches that others are looked for, times channels, in some rows; each of ...
+_THREADS = 4  # ... needs some 130 MB for them
+SMALLEST = 16  # pixels on a side
 
 
 def put_back(picture: np.ndarray, estimate: np.ndarray, noise: float) -> np.ndarray:
@@ -58,18 +58,19 @@ def put_back(picture: np.ndarray, estimate: np.ndarray, noise: float) -> np.ndar
     Returns:
       `(H, W, C)`; the estimate where one is not finite, or smaller than 16 x 16 pixels.
     """
-    if min(estimate.shape[:2]) < _SMALLEST or not np.isfinite(estimate).all() or not np.isfinite(picture).all():
+    if min(estimate.shape[:2]) < SMALLEST or not np.isfinite(estimate).all() or not np.isfinite(picture).all():
         return estimate
     turn = _turn(estimate)
     y, x = (np.asarray(image @ turn, np.float32) for image in (picture, estimate))
     variance = _variance(y, x, noise)  # later estimates have fitted some of the noise
+    rows, columns = (np.unique(np.minimum(np.arange(0, size - _SIDE + _STRIDE, _STRIDE), size - _SIDE)) for size in x.shape[:2])
+    bands = np.array_split(rows, -(-x.shape[-1] * len(columns) * len(rows) // _AT_ONCE))
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in range(_ROUNDS):
-            band = partial(_band, y, x, variance)
             summed, weight = np.zeros(x.shape), np.zeros((*x.shape[:2], 1))
-            for rows, sums, number in pool.map(band, range(0, len(x) - _SIDE + 1, _BAND)):
-                summed[rows] += sums
-                weight[rows] += number
+            for band, sums, number in pool.map(partial(_band, y, x, variance, columns), bands):
+                summed[band] += sums
+                weight[band] += number
             before, x = x, np.asarray(summed / weight, np.float32)
             if np.mean((x - before) ** 2) < _SETTLED * np.mean((y - x) ** 2):
                 break
@@ -98,15 +99,13 @@ def _variance(y, x, noise):
     middles = (levels[1:] + levels[:-1])[there] / 2
     found = np.stack([np.interp(brightness, middles, mean) for mean in means], -1)
     share = min(1.0, noise**2 / max(float(found.mean()), np.finfo(np.float32).tiny))
-    return np.maximum(share * found, np.finfo(np.float32).eps).astype(np.float32)
+    least = max(np.finfo(np.float32).eps * max(float(found.max()), float(x.var())), 1e-20)  # something can be divided by
+    return np.maximum(share * found, least).astype(np.float32)
 
 
-def _band(y, x, variance, top):
-    """Returns which rows the patches say something of that begin in a band of rows, the sum of it, and how many say it."""
-    height, width, channels = x.shape
-    last = height - _SIDE
-    rows = np.unique(np.minimum(np.arange(top, min(top + _BAND, last + _STRIDE), _STRIDE), last))
-    columns = np.unique(np.minimum(np.arange(0, width - _SIDE + _STRIDE, _STRIDE), width - _SIDE))
+def _band(y, x, variance, columns, rows):
+    """Returns of which rows the patches at some rows and columns say something, the sum of it, and how many say it."""
+    _, width, channels = x.shape
     r, c = _alike(x, rows, columns)  # (N, K)
     windows = (sliding_window_view(image, (_SIDE, _SIDE), (0, 1)) for image in (y, x, variance))
     # (N C, K, P), one colour after the other

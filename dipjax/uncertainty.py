@@ -39,6 +39,7 @@ _NEIGHBOURS = 4.0  # degrees of freedom that the neighbours together have, besid
 _OUTLIER = 16.0  # times the expected square, above which a residual is an outlier: four standard deviations
 _KNOTS = 6  # of the noise over brightness: photons, and what was clipped at black and white
 _ROUNDS = 12
+_BROUGHT_IN = 0.15  # of the noise, by patches that repeat perfectly
 _LEAST_SIDE = 32  # pixels, of a picture that tells of its own noise
 _DOUBT = 2.0  # times the mean square of the noise, beyond which the error is sure to be larger: an error of all seeds may hide the noise
 
@@ -161,18 +162,20 @@ def _sampled(memory, counted):
     return Uncertainty(np.sqrt(np.asarray(memory.squares)[counted].mean(axis=0) / (number - 1)), np.nan)
 
 
-def after(std: np.ndarray, added: np.ndarray) -> np.ndarray:
+def after(std: np.ndarray, added: np.ndarray, noise: float) -> np.ndarray:
     """Returns the standard deviation of the error of an estimate to which something was added.
 
-    What kriging adds is what is to be expected of the error, and what is left of it has nothing in common with that. So its square is less
-    by that of what was added, here by the mean around a pixel. At least half of the deviation stays: neither is known so well.
+    What kriging adds is the error that is to be expected. As far as it is, its square is less by that of what was added, here by the mean
+    around a pixel. At least half of the deviation stays, and a share of the noise, which kriging brings in: neither is known so well.
 
     Args:
       std: `(..., C)`, of the estimate before.
       added: of the same shape; where it is NaN nothing was.
+      noise: standard deviation of that of the measurement; NaN where it is not known.
     """
     squares = ndimage.gaussian_filter(np.nan_to_num(added) ** 2, _REACH, axes=tuple(range(added.ndim - 1)), mode="mirror")
-    return np.sqrt(np.maximum(std**2 - squares, std**2 / 4)).astype(std.dtype)
+    least = np.maximum(std**2 / 4, (_BROUGHT_IN * np.nan_to_num(noise)) ** 2)
+    return np.sqrt(np.maximum(std**2 - squares, least)).astype(std.dtype)
 
 
 def variance(images: np.ndarray) -> np.ndarray:

@@ -41,6 +41,20 @@ def test_what_repeats_comes_back_and_noise_does_not(shape):
     assert error(made, truth) < min(0.75 * error(estimate, truth), 0.5 * error(noisy, truth))
 
 
+@pytest.mark.parametrize("height", range(16, 65))
+def test_every_pixel_of_every_size_is_in_a_patch(height, monkeypatch):
+    monkeypatch.setattr(patches, "_REACH", 4)
+    _, noisy, estimate = example(height, 80 - height, 1)
+    assert np.isfinite(patches.put_back(noisy, estimate, 0.1)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 50])
+def test_units_matter_neither_up_nor_down(scale):
+    truth, noisy, estimate = example(40, 40, 1)
+    made, other = (patches.put_back(unit * noisy, unit * estimate, unit * 0.1) / unit for unit in (1, scale))
+    assert error(other, truth) == pytest.approx(error(made, truth), rel=0.05)
+
+
 def test_a_perfect_estimate_is_hardly_changed():
     truth, noisy, _ = example()
     assert error(patches.put_back(noisy, truth, 0.1), truth) < 0.15 * error(noisy, truth)
@@ -62,13 +76,6 @@ def test_noise_that_grows_with_brightness_needs_no_model(kind):
     assert error(made[:16], truth[:16]) < error(estimate[:16], truth[:16])
 
 
-def test_units_do_not_matter():
-    _, noisy, estimate = example(32, 32)
-    estimate = 0.9 * estimate + 0.1 * noisy  # so that no two patches are equally alike
-    made = patches.put_back(noisy, estimate, 0.08)
-    np.testing.assert_allclose(patches.put_back(50 * noisy, 50 * estimate, 4.0) / 50, made, atol=2e-3)
-
-
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_flat_pictures_stay_flat_and_finite(value):
     flat = np.full((24, 24, 3), value, np.float32)
@@ -86,7 +93,7 @@ def test_what_cannot_be_told_stays_as_it_is():
 def test_a_band_of_rows_knows_the_rows_around_it(monkeypatch):
     _, noisy, estimate = example(60, 40)
     whole = patches.put_back(noisy, estimate, 0.1)
-    monkeypatch.setattr(patches, "_BAND", 6)
+    monkeypatch.setattr(patches, "_AT_ONCE", 50)
     np.testing.assert_allclose(patches.put_back(noisy, estimate, 0.1), whole, atol=1e-5)
 
 

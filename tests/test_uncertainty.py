@@ -137,9 +137,10 @@ def test_a_measurement_that_is_no_picture_tells_the_size_of_the_error_too():
 
 def test_what_is_put_back_is_no_error_any_more():
     error, added = np.random.default_rng(0).normal(0, 0.1, (2, 64, 64, 1))
-    std = uncertainty.after(np.full((64, 64, 1), np.hypot(0.1, 0.05), np.float32), 0.5 * added)
+    std = uncertainty.after(np.full((64, 64, 1), np.hypot(0.1, 0.05), np.float32), 0.5 * added, np.nan)
     np.testing.assert_allclose(std, 0.1, atol=0.02)
-    np.testing.assert_allclose(uncertainty.after(std, 10 * added), std / 2)
+    np.testing.assert_allclose(uncertainty.after(std, 10 * added, 0.1), std / 2)
+    np.testing.assert_allclose(uncertainty.after(std, 10 * added, 2.0), 0.3, rtol=1e-6)
     assert std.dtype == np.float32
     lost = np.where(error > 0, np.nan, 0.0)
-    np.testing.assert_array_equal(uncertainty.after(std, lost), std)
+    np.testing.assert_array_equal(uncertainty.after(std, lost, 0.1), std)

@@ -76,7 +76,7 @@ def _print_table(outcome):
     from rich.console import Console
     from rich.table import Table
 
-    result, num_seeds, scores = outcome.result, len(outcome.images), outcome.scores
+    result, num_seeds, scores = outcome.result, len(outcome.alive), outcome.scores
     table = Table(title=f"noise of sigma 25/255; compilation, {result.compile_seconds:.1f} s, not counted")
     table.add_column("method")
     for name in ("PSNR (dB)", "SSIM", "seconds"):

@@ -28,6 +28,7 @@ from dipjax.operators import checks, instruments
 from dipjax.stopping.noise import CORRELATED, noise_correlation, noise_deviation
 
 _SMALLEST = 16  # pixels on a side
+_LEAST_NOISE = 0.3  # of that of all channels
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class NonLocalMeans:
         impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1)
         clean = inpaint_biharmonic(picture, impulses, channel_axis=-1) if impulses.mean() > self.few else picture
         # Each channel in units of its own noise: photons make that of a bright one stronger.
-        unit = np.array([max(noise_deviation(channel), 1e-4) for channel in np.moveaxis(clean, -1, 0)[..., None]], picture.dtype)
+        least = max(_LEAST_NOISE * noise_deviation(clean), 1e-4)  # where most of a channel is black or clipped it shows none
+        unit = np.array([max(noise_deviation(channel), least) for channel in np.moveaxis(clean, -1, 0)[..., None]], picture.dtype)
         own, sigma = clean / unit + self.added * noise, math.hypot(1, self.added)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
         made = unit * denoise_nl_means(own, h=self.strength * sigma, sigma=sigma, **how).reshape(picture.shape)

@@ -26,8 +26,9 @@ class Foreign:
     """Calls a linear function of NumPy's arrays, and its adjoint for the gradient, from the compiled program.
 
     It works under jit and vmap, where images are taken one after another; forward mode does not work. Both functions must be pure, and
-    must not call JAX, as libraries do that are written in it: they and the compiled program would wait for each other, so an error is
-    raised. What JAX cannot trace of such a library is taken as its matrix (docs/pages/research.md).
+    must not call JAX, as libraries do that are written in it: they and the compiled program may wait for each other for ever. Where that is
+    seen, by an array that goes to the device, an error is raised. What JAX cannot trace of such a library is taken as its matrix
+    (docs/pages/research.md).
 
     Attributes:
       forward: `(H, W, C) -> measured`.

@@ -103,7 +103,7 @@ class Outcome:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """Every seed's picture, also of dead ones."""
+        """Every seed's picture, also of dead ones, each with what it leaves put back: their mean is nearly `image`."""
         return finished(self.task, put_back(self.task, self.result.images, self.grid))
 
     @cached_property
@@ -124,7 +124,7 @@ class Outcome:
             return None
         # Where not every pixel was measured, what is put back says little of the error between.
         is_less = self.task.is_answer and self.task.noise is not None
-        std = uncertainty.after(found.std, self._put_back - self._aggregate) if is_less else found.std
+        std = uncertainty.after(found.std, self._put_back - self._aggregate, found.noise) if is_less else found.std
         return found._replace(std=(self.task.finish_std or self.task.finish)(std))
 
     @cached_property
@@ -512,7 +512,8 @@ def _rule(task, options, own):
     if word == "auto":
         is_named = options.recipe is not None and options.recipe != "fast"
         ours = task.stop if task.noise is None or task.sooner is None else task.sooner
-        word = own if is_named or own is not None else ours
+        # A record of a run in which it was put back is run again without.
+        word = own if (is_named or own is not None) and (own is None or own != task.sooner or ours == own) else ours
     if not isinstance(word, str):
         methods = [getattr(word, name, None) for name in ("init", "update")]
         if word is not None and (isinstance(word, type) or not all(map(callable, methods))):

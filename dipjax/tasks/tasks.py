@@ -74,9 +74,9 @@ def denoise(
     if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
         how = {"stop": "held-out", "loss": loss, "is_answer": True}
-        if (sigma := _white(pixels)) is not None:
+        if _is_white(pixels):
             # What is put back has the textures that the network has not: hardly anything is better by a longer wait for them.
-            how |= {"noise": lambda: sigma, "sooner": HeldOut(gain=0.04, fit=0)}
+            how |= {"noise": partial(_white, pixels), "sooner": HeldOut(gain=0.04, fit=0)}
         return Task(problem.denoising(pixels), pixels, **how)
     how, words = {"loss": losses.L1(), "is_answer": True}, "the loss is l1 unless another is asked for"
     if is_hit and (others := Others(pixels, *found)).is_told:
@@ -89,12 +89,19 @@ def denoise(
     return Task(problem.denoising(pixels), pixels, **how)
 
 
-def _white(pixels):
-    """Returns the standard deviation of the white noise of a picture, infinite where it cannot be told; None where it is correlated."""
+def _is_white(pixels):
+    """Says whether the noise of a picture is not correlated, and the picture large enough to show patches that are alike."""
+    from dipjax import patches
     from dipjax.stopping.noise import CORRELATED, of_picture
 
-    (near, _), (variance, _) = of_picture(pixels)
-    return float(variance) ** 0.5 if near <= CORRELATED else None
+    return min(pixels.shape[:2]) >= patches.SMALLEST and bool(of_picture(pixels)[0][0] <= CORRELATED)
+
+
+def _white(pixels):
+    """Returns the standard deviation of the white noise of a picture, infinite where it cannot be told."""
+    from dipjax.stopping.noise import of_picture
+
+    return float(of_picture(pixels)[1][0]) ** 0.5
 
 
 def _gain(pixels):

@@ -281,7 +281,7 @@ def test_an_array_of_jax_and_a_list_are_pictures_too():
 
 
 RULES = {
-    "held-out": HeldOut(), "auto": HeldOut(gain=0.04, fit=0), "none": None, "wmv": WindowedVariance(), "emv": AveragedVariance(),
+    "held-out": HeldOut(), "auto": HeldOut(), "none": None, "wmv": WindowedVariance(), "emv": AveragedVariance(),
     "sure": Sure(), "discrepancy": Discrepancy(),
 }  # fmt: skip
 
@@ -290,8 +290,15 @@ RULES = {
 def test_a_stopping_rule_has_a_word(word):
     task = COMMANDS["denoise"].build(GRAY[..., None])
     assert setting_for(task, Options(stop=word))[0].recipe.stopping == RULES[word]
-    assert setting_for(dataclasses.replace(task, noise=None), Options())[0].recipe.stopping == HeldOut()  # where nothing is put back
     assert set(RULES) == {*REGISTRY, "auto", "none"}
+
+
+def test_a_record_of_a_sooner_end_waits_where_nothing_is_put_back():
+    task = COMMANDS["denoise"].build(np.random.default_rng(0).random((20, 20, 1), np.float32))
+    recipe = setting_for(task, Options())[0].recipe
+    assert recipe.stopping == task.sooner
+    for noise, rule_of in ((task.noise, task.sooner), (None, HeldOut())):
+        assert setting_for(dataclasses.replace(task, noise=noise), Options(recipe=recipe))[0].recipe.stopping == rule_of
 
 
 def test_a_rule_of_the_caller_is_used_and_ends_the_work():
@@ -342,7 +349,7 @@ def test_a_recipe_that_is_named_takes_all_its_steps(recipe):
 def test_by_default_a_seed_stops_by_itself(monkeypatch):
     monkeypatch.setattr(flow, "_GENEROUS", 4)
     enlarging = HeldOut(correlation=1.0, gain=0.08, patience=0.4, least=100, late=0.25, fit=0)
-    rules = {"denoise": HeldOut(gain=0.04, fit=0), "flash": HeldOut(), "restore_photo": HeldOut(), "super_resolve": enlarging}
+    rules = {"denoise": HeldOut(), "flash": HeldOut(), "restore_photo": HeldOut(), "super_resolve": enlarging}
     for name, task in TASKS.items():
         outcome, expected = task(GRAY, seeds=1, return_result=True)[1], rules.get(name)
         assert outcome.recipe.stopping == expected, name

@@ -62,7 +62,7 @@ def _viewer(report):
 
 def _gallery(report, label):
     outcome, scores = report.outcome, report.outcome.scores or {}
-    scaled, result, num_seeds = outcome.task.span.scaled, outcome.result, len(outcome.images)
+    scaled, result, num_seeds = outcome.task.span.scaled, outcome.result, len(outcome.alive)
     share = _SEEDS // (min(num_seeds, _MOST_SEEDS) + 1)
     yield _pick(shown(scaled(outcome.image), most_bytes=share, exact=False), label, scores.get("ensemble"), is_result=True)
     for seed in range(min(num_seeds, _MOST_SEEDS)):
