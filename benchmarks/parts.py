@@ -18,6 +18,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from skimage.restoration import denoise_wavelet
@@ -38,6 +40,11 @@ def _wavelets(image):
 
 def _penalty(penalty):
     return lambda recipe: {"penalty": penalty}
+
+
+def near_enlarged(weight, image, problem):
+    """A penalty for what is not like the measurement, enlarged: with the loss the "double" one, on the small picture and on the large."""
+    return weight * jnp.mean((image - jax.image.resize(problem.measurement, image.shape, "cubic")) ** 2)
 
 
 def _noise(kind, **how):
@@ -64,6 +71,8 @@ PARTS = {  # name: (the recipe of the fast setting) -> what is changed of it
     **{f"denoised, median, {weight:g}": _penalty(penalties.Denoised(weight)) for weight in (0.01, 0.1, 1.0)},
     "denoised, wavelets, 0.1": _penalty(penalties.Denoised(0.1, _wavelets, is_numpy=True)),
     "root of the error + total variation, 0.01": lambda recipe: {"loss": losses.RootMSE(), "penalty": penalties.TotalVariation(0.01)},
+    "consistency": lambda recipe: {"loss": losses.Consistency(25 / 255)},  # of the noise of House
+    **{f"near the bicubic, {weight:g}": _penalty(partial(near_enlarged, weight)) for weight in (0.03, 0.3)},
     "weight decay, 0.01": lambda recipe: {"optimizer": optax.adamw(recipe.optimizer.learning_rate, weight_decay=0.01)},
     "cosine": _schedule(optimizers.Cosine()),
     "warm-up": _schedule(optimizers.WarmUp()),
