@@ -69,9 +69,10 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0) -> np.nda
 
 
 def _of_picture(problem):
-    """Returns the rows and columns of a noisy picture, of which no pixel is missing, as it may lie in a frame; None of all else."""
+    """Returns the rows and columns of a noisy picture, large enough for patches, as it may lie in a frame; None of all else."""
     operator = getattr(problem.operator, "operator", problem.operator)
-    if not isinstance(operator, Identity) or len(problem.shape) != 3 or jnp.iscomplexobj(problem.measurement):
+    is_small = min(problem.shape[:2]) < patches.SMALLEST
+    if not isinstance(operator, Identity) or len(problem.shape) != 3 or is_small or jnp.iscomplexobj(problem.measurement):
         return None
     inside = np.broadcast_to(getattr(problem.operator, "inside", True), (*problem.shape[:2], 1))[..., 0]
     return tuple(slice(*np.flatnonzero(inside.any(axis))[[0, -1]] + [0, 1]) for axis in (1, 0)) if inside.any() else None

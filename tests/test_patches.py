@@ -110,6 +110,12 @@ def test_kriging_takes_patches_for_a_noisy_picture_also_in_a_frame():
     np.testing.assert_array_equal(made[32:], guess[32:])
 
 
+def test_a_picture_that_is_too_small_for_patches_is_put_back_smoothly():
+    measured = np.random.default_rng(0).random((1, 12, 30, 1), np.float32)
+    made = kriging.put_back(problem.denoising(measured[0]), np.full_like(measured, 0.5))
+    assert error(made, measured) < 0.1 * error(0.5, measured)
+
+
 def restored(picture, **how):
     how = {"seeds": 2, "num_iter": 40, "range": "full", "generator": dipjax.generators.Plain(picture.shape[-1], 8)} | how
     return dipjax.denoise(picture, return_result=True, **how)[1]

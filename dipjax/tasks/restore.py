@@ -120,12 +120,7 @@ class Outcome:
     def _found(self):
         make = self.result.make_uncertainty
         found = make() if make else uncertainty.calibrated(self.result, self.task.problem)
-        if found is None:
-            return None
-        # Where not every pixel was measured, what is put back says little of the error between.
-        is_less = self.task.is_answer and self.task.noise is not None
-        std = uncertainty.after(found.std, self._put_back - self._aggregate, found.noise) if is_less else found.std
-        return found._replace(std=(self.task.finish_std or self.task.finish)(std))
+        return found and found._replace(std=(self.task.finish_std or self.task.finish)(found.std))
 
     @cached_property
     def uncertainty(self) -> np.ndarray | None:
@@ -136,7 +131,11 @@ class Outcome:
         """
         if self._found is None:
             return None
-        std = self._found.std * (self.task.span.high - self.task.span.low)
+        std = self._found.std
+        if self.gained and self.task.noise is not None:  # every pixel was measured: what was put back tells of the error
+            added = self.task.finish(self._put_back) - self.task.finish(self._aggregate)
+            std = uncertainty.after(std, added, self._found.noise)
+        std = std * (self.task.span.high - self.task.span.low)
         pasted = self.task.known is not None and self.task.keeps_known
         return np.asarray(np.where(np.isnan(self.task.known), std, 0) if pasted else std, self.task.dtype)
 
@@ -162,7 +161,7 @@ class Outcome:
 
     @cached_property
     def gained(self) -> bool | None:
-        """Whether the result is closer to the truth than its input, as far as can be told; None where it cannot."""
+        """Whether what the networks made is closer to the truth than its input, as far as can be told; None where it cannot."""
         if not self.task.is_answer or self._found is None:
             return None
         return self._found.gained
