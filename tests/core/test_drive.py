@@ -264,6 +264,17 @@ def test_every_run_may_have_a_rate_of_its_own(rates):
     np.testing.assert_allclose(result.state.opt_state.hyperparams["learning_rate"], [0, 0.1], rtol=1e-6)
 
 
+def test_an_input_may_be_refreshed_between_two_calls():
+    task, recipe = problem.denoising(picture()), mixer_recipe()
+    first = drive.restore(recipe, drive.seeds(0, 2), task, num_steps=2)
+    seen = np.array(first.state.z)
+    seen[..., :1] = first.images - 0.5
+    as_it_is, refreshed = (drive.restore(recipe, first.state._replace(z=z), task, num_steps=4) for z in (first.state.z, seen))
+    np.testing.assert_array_equal(refreshed.state.z, seen)
+    assert refreshed.num_steps == 2 and (np.asarray(refreshed.state.step) == 4).all()
+    assert not np.allclose(refreshed.images, as_it_is.images)
+
+
 def test_a_state_of_another_network_or_size_is_refused():
     state = restore(RECIPE, KEYS, TASK).state
     for recipe, task in ((mixer_recipe(2), problem.denoising(picture(channels=2))), (RECIPE, problem.denoising(picture(7, 7)))):
