@@ -18,11 +18,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from skimage.restoration import denoise_nl_means
 
 HOUSE, BUTTERFLY = "cset9/image_House256rgb.png", "set5/butterfly_GT.bmp"
 _FOLDERS, _FILES = ("data", "work", "pictures", "against"), ("json", "markdown", "figure")
@@ -67,6 +69,13 @@ def bm3d(noisy: np.ndarray, sigma: float) -> np.ndarray:
     import bm3d as package
 
     return package.bm3d_rgb(noisy, sigma / 255) if noisy.shape[-1] == 3 else package.bm3d(noisy[..., 0], sigma / 255)[..., None]
+
+
+def nonlocal_means(noisy: np.ndarray, sigma: float, strength: float = 0.6) -> np.ndarray:
+    """Returns what scikit-image's non-local means make of a picture `(H, W, C)` with noise of sigma, in its units, of which the strength is
+    a multiple."""
+    how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
+    return denoise_nl_means(noisy, h=strength * sigma, sigma=sigma, **how).reshape(noisy.shape)
 
 
 def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -194,6 +203,26 @@ def table(titles: Iterable[str], rows: Iterable[Iterable]) -> list[str]:
     titles = list(titles)
     shown = [["" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *(f"| {' | '.join(row)} |" for row in shown)]
+
+
+def by_method(script: str, argv: list[str], options: argparse.Namespace, measure: Callable, *settings: str) -> None:
+    """Measures every method on every picture, `measure(picture, method, options)`, and publishes the table.
+
+    Args:
+      script: its name.
+      argv: its arguments.
+      options: what they say: `names` of the pictures, `only` of the methods, `json`, `markdown`, and the settings.
+      measure: returns a row with `psnr`, `ssim` and `seconds`.
+      settings: which options make other rows.
+    """
+    report, rows = Report(options.json, {name: getattr(options, name) for name in settings}), []
+    for picture in options.names:
+        for method in options.only:
+            row = report.get(f"{picture}, {method}", partial(measure, picture, method, options))
+            print(f"{picture}, {method}: {row['psnr']:.2f} dB", file=sys.stderr, flush=True)
+            rows.append([picture, method, row["psnr"], f"{row['ssim']:.3f}", f"{row['seconds']:.1f}"])
+    lines = table(["picture", "method", "PSNR (dB)", "SSIM", "seconds"], rows)
+    publish([*lines, "", f"`{command(script, argv)}`; {made()}."], options.markdown)
 
 
 def spread(values: list[float], digits: int = 0) -> str:

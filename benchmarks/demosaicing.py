@@ -11,7 +11,6 @@ Reference: Malvar, He, Cutler, High-quality linear interpolation for demosaicing
 """
 
 import sys
-from functools import partial
 
 import numpy as np
 from scipy.ndimage import convolve
@@ -70,16 +69,7 @@ def parse(argv):
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
-    options, rows = parse(argv), []
-    report = common.Report(options.json, {name: getattr(options, name) for name in ("size", "seeds", "steps")})
-    for picture in options.names:
-        for method in options.only:
-            row = report.get(f"{picture}, {method}", partial(measure, picture, method, options))
-            print(f"{picture}, {method}: {row['psnr']:.2f} dB", file=sys.stderr, flush=True)
-            rows.append([picture, method, row["psnr"], f"{row['ssim']:.3f}", f"{row['seconds']:.1f}"])
-    titles = ["picture", "method", "PSNR (dB)", "SSIM", "seconds"]
-    lines = [*common.table(titles, rows), "", f"`{common.command('demosaicing', argv)}`; {common.made()}."]
-    common.publish(lines, options.markdown)
+    common.by_method("demosaicing", argv, parse(argv), measure, "size", "seeds", "steps")
 
 
 if __name__ == "__main__":

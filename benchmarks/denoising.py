@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from skimage.restoration import denoise_nl_means
 
 import dipjax
 from benchmarks import common, stopping
@@ -29,8 +28,7 @@ STRENGTHS = (0.4, 0.6, 0.8, 1.0)  # of non-local means, times the noise
 
 def nonlocal_means(noisy, sigma, truth):
     """Returns the PSNR of non-local means with the strength that is best for this picture."""
-    how = {"patch_size": 5, "patch_distance": 6, "sigma": sigma, "fast_mode": True, "channel_axis": -1}
-    return max(quality(denoise_nl_means(noisy, h=strength * sigma, **how), truth) for strength in STRENGTHS)
+    return max(quality(common.nonlocal_means(noisy, sigma, strength), truth) for strength in STRENGTHS)
 
 
 def quality(image, truth):

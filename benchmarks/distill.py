@@ -34,9 +34,7 @@ def prior(noisy, options, made=None):
 
 def nonlocal_means(noisy, options, made=None):
     del made
-    sigma = options.sigma / 255
-    how = {"patch_size": 5, "patch_distance": 6, "h": 0.6 * sigma, "sigma": sigma, "fast_mode": True, "channel_axis": -1}
-    return restoration.denoise_nl_means(noisy, **how).reshape(noisy.shape)
+    return common.nonlocal_means(noisy, options.sigma / 255)
 
 
 def total_variation(noisy, options, made=None):

@@ -18,11 +18,11 @@ from itertools import product
 
 import numpy as np
 from scipy.ndimage import uniform_filter
-from skimage.restoration import denoise_nl_means
 
 import dipjax
 from benchmarks import common
 from benchmarks.demosaicing import PICTURES
+from benchmarks.denoising import STRENGTHS
 
 SIGMA = 25 / 255
 LAMP = np.float32([0.9, 0.7, 0.5])
@@ -50,14 +50,9 @@ def guided(noisy, flash, radius, epsilon):
     return np.einsum("hwij,hwi->hwj", mean(slope), flash) + mean(offset)
 
 
-def nonlocal_means(noisy, strength):
-    how = {"patch_size": 5, "patch_distance": 6, "sigma": SIGMA, "fast_mode": True, "channel_axis": -1}
-    return denoise_nl_means(noisy, h=strength * SIGMA, **how)
-
-
 METHODS = {  # (noisy, flash, options) -> the results, of which the best counts
     "noisy": lambda noisy, flash, options: [noisy],
-    "non-local means": lambda noisy, flash, options: [nonlocal_means(noisy, strength) for strength in (0.4, 0.6, 0.8, 1.0)],
+    "non-local means": lambda noisy, flash, options: [common.nonlocal_means(noisy, SIGMA, strength) for strength in STRENGTHS],
     "guided filter": lambda noisy, flash, options: [guided(noisy, flash, *chosen) for chosen in product(RADII, EPSILONS)],
     "denoise, without the flash picture": lambda noisy, flash, options: [dipjax.denoise(noisy, seeds=options.seeds)],
     "flash": lambda noisy, flash, options: [dipjax.flash(noisy, flash, seeds=options.seeds)],
@@ -83,16 +78,7 @@ def parse(argv):
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
-    options, rows = parse(argv), []
-    report = common.Report(options.json, {name: getattr(options, name) for name in ("size", "seeds")})
-    for name in options.names:
-        for method in options.only:
-            row = report.get(f"{name}, {method}", partial(measure, name, method, options))
-            print(f"{name}, {method}: {row['psnr']:.2f} dB", file=sys.stderr, flush=True)
-            rows.append([name, method, row["psnr"], f"{row['ssim']:.3f}", f"{row['seconds']:.1f}"])
-    titles = ["picture", "method", "PSNR (dB)", "SSIM", "seconds"]
-    lines = [*common.table(titles, rows), "", f"`{common.command('flash', argv)}`; {common.made()}."]
-    common.publish(lines, options.markdown)
+    common.by_method("flash", argv, parse(argv), measure, "size", "seeds")
 
 
 if __name__ == "__main__":

@@ -55,11 +55,6 @@ def classical(function, *tasks):
     return method
 
 
-def nonlocal_means(pixels):
-    how = {"patch_size": 5, "patch_distance": 6, "h": 0.6 * SIGMA / 255, "sigma": SIGMA / 255, "fast_mode": True, "channel_axis": -1}
-    return restoration.denoise_nl_means(pixels, **how)
-
-
 def bicubic(pixels):
     small = Image.fromarray(np.round(pixels * 255).astype(np.uint8))
     return np.asarray(small.resize((4 * small.width, 4 * small.height), Image.Resampling.BICUBIC), np.float32) / 255
@@ -69,7 +64,7 @@ NARROW = ("down=32,32,32,32,32", "up=32,32,32,32,32")
 METHODS = {  # (task, pixels, options) -> (image, what is known of the work), or None where it is not for this task
     "input": classical(lambda pixels: pixels, "denoise"),
     "total variation (scikit-image)": classical(partial(restoration.denoise_tv_chambolle, weight=0.1, channel_axis=-1), "denoise"),
-    "non-local means (scikit-image)": classical(nonlocal_means, "denoise"),
+    "non-local means (scikit-image)": classical(partial(common.nonlocal_means, sigma=SIGMA / 255), "denoise"),
     "bicubic (Pillow)": classical(bicubic, "superres"),
     "default, 4 seeds": default,
     "fast, 1 seed, in the budget": lambda task, pixels, options: default(

@@ -148,11 +148,11 @@ def _alike(x, rows, columns):
 
 def _expected(ys, xs, noise):
     """Returns the expected patches `(G, K, P)` of groups that are alike, with noise of variance `(G,)`."""
-    middle, noise = xs.mean(1, keepdims=True), noise[:, None, None]
-    shift = ys.mean(1, keepdims=True) - middle
+    mean, noise = xs.mean(1, keepdims=True), noise[:, None, None]
+    shift = ys.mean(1, keepdims=True) - mean
     error = np.maximum(np.mean(shift**2, (1, 2), keepdims=True) - noise / _ALIKE, 0) + _FLOOR**2 * noise
-    middle += error / (error + noise / _ALIKE) * shift
-    xs = xs - xs.mean(1, keepdims=True)
+    middle = mean + error / (error + noise / _ALIKE) * shift
+    xs = xs - mean
     one = np.eye(_SIDE**2, dtype=xs.dtype)
     covariance = np.matmul(xs.transpose(0, 2, 1), xs) / (_ALIKE - 1) + error * one
     return middle + np.matmul(ys - middle, np.linalg.solve(covariance + noise * one, covariance))

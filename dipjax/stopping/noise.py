@@ -153,7 +153,7 @@ def finest(measurement: Array) -> Array:
 
 def white_variance(picture: np.ndarray) -> float:
     """Returns the variance of `white_noise` of a picture `(H, W, C)`; infinite where it is not known, as of one that is too small."""
-    return float(white_noise(picture)[0]) if min(picture.shape[:2]) >= PATCH else math.inf
+    return float(of_picture(picture)[1][0]) if min(picture.shape[:2]) >= PATCH else math.inf
 
 
 def beyond_grain(variance: float) -> float:

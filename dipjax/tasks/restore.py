@@ -510,9 +510,9 @@ def _rule(task, options, own):
     sigma = {} if options.sigma is None else {"sigma": options.sigma / (task.span.high - task.span.low)}
     if word == "auto":
         is_named = options.recipe is not None and options.recipe != "fast"
-        ours = task.stop if task.noise is None or task.sooner is None else task.sooner
-        # A record of a run in which it was put back is run again without.
-        word = own if (is_named or own is not None) and (own is None or own != task.sooner or ours == own) else ours
+        # A record's own rule may be ours of a run in which it was put back, and now it is not.
+        is_chosen = is_named if own is None else own != task.sooner
+        word = own if is_chosen else task.stop if task.noise is None else task.sooner or task.stop
     if not isinstance(word, str):
         methods = [getattr(word, name, None) for name in ("init", "update")]
         if word is not None and (isinstance(word, type) or not all(map(callable, methods))):

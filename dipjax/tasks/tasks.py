@@ -99,9 +99,9 @@ def _is_white(pixels):
 
 def _white(pixels):
     """Returns the standard deviation of the white noise of a picture, infinite where it cannot be told."""
-    from dipjax.stopping.noise import of_picture
+    from dipjax.stopping.noise import white_variance
 
-    return float(of_picture(pixels)[1][0]) ** 0.5
+    return white_variance(pixels) ** 0.5
 
 
 def _gain(pixels):
