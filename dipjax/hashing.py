@@ -1,9 +1,10 @@
-"""Random keys whose numbers cost one small kernel each, for drawing parameters.
+"""Random keys whose numbers cost one small kernel each, for drawing parameters and the noise of every step.
 
 A network of fifty layers draws fifty times. With JAX's own generator every draw is a loop of dozens of kernels, whose compilation
-took as long as a fifth of the whole step's. Here a draw is a hash of the key and the position of the number, pcg4d of M. Jarzynski
-and M. Olano, Hash Functions for GPU Rendering, JCGT 2020: good enough to start a network, not for cryptography. The keys work with
-all of `jax.random`; equal keys give equal numbers, alone, under `vmap` and on every device.
+took as long as a fifth of the whole step's; the noise of a step, drawn so, was another fifth of its code. Here a draw is a hash of
+the key and the position of the number, pcg4d of M. Jarzynski and M. Olano, Hash Functions for GPU Rendering, JCGT 2020: good enough
+for networks, not for cryptography. The keys work with all of `jax.random`; equal keys give equal numbers, alone, under `vmap` and on
+every device.
 """
 
 import math

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dipjax import patches
+from dipjax.compiling import compiled
 from dipjax.core.problem import Problem
 from dipjax.operators.instruments import linear_parts
 from dipjax.operators.linear import Identity
@@ -78,7 +79,7 @@ def _of_picture(problem):
     return tuple(slice(*np.flatnonzero(inside.any(axis))[[0, -1]] + [0, 1]) for axis in (1, 0)) if inside.any() else None
 
 
-@jax.jit
+@compiled()
 def _errors(problem, image, noise):
     """Returns the expected error of one estimate."""
     (forward, back, measured), tiny = linear_parts(problem), jnp.finfo(problem.dtype).tiny

@@ -147,9 +147,9 @@ def test_a_frame_adds_nothing():
     np.testing.assert_allclose(made, kriging.put_back(small, estimates[:, :HEIGHT, :WIDTH]), atol=5e-3)
 
 
-def of(task, picture, **how):
+def of(task, picture, num_iter=3, **how):
     net = dipjax.generators.Plain(picture.shape[-1] if picture.ndim == 3 else 1, 4)
-    return task(picture, generator=net, seeds=2, num_iter=3, return_result=True, **how)
+    return task(picture, generator=net, seeds=2, num_iter=num_iter, return_result=True, **how)
 
 
 def test_tasks_put_back_unless_asked_not_to():
@@ -157,7 +157,7 @@ def test_tasks_put_back_unless_asked_not_to():
     holes = np.random.default_rng(0).random(picture.shape) > 0.5
     errors = {}
     for word in ("auto", "none"):
-        image, outcome = of(lambda *a, **k: dipjax.inpaint(*a, holes, range="full", **k), picture, kriging=word)  # noqa: B023
+        image, outcome = of(lambda *a, **k: dipjax.inpaint(*a, holes, range="full", **k), picture, 20, kriging=word)  # noqa: B023
         np.testing.assert_array_equal(image[~holes], picture[~holes])
         assert np.abs(outcome.images.mean(axis=0)[..., 0] - image).mean() < 1e-3  # each seed is clipped
         errors[word] = np.abs(image - picture)[holes].mean()

@@ -1,5 +1,5 @@
-"""What the command line sets before JAX starts: the number of CPU devices, huge pages, and where compiled programs are kept; and how it
-starts JAX.
+"""What the command line sets before JAX starts: the number of CPU devices, short loops, huge pages, and where compiled programs are kept;
+and how it starts JAX.
 
 Only a program may do this; the library leaves JAX as it finds it, and what the user has set counts for both. To add a setting, add a
 function that changes nothing where the user has decided.
@@ -30,6 +30,7 @@ def start_jax(num_runs: int) -> None:
     """Imports JAX with as many CPU devices as suit so many runs, and finds its devices; raises a `JaxError` if that fails."""
     theirs = variables()
     use_cores(num_runs)
+    use_short_loops()
     try:
         import jax
 
@@ -79,6 +80,21 @@ def use_cores(num_runs: int) -> None:
     decided = "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not decided and "jax" not in sys.modules:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(min(num_cores(), num_runs))
+
+
+def use_short_loops() -> None:
+    """Asks XLA not to unroll the loops of its kernels for a CPU: they are compiled in two thirds of the time and run as fast.
+
+    There is no such option for a single program. Options of the user for XLA's code generator count, and flags in a file are left alone.
+    It comes before the import of JAX, or does nothing.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    decided = "xla_backend_extra_options" in flags or (flags.strip() and not flags.strip().startswith("--"))
+    if not decided and "jax" not in sys.modules:
+        os.environ["XLA_FLAGS"] = f"{flags} {SHORT_LOOPS}".strip()
+
+
+SHORT_LOOPS = "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"
 
 
 def use_huge_pages() -> None:

@@ -40,7 +40,7 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
     if z.ndim != rank:
         raise ValueError(f"input: found z of shape {z.shape}, expected {rank} axes as in {problem.shape}, the last one for channels.")
     with _suiting(recipe, problem, z):
-        state = loop.initialiser().eval_shape(recipe, jax.random.key(0), problem)
+        state = loop.init.eval_shape(recipe, jax.random.key(0), problem)
     made, *unknowns = _made.eval_shape(recipe, state.params, state.z)
     if made.ndim != rank or made.shape[-1] != problem.shape[-1]:
         raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")

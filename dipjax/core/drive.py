@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dipjax.compiling import compiled
 from dipjax.core import check, layouts, loop, rule
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
@@ -40,7 +41,7 @@ def seeds(key: Array | int, num_seeds: int) -> Array:
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
 
 
-@partial(jax.jit, static_argnames=("recipe", "layout", "structure"))
+@compiled(static_argnames=("recipe", "layout", "structure"))
 def _advance(recipe, layout, structure, states, own, shared, num_steps, total):
     """Takes the steps of one group: `own` are the leaves of the problems that each run has for itself, `shared` the others."""
 
@@ -110,7 +111,7 @@ def iterate(
     def own(which):  # of the runs
         return jax.tree.map(lambda leaf: leaf[which // runs_of_problem], batch)
 
-    for program in (_advance, loop.chunk, loop.initialiser()):
+    for program in (_advance, loop.chunk, loop.init):
         if program._cache_size() >= _MOST_PROGRAMS:
             program.clear_cache()
 
@@ -199,7 +200,7 @@ def restore(
 
 def _fitted(recipe, state, problem):
     """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
-    new = loop.initialiser().eval_shape(recipe, state.key, problem)
+    new = loop.init.eval_shape(recipe, state.key, problem)
     for name in ("params", "average", "unknowns"):
         if not check.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")

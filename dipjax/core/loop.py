@@ -17,8 +17,7 @@ Examples:
 
 import contextlib
 import inspect
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,7 +27,8 @@ import optax
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from dipjax import hashing
+from dipjax import hashing, vector
+from dipjax.compiling import compiled
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import MSE, Recipe, transformation
 from dipjax.core.rule import begin, watched, where
@@ -40,8 +40,9 @@ _CALMING = 0.9  # what a good step leaves of a raised tolerance for bad ones
 _FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; from step 990 on it is the official one
 
 
+@compiled(runs_once=True, static_argnames="recipe")
 def init(recipe: Recipe, key: Array, problem: Problem) -> State:
-    """Draws the input and the parameters of one run: jitted, and the one program that does so, whoever asks.
+    """Draws the input and the parameters of one run: the one program that does so, whoever asks.
 
     Args:
       recipe: the method. Whether it fits the problem is checked by `iterate`, not here.
@@ -51,21 +52,6 @@ def init(recipe: Recipe, key: Array, problem: Problem) -> State:
     Returns:
       The state before the first step: z `(h, w, D)`, the parameters, an average `(H, W, C)` of zeros.
     """
-    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, problem)))
-    return (_init if is_traced else initialiser())(recipe, key, problem)
-
-
-@cache
-def initialiser() -> Callable:
-    """Returns the compiled part of `init`. It runs once: on a CPU, code that is not optimised is ready in a third of the time."""
-    quick = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else None
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # of an XLA that does not know them
-        jax.jit(lambda: 0, compiler_options=quick)()
-        return jax.jit(_init, static_argnames="recipe", compiler_options=quick)
-    return jax.jit(_init, static_argnames="recipe")
-
-
-def _init(recipe, key, problem):
     z_key, params_key, noise_key = jax.random.split(key, 3)
     z = recipe.input(z_key, problem)
     params = recipe.generator.init(hashing.light(params_key), z)
@@ -112,10 +98,9 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     Returns:
       The next state, and metrics, each `()`.
     """
-    z = state.z
+    z, key = state.z, step_key(state)
     if recipe.input_noise:  # drawing it takes time even where nothing of it is added
-        noise = jax.random.normal(jax.random.fold_in(state.key, state.step), z.shape, z.dtype)
-        z = z + recipe.input_noise * noise
+        z = z + recipe.input_noise * jax.random.normal(key, z.shape, z.dtype)
 
     def objective(params):
         image, *unknowns = generate(recipe, params, z, problem)
@@ -131,7 +116,7 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     with jax.default_matmul_precision(recipe.precision) if recipe.precision else contextlib.nullcontext():
         (value, (loss, output, prediction)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     # What optimizers ask for that draw noise, search along lines or choose their step; the others ignore it.
-    extra = {"value": value, "grad": grads, "key": jax.random.fold_in(state.key, state.step)}
+    extra = {"value": value, "grad": grads, "key": key}
     extra["value_fn"] = lambda params, key=None: objective(params)[0]  # who searches along lines hands it what else is in `extra`
     with jax.numpy_dtype_promotion("standard"):  # which optax counts on
         updates, opt_state = transformation(recipe.optimizer, progress).update(grads, state.opt_state, state.params, **extra)
@@ -148,6 +133,11 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     now = _metrics(recipe, loss, output[0], average, problem)
     new = State(state.step + 1, state.key, state.z, params, opt_state, average, unknowns, alive, kept)
     return watched(recipe, state, new, now, output, problem)
+
+
+def step_key(state: State) -> Array:
+    """Returns the key `()` of the next step, from which its noise is drawn."""
+    return jax.random.fold_in(hashing.light(state.key), state.step)
 
 
 def generate(recipe: Recipe, params: Any, z: Array, problem: Problem) -> tuple:
@@ -194,13 +184,15 @@ def _is_finite(tree):
     return jnp.isfinite(ravel_pytree(tree)[0]).all()
 
 
-@partial(jax.jit, static_argnames="recipe")
+@compiled(static_argnames="recipe")
 def chunk(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int, total: Array | int) -> tuple[State, Metrics]:
     """Takes up to `LONGEST_CHUNK` steps of a run of `total`; neither number is static, so that any of them is one compiled program.
 
     Returns:
       The state, and metrics `(LONGEST_CHUNK,)` of which the first `num_steps` are filled and the rest zero.
     """
+    recipe = vector.for_vector(recipe, state.params)
+    state = vector.packed(recipe, state)
     shapes = jax.eval_shape(partial(train_step, recipe), state, problem, jnp.zeros((), problem.dtype))[1]
     history = jax.tree.map(lambda value: jnp.zeros(LONGEST_CHUNK, value.dtype), shapes)
     total = jnp.asarray(total, jnp.int32).astype(jnp.float32)
@@ -211,7 +203,8 @@ def chunk(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int
         state, now = train_step(recipe, state, problem, progress.astype(problem.dtype))
         return state, jax.tree.map(lambda all_steps, value: all_steps.at[i].set(value), history, now)
 
-    return lax.fori_loop(0, num_steps, step, (state, history))
+    state, history = lax.fori_loop(0, num_steps, step, (state, history))
+    return vector.unpacked(recipe, state), history
 
 
 def run(recipe: Recipe, state: State, problem: Problem, num_steps: int, total: int | None = None) -> tuple[State, Metrics]:

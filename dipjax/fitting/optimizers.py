@@ -127,6 +127,7 @@ class Adam:
 
     learning_rate: float = 0.01
     schedule: Callable = Constant()
+    is_elementwise = True  # so that `core.vector` may hand it all parameters as one
 
     def __post_init__(self):
         """Checks the settings."""

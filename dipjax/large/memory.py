@@ -19,11 +19,13 @@ Examples:
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
 import jax
 from jax.extend import core
 
+from dipjax import vector
 from dipjax.core import layouts, loop
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem
@@ -47,8 +49,10 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
       layout: None takes the fastest.
     """
     layout = layouts.chosen(layout, num_seeds, problem.shape[:-1])
-    state = loop.initialiser().eval_shape(recipe, jax.random.key(0), problem)
-    step = worst(loop.train_step.trace(recipe, state, problem, jax.ShapeDtypeStruct((), problem.dtype)).jaxpr.jaxpr)
+    state = loop.init.eval_shape(recipe, jax.random.key(0), problem)
+    recipe = vector.for_vector(recipe, state.params)
+    packed = jax.eval_shape(partial(vector.packed, recipe), state)
+    step = worst(loop.train_step.trace(recipe, packed, problem, jax.ShapeDtypeStruct((), problem.dtype)).jaxpr.jaxpr)
     state, data = (sum(map(_bytes, jax.tree.leaves(tree))) for tree in (state, problem))
     shared = jax.default_backend() == "cpu"  # all devices have one memory
     num_here = num_seeds if shared else -(-num_seeds // layout.num_devices)

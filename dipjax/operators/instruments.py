@@ -30,6 +30,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from dipjax.compiling import compiled
 from dipjax.core.problem import Problem
 from dipjax.operators import camera, checks
 from dipjax.operators.fourier import Complex, Fourier, FourierMagnitude, NonUniformFourier
@@ -236,7 +237,7 @@ def least_squares(problem: Problem, num_steps: int = 10) -> np.ndarray:
     return np.asarray(found)
 
 
-@jax.jit
+@compiled()
 def _least_squares(problem, num_steps):
     some, other = (jax.random.uniform(jax.random.key(seed), problem.shape, problem.dtype) for seed in (0, 1))
     images = some, other, some + other, jnp.zeros_like(some)

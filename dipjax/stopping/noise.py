@@ -9,6 +9,7 @@ from jax import Array
 from scipy import ndimage
 from scipy.special import gammainc, gammaincinv
 
+from dipjax.compiling import compiled
 from dipjax.core.problem import Problem
 
 PATCH = 8  # pixels on a side
@@ -84,7 +85,7 @@ def _share_of_tenth(channels):
     return float(gammainc(half + 1, gammaincinv(half, 0.1)) / 0.1)
 
 
-@jax.jit
+@compiled()
 def of_picture(picture: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Returns `noise_correlation` and `white_noise` of a picture, as one compiled program."""
     return noise_correlation(picture), white_noise(picture)

@@ -52,6 +52,31 @@ def test_where_jax_has_started_the_number_of_devices_is_left_alone(monkeypatch):
     assert "JAX_NUM_CPU_DEVICES" not in os.environ
 
 
+@pytest.mark.parametrize(
+    ("theirs", "flags"),
+    [
+        ("", startup.SHORT_LOOPS),
+        ("--xla_cpu_multi_thread_eigen=false", f"--xla_cpu_multi_thread_eigen=false {startup.SHORT_LOOPS}"),
+        ("--xla_backend_extra_options=xla_cpu_optimize_for_size", "--xla_backend_extra_options=xla_cpu_optimize_for_size"),
+        ("flags.txt", "flags.txt"),
+    ],
+)
+def test_loops_are_not_unrolled_unless_the_user_has_other_options(theirs, flags):
+    code = "import os; from dipjax.app import startup; startup.use_short_loops(); print(os.environ['XLA_FLAGS'])"
+    assert " ".join(python(code, **({"XLA_FLAGS": theirs} if theirs else {}))) == flags
+
+
+def test_jax_starts_and_computes_with_short_loops():
+    code = "from dipjax.app import startup; startup.start_jax(1); import jax; print(jax.jit(lambda x: 2 * x)(1.0))"
+    assert python(code) == ["2.0"]
+
+
+def test_where_jax_has_started_its_flags_are_left_alone(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    startup.use_short_loops()
+    assert "XLA_FLAGS" not in os.environ
+
+
 def test_the_demo_has_the_seeds_that_the_command_line_expects():
     assert demo._SETTINGS[demo._SETTINGS.index("--seeds") + 1] == str(cli._DEMO_SEEDS)
 

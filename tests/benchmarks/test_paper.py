@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks import paper
 from dipjax.core import check as checks
-from dipjax.core import drive, problem
+from dipjax.core import drive, loop, problem
 from dipjax.fitting import inputs
 from dipjax.recipes import Setting, fast
 from dipjax.recipes import paper as published
@@ -72,7 +72,7 @@ def check(row, metric, score, result, channels):
     singles = []
     for k in range(2):
         state = jax.tree.map(itemgetter(k), result.state)
-        noise = jax.random.normal(jax.random.fold_in(state.key, 4), state.z.shape)
+        noise = jax.random.normal(loop.step_key(state._replace(step=4)), state.z.shape)
         singles.append(score(np.asarray(tiny(channels).recipe.generator.apply(state.params, state.z + 0.03 * noise))))
     assert row["single"][metric] == pytest.approx(singles, abs=1e-3)
 

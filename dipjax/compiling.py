@@ -1,0 +1,69 @@
+"""Functions that are compiled for the backend in use, with what makes compilation quick there.
+
+On a CPU most of the time until the first step is compilation, and most of that is LLVM's work on the code of the kernels. XLA's older
+emitters of kernels (JAX 0.10.2) make code that is as fast and is compiled in half of the time (benchmarks/PERFORMANCE.md).
+
+Examples:
+  >>> from dipjax.compiling import compiled
+  >>> doubled = compiled()(lambda x: 2 * x)
+  >>> float(doubled(1.0)), float(jax.jit(doubled)(2.0))
+  (2.0, 4.0)
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+_ON_CPU = {"xla_cpu_use_fusion_emitters": False}
+_ONCE = {"xla_backend_optimization_level": 0}  # ready in a third of the time, and slower
+
+
+class Program:
+    """A jitted function with options for the compiler, which has the attributes of one of `jax.jit`, such as `lower`.
+
+    The backend is asked for when the function is first called, and not when it is defined. Called while another is traced, it becomes a
+    part of that one, of whose options it is compiled.
+    """
+
+    def __init__(self, function: Callable, runs_once: bool, static_argnames: Any):
+        """See `compiled`."""
+        self._runs_once, self._static_argnames = runs_once, static_argnames
+        functools.update_wrapper(self, function)
+
+    @functools.cached_property
+    def _jitted(self):
+        return jax.jit(self.__wrapped__, static_argnames=self._static_argnames, compiler_options=_options(self._runs_once))
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Calls the function."""
+        is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, named)))
+        return (self.__wrapped__ if is_traced else self._jitted)(*arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns an attribute of the jitted function."""
+        return getattr(self._jitted, name)
+
+
+def compiled(*, runs_once: bool = False, static_argnames: Any = ()) -> Callable[[Callable], Program]:
+    """Returns what makes a function a `Program`.
+
+    Args:
+      runs_once: whether the program runs so seldom that it need not be fast.
+      static_argnames: as for `jax.jit`.
+    """
+    return lambda function: Program(function, runs_once, static_argnames)
+
+
+@functools.cache
+def _options(runs_once):
+    """Returns the options for this backend, None where its compiler does not know them."""
+    if jax.default_backend() != "cpu":
+        return None
+    options = _ON_CPU | (_ONCE if runs_once else {})
+    try:
+        jax.jit(lambda: 0, compiler_options=options)()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return options
