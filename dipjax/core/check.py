@@ -41,7 +41,7 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
         raise ValueError(f"input: found z of shape {z.shape}, expected {rank} axes as in {problem.shape}, the last one for channels.")
     with _suiting(recipe, problem, z):
         state = loop.init.eval_shape(recipe, jax.random.key(0), problem)
-    made, *unknowns = _made.eval_shape(recipe, state.params, state.z)
+    made, *unknowns = loop.made.eval_shape(recipe, state.params, state.z)
     if made.ndim != rank or made.shape[-1] != problem.shape[-1]:
         raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
     # One row or column less of z must not suffice: the crop is for what exceeds a multiple of the stride.
@@ -71,7 +71,7 @@ def _suiting(recipe, problem, z):
     try:
         yield
     except TypeError as error:
-        image, *unknowns = _made.eval_shape(recipe, jax.eval_shape(recipe.generator.init, jax.random.key(0), z), z)
+        image, *unknowns = loop.made.eval_shape(recipe, jax.eval_shape(recipe.generator.init, jax.random.key(0), z), z)
         if _takes(problem.operator, image, *unknowns):
             raise
         found = f"one that makes {len(unknowns)} unknowns beside the image" if unknowns else "one that makes an image alone"
@@ -85,12 +85,6 @@ def _takes(function, *arguments):
     except TypeError:
         return False
     return True
-
-
-@partial(jax.jit, static_argnames="recipe")  # never run: jit remembers what it has traced, and all tiles of a picture are alike
-def _made(recipe, params, z):
-    made = recipe.generator.apply(params, z)
-    return made if isinstance(made, tuple) else (made,)
 
 
 def start(keys: Array | State, problem: Problem, flags: list[bool]) -> tuple[int, ...]:

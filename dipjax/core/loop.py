@@ -142,9 +142,15 @@ def step_key(state: State) -> Array:
 
 def generate(recipe: Recipe, params: Any, z: Array, problem: Problem) -> tuple:
     """Returns the image and what else the generator makes, such as a psf; what exceeds the size of the image is cropped."""
-    made = recipe.generator.apply(params, z)
-    image, *unknowns = made if isinstance(made, tuple) else (made,)
+    image, *unknowns = made(recipe, params, z)
     return image[tuple(slice(side) for side in problem.shape[:-1])], *unknowns
+
+
+@partial(jax.jit, static_argnames="recipe", inline=True)  # which remembers what it has traced
+def made(recipe: Recipe, params: Any, z: Array) -> tuple:
+    """Returns all that the generator makes, the image as large as it comes."""
+    found = recipe.generator.apply(params, z)
+    return found if isinstance(found, tuple) else (found,)
 
 
 def penalty(recipe: Recipe, image: Array, problem: Problem, progress: Array) -> Array | float:

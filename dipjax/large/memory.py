@@ -19,6 +19,7 @@ Examples:
 
 import contextlib
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -50,14 +51,24 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
     """
     layout = layouts.chosen(layout, num_seeds, problem.shape[:-1])
     state = loop.init.eval_shape(recipe, jax.random.key(0), problem)
-    recipe = vector.for_vector(recipe, state.params)
-    packed = jax.eval_shape(partial(vector.packed, recipe), state)
-    step = worst(loop.train_step.trace(recipe, packed, problem, jax.ShapeDtypeStruct((), problem.dtype)).jaxpr.jaxpr)
+    step = worst(_traced(recipe, layout, state, problem))
     state, data = (sum(map(_bytes, jax.tree.leaves(tree))) for tree in (state, problem))
     shared = jax.default_backend() == "cpu"  # all devices have one memory
     num_here = num_seeds if shared else -(-num_seeds // layout.num_devices)
     num_together = min(num_seeds, layout.width if shared else layout.at_once)
     return data + 2 * num_here * state + num_together * (step + state)
+
+
+def _traced(recipe, layout, state, problem):
+    """Returns a step of one run, traced as in the program of the layout, which takes it over: meshes are part of what JAX remembers."""
+    recipe = vector.for_vector(recipe, state.params)
+    packed = jax.eval_shape(partial(vector.packed, recipe), state)
+    step, progress = partial(loop.train_step, recipe), jax.ShapeDtypeStruct((), problem.dtype)
+    if layout.width == 1:
+        return jax.make_jaxpr(step)(packed, problem, progress).jaxpr
+    layout = replace(layout, at_once=1)
+    packed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((layout.width, *leaf.shape), leaf.dtype), packed)
+    return jax.make_jaxpr(layout(step, (0, None, None)))(packed, problem, progress).jaxpr
 
 
 def available() -> int | None:

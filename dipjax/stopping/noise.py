@@ -85,7 +85,7 @@ def _share_of_tenth(channels):
     return float(gammainc(half + 1, gammaincinv(half, 0.1)) / 0.1)
 
 
-@compiled()
+@compiled(runs_once=True)
 def of_picture(picture: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Returns `noise_correlation` and `white_noise` of a picture, as one compiled program."""
     return noise_correlation(picture), white_noise(picture)

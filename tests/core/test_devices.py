@@ -96,6 +96,25 @@ def test_what_is_communicated_would_be_found():
     assert re.search(COLLECTIVES, run(SUM, 2))
 
 
+def test_nothing_is_traced_twice_on_several_devices_either():
+    script = """
+import dataclasses
+from dipjax.core import drive
+from dipjax.large import memory
+from tests.conftest import Mixer, mixer_recipe
+from tests.core.test_programs import TASK, Counted
+
+generator = Counted(Mixer())
+recipe = dataclasses.replace(mixer_recipe(), generator=generator)
+memory.needed(recipe, TASK, 2)
+drive.restore(recipe, drive.seeds(0, 2), TASK, num_steps=2)
+print(*generator.calls)
+"""
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["init", "apply", "apply"], done.stderr
+
+
 @pytest.mark.slow
 def test_all_chunks_share_one_program_also_on_several_devices():
     script = """

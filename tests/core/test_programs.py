@@ -3,11 +3,13 @@
 import dataclasses
 import logging
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from dipjax.fitting import inputs, losses, optimizers, penalties
 from dipjax.fitting.optimizers import Adam
 from dipjax.large import memory
 from dipjax.operators import problem
+from dipjax.recipes import fast
 from dipjax.stopping import HeldOut
 from tests.conftest import PEOPLE, Appointed, Mixer, light_keys, mixer_recipe, picture
 
@@ -69,13 +72,48 @@ class Counted:
         return self.inner.apply(params, z)
 
 
-def test_nothing_is_traced_twice_from_the_look_at_the_memory_to_the_last_step():
+@LAYOUTS
+def test_nothing_is_traced_twice_from_the_look_at_the_memory_to_the_last_step(layout):
+    jax.clear_caches()
     generator = Counted(Mixer())
     recipe = dataclasses.replace(mixer_recipe(stopping=HeldOut()), generator=generator)
-    memory.needed(recipe, TASK, 2)
-    drive.restore(recipe, drive.seeds(0, 2), TASK, num_steps=2, batching=layouts.ONE_BY_ONE)
-    # For the shapes in the first state, in the check, and in a step.
-    assert (generator.calls.count("init"), generator.calls.count("apply")) == (1, 3)
+    memory.needed(recipe, TASK, 2, layout)
+    drive.restore(recipe, drive.seeds(0, 2), TASK, num_steps=2, batching=layout)
+    # For the shapes in the first state, and in a step, with the parameters as one vector.
+    assert (generator.calls.count("init"), generator.calls.count("apply")) == (1, 2)
+
+
+@dataclass(frozen=True)
+class SameAdam:
+    """Adam, of which nobody knows that it treats all numbers alike."""
+
+    def __call__(self, progress):
+        return Adam(0.01, optimizers.Cosine())(progress)
+
+
+@pytest.mark.parametrize("backtracking", [None, 0.5])
+def test_parameters_as_one_vector_give_the_numbers_of_parameters_as_a_tree(backtracking):
+    made = {}
+    for optimizer in (Adam(0.01, optimizers.Cosine()), SameAdam()):
+        recipe = mixer_recipe(optimizer=optimizer, backtracking=backtracking, stopping=HeldOut(), input_noise=0.1)
+        made[optimizer] = drive.restore(recipe, light_keys(2), TASK, num_steps=20)
+    vector, tree = made.values()
+    assert jax.tree.structure(vector.state.params) == jax.tree.structure(tree.state.params)
+    chex.assert_trees_all_close((vector.state.params, vector.images), (tree.state.params, tree.images), rtol=1e-4, atol=1e-6)
+
+
+FUSED = re.compile(r"= \S+ fusion\(.*kind=kLoop")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(jax.default_backend() != "cpu" or jax.__version_info__[:2] != (0, 10), reason="counted with the compiler of JAX 0.10")
+def test_the_program_of_a_fast_step_stays_small():
+    """Its compilation is most of the time until the first step. Commit 82e2530: 655 kernels, 22,552 lines; since then 449, 14,004."""
+    task = problem.denoising(np.zeros((64, 64, 3), np.float32))
+    recipe = dataclasses.replace(fast.denoising(3).recipe, stopping=HeldOut())
+    state = loop.init.eval_shape(recipe, jax.random.key(0), task)
+    text = loop.chunk.lower(recipe, state, task, np.int32(1), np.int32(1)).compile().as_text()
+    assert len(FUSED.findall(text)) < 460 and text.count("\n") < 14_500
 
 
 @LAYOUTS

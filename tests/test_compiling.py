@@ -1,0 +1,51 @@
+"""Compiled functions with options: they give what the function gives, wherever they are called, and whatever the compiler knows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dipjax import compiling
+from dipjax.compiling import compiled
+
+
+@pytest.fixture(autouse=True)
+def anew():
+    compiling._options.cache_clear()
+    yield
+    compiling._options.cache_clear()
+
+
+def power(x, exponent):
+    """Raises it."""
+    return x**exponent
+
+
+@pytest.mark.parametrize("runs_once", [False, True])
+def test_a_program_gives_what_its_function_gives_also_inside_others(runs_once):
+    program = compiled(runs_once=runs_once, static_argnames="exponent")(power)
+    x = np.arange(4.0, dtype=np.float32)
+    np.testing.assert_allclose(program(x, 3), x**3)
+    np.testing.assert_allclose(program(x, exponent=2), x**2)
+    np.testing.assert_allclose(jax.jit(lambda x: program(x, 3))(x), x**3)
+    np.testing.assert_allclose(jax.vmap(lambda x: program(x, 3))(x), x**3)
+    np.testing.assert_allclose(jax.grad(lambda x: program(x, 3).sum())(x), 3 * x**2)
+
+
+def test_it_has_the_name_and_the_words_of_the_function_and_the_attributes_of_a_jitted_one():
+    program = compiled(static_argnames="exponent")(power)
+    assert (program.__name__, program.__doc__) == ("power", "Raises it.")
+    assert program.eval_shape(jnp.ones(3), 2).shape == (3,)
+    assert program.lower(jnp.ones(3), 2).compile()(jnp.ones(3)).shape == (3,)
+
+
+@pytest.mark.parametrize("runs_once", [False, True])
+def test_options_that_the_compiler_does_not_know_are_left_out(monkeypatch, runs_once):
+    monkeypatch.setattr(compiling, "_ON_CPU", {"xla_cpu_of_a_version_that_is_not": True})
+    assert compiling._options(runs_once) is None
+    assert float(compiled(runs_once=runs_once)(lambda x: x + 1)(1.0)) == 2
+
+
+def test_other_devices_have_no_options(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compiling._options(True) is None
