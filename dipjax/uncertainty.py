@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from dipjax.core.problem import Problem
 from dipjax.core.state import Result, deviation
@@ -227,6 +227,8 @@ def _fit(squares: np.ndarray, brightness: np.ndarray, spread: np.ndarray) -> tup
 
     The likelihood is that of squares of normal numbers, so that every entry counts by its relative error; outliers are left out.
     """
+    from scipy.optimize import nnls
+
     knots = np.unique(np.quantile(brightness, np.linspace(0, 1, _KNOTS)))
     hats = [np.interp(brightness, knots, row) for row in np.eye(len(knots))]
     columns = np.stack([*hats, np.sqrt(spread), spread], -1)
@@ -236,6 +238,6 @@ def _fit(squares: np.ndarray, brightness: np.ndarray, spread: np.ndarray) -> tup
     for _ in range(_ROUNDS):
         inside = squares <= _OUTLIER * expected
         weight = 1 / np.maximum(expected[inside], np.finfo(float).tiny)
-        found, _ = optimize.nnls(columns[inside] * weight[:, None], squares[inside] * weight)
+        found, _ = nnls(columns[inside] * weight[:, None], squares[inside] * weight)
         expected = np.maximum(columns @ found, 1e-12 * squares.mean())
     return tuple((found / scale)[-2:])

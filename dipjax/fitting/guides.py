@@ -79,10 +79,11 @@ class NonLocalMeans:
         picture, noise, known = np.asarray(picture), np.asarray(noise), np.asarray(known).all(axis=-1)
         if known.any() and not known.all():
             picture = nearest(picture, known)
-        median = ndimage.median_filter(picture, (5, 5, 1))
-        at_end = (picture <= 0) | (picture >= 1)
-        impulses = (at_end & (np.abs(picture - median) > self.impulse)).any(axis=-1)
-        clean = inpaint_biharmonic(picture, impulses, channel_axis=-1) if impulses.mean() > self.few else picture
+        clean, at_end = picture, (picture <= 0) | (picture >= 1)
+        if at_end.any(axis=-1).mean() > self.few:  # else there are no more impulses
+            far = np.abs(picture - ndimage.median_filter(picture, (5, 5, 1))) > self.impulse
+            impulses = (at_end & far).any(axis=-1)
+            clean = inpaint_biharmonic(picture, impulses, channel_axis=-1) if impulses.mean() > self.few else picture
         # Each channel in units of its own noise: photons make that of a bright one stronger.
         least = max(_LEAST_NOISE * noise_deviation(clean), 1e-4)  # where most of a channel is black or clipped it shows none
         unit = np.array([max(noise_deviation(channel), least) for channel in np.moveaxis(clean, -1, 0)[..., None]], picture.dtype)

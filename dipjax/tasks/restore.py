@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from dipjax import checkpoint, metrics, residuals, stopping, uncertainty
 from dipjax.core import drive, layouts
@@ -226,10 +225,16 @@ class Outcome:
         return card.made({"input": scaled(self.before), "result": scaled(self.image)}, facts)
 
 
+def _trimmed(images):
+    from scipy.stats import trim_mean  # which takes longer to import than all else here
+
+    return trim_mean(images, _TRIMMED, axis=0)
+
+
 AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda images: images.mean(axis=0),
     "median": lambda images: np.median(images, axis=0),
-    "trimmed": lambda images: stats.trim_mean(images, _TRIMMED, axis=0),
+    "trimmed": _trimmed,
 }
 """What is made of the seeds that count `(K, H, W, C)`, by the words of `--aggregate`."""
 
