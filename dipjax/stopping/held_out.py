@@ -191,11 +191,17 @@ def filled(measurement: Array, hidden: Array, measured: Array) -> Array:
     """Returns an array with the mean of what was measured near in the place of what is hidden: within one entry, else within eight."""
     known = measured & ~hidden
     for reach in (1, 8):
-        size = (2 * reach + 1,) * max(measurement.ndim - 1, 1)
-        window = (size if measurement.ndim == 1 else (*size, 1), (1,) * measurement.ndim, "SAME")
-        number = lax.reduce_window(known.astype(measurement.dtype), 0.0, lax.add, *window)
-        mean = lax.reduce_window(jnp.where(known, measurement, 0), 0.0, lax.add, *window) / jnp.maximum(jnp.real(number), 1)
+        number = _sums(known.astype(measurement.dtype), reach)
+        mean = _sums(jnp.where(known, measurement, 0), reach) / jnp.maximum(jnp.real(number), 1)
         found = hidden & (number > 0)
         measurement = jnp.where(found, mean.astype(measurement.dtype), measurement)
         known, hidden = known | found, hidden & ~found
     return jnp.where(hidden, 0, measurement)
+
+
+def _sums(array, reach):
+    """Returns the sums over what is at most so many entries away along every axis but the last, which only a signal has."""
+    for axis in range(max(array.ndim - 1, 1)):
+        size = tuple(2 * reach + 1 if axis == i else 1 for i in range(array.ndim))
+        array = lax.reduce_window(array, 0.0, lax.add, size, (1,) * array.ndim, "SAME")
+    return array
