@@ -288,8 +288,7 @@ def follow(name, recipe, keys, data, num_steps, budget):
 @partial(jax.jit, static_argnames="recipe")
 def last_output(recipe, state, data):
     """Returns the picture of the last parameters, with jitter: what the authors show at the end."""
-    noise = jax.random.normal(loop.step_key(state), state.z.shape)
-    return loop.generate(recipe, state.params, state.z + recipe.input_noise * noise, data)[0]
+    return loop.generate(recipe, state.params, state.z + recipe.input_noise * loop.noise(state), data)[0]
 
 
 def measure(name, options):

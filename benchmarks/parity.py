@@ -190,7 +190,7 @@ def train_both(
     recipe, state = start(generator, z, task, jit)
     params = jax.tree.map(lambda leaf: leaf.astype(z.dtype), interop.from_torch(generator, net.state_dict(), depth=z.shape[-1]))
     state = state._replace(params=params, opt_state=transformation(recipe.optimizer, 0.0).init(params))
-    noises = [jax.random.normal(loop.step_key(state._replace(step=step)), z.shape, z.dtype) for step in range(num_steps)]
+    noises = [loop.noise(state._replace(step=step)) for step in range(num_steps)]
     step, losses = jit(partial(loop.train_step, recipe)), []
     for _ in range(num_steps):
         state, metrics = step(state, task)

@@ -7,18 +7,42 @@ for networks, not for cryptography. The keys work with all of `jax.random`; equa
 every device.
 """
 
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.extend import random as extension
+from scipy.special import ndtri
 
 
 def light(key: Array) -> Array:
     """Returns a light key that follows from any typed key of JAX."""
     words = jax.random.bits(key, (2,), jnp.uint32)
     return jax.random.wrap_key_data(words, impl=IMPLEMENTATION)
+
+
+def normal(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Draws normal numbers of deviation one, each of them one of 65,536 quantiles, so that none exceeds 4.4.
+
+    `jax.random.normal` computes a logarithm for every number, which took as long as a tenth of the whole step.
+
+    Args:
+      key: `()`, of any kind.
+      shape: of what is returned.
+      dtype: of what is returned.
+    """
+    bits = jax.random.bits(key, shape, jnp.uint16)
+    return jnp.asarray(_quantiles(), dtype).at[bits.astype(jnp.int32)].get(mode="promise_in_bounds")
+
+
+@functools.cache
+def _quantiles():
+    quantiles = ndtri((np.arange(2**16) + 0.5) / 2**16)
+    return quantiles / quantiles.std()
 
 
 def _pcg4d(words, purpose, counter):

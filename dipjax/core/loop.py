@@ -98,9 +98,9 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     Returns:
       The next state, and metrics, each `()`.
     """
-    z, key = state.z, step_key(state)
+    z = state.z
     if recipe.input_noise:  # drawing it takes time even where nothing of it is added
-        z = z + recipe.input_noise * jax.random.normal(key, z.shape, z.dtype)
+        z = z + recipe.input_noise * noise(state)
 
     def objective(params):
         image, *unknowns = generate(recipe, params, z, problem)
@@ -116,7 +116,7 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     with jax.default_matmul_precision(recipe.precision) if recipe.precision else contextlib.nullcontext():
         (value, (loss, output, prediction)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     # What optimizers ask for that draw noise, search along lines or choose their step; the others ignore it.
-    extra = {"value": value, "grad": grads, "key": key}
+    extra = {"value": value, "grad": grads, "key": _step_key(state)}
     extra["value_fn"] = lambda params, key=None: objective(params)[0]  # who searches along lines hands it what else is in `extra`
     with jax.numpy_dtype_promotion("standard"):  # which optax counts on
         updates, opt_state = transformation(recipe.optimizer, progress).update(grads, state.opt_state, state.params, **extra)
@@ -135,8 +135,12 @@ def train_step(recipe: Recipe, state: State, problem: Problem, progress: Array |
     return watched(recipe, state, new, now, output, problem)
 
 
-def step_key(state: State) -> Array:
-    """Returns the key `()` of the next step, from which its noise is drawn."""
+def noise(state: State) -> Array:
+    """Returns the normal noise on the input of the next step, of deviation one and the shape of z."""
+    return hashing.normal(_step_key(state), state.z.shape, state.z.dtype)
+
+
+def _step_key(state):
     return jax.random.fold_in(hashing.light(state.key), state.step)
 
 

@@ -72,7 +72,7 @@ def check(row, metric, score, result, channels):
     singles = []
     for k in range(2):
         state = jax.tree.map(itemgetter(k), result.state)
-        noise = jax.random.normal(loop.step_key(state._replace(step=4)), state.z.shape)
+        noise = loop.noise(state._replace(step=4))
         singles.append(score(np.asarray(tiny(channels).recipe.generator.apply(state.params, state.z + 0.03 * noise))))
     assert row["single"][metric] == pytest.approx(singles, abs=1e-3)
 

@@ -26,7 +26,7 @@ LAST = mixer_recipe(smoothing=0.0)
 
 
 def noise(recipe, state):
-    return recipe.input_noise * jax.random.normal(loop.step_key(state), state.z.shape)
+    return recipe.input_noise * loop.noise(state)
 
 
 # A step.
