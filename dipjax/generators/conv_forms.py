@@ -6,7 +6,7 @@ product, because `vmap` of XLA's convolution is a grouped convolution, which too
 
 CPU: XLA's own gradient convolutions lose up to 86x inside a loop body and its VALID convolution is 4x slower than SAME, so
 
-* forward: SAME convolution of the padded image, the border cropped;
+* forward: SAME convolution of the padded image, the border cropped, with some zeros where there are few channels;
 * gradient with respect to the image: that same forward convolution with the flipped, transposed kernel;
 * gradient with respect to the kernel: one matrix product per tap over strips of rows, which stay in the cache, and a single one where
   the kernel is 1x1;
@@ -27,6 +27,11 @@ from jax import lax
 
 # Rows per matrix product in the kernel gradient, by the number of axes. For images 8, 16 and 32 were within 5 % of each other.
 _STRIP_ROWS = {1: 2048, 2: 16, 3: 2}
+
+# From 17 channels on, going in or out, XLA has a library do convolutions of pictures, which is 1.3 to 3.5 times as fast as what does the
+# others: so few channels get zeros beside them (benchmarks/PERFORMANCE.md).
+_HAS_LIBRARY = jax.__version_info__ >= (0, 10)
+_WIDE = 20
 
 
 def on_cpu(made: str, runs: tuple) -> Callable:
@@ -113,6 +118,11 @@ def _forward(image, kernel, stride, shape):
 
 
 def _same(image, kernel):
+    channels, num_out = kernel.shape[-2:]
+    if _HAS_LIBRARY and image.ndim == 3 and image.dtype == jnp.float32 and max(channels, num_out) < _WIDE:
+        more, more_out = (-channels % 4, _WIDE - num_out) if num_out >= channels else (_WIDE - channels, 0)
+        image = jnp.pad(image, ((0, 0), (0, 0), (0, more)))
+        return _same(image, jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, more_out))))[..., :num_out]
     return lax.conv_general_dilated(image[None], kernel, (1,) * (image.ndim - 1), "SAME", dimension_numbers=_layout(image))[0]
 
 
