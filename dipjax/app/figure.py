@@ -87,7 +87,7 @@ def _draw_curves(sheet, report):
     rule = "" if result.stopped is None else "; dotted: the stopping rule's score; dashed: the moment that was taken"
     axes[0].set_title(f"data fit{rule}", fontsize=10)
     if has_psnr:
-        axes[1].axhline(report.outcome.scores["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
+        axes[1].axhline(report.outcome.overall["ensemble"]["psnr"], color="black", linestyle="--", linewidth=1, label="mean of seeds")
         axes[1].set_ylabel("PSNR (dB)")
         axes[1].set_title("running average of the outputs; faint: the outputs themselves", fontsize=10)
     for axis in axes:

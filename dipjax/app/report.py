@@ -69,7 +69,7 @@ def summary(report: Report) -> list[str]:
         lines += [f"estimated error {error:.3g}, noise of the input {noise:.3g} (standard deviations, in the units of the picture)"]
     if outcome.gained is False:
         lines += ["nothing was gained: the input is as close to the truth, as far as can be told, and is written as it was"]
-    if scores := outcome.scores:
+    if scores := outcome.overall:
         before, after = scores["input"], scores["ensemble"]
         span = f" on the range {outcome.task.span}" if (outcome.task.span.low, outcome.task.span.high) != (0.0, 1.0) else ""
         lines += [

@@ -197,12 +197,16 @@ class Outcome:
         return len(self.grid.parts) if self.grid else 1
 
     @cached_property
-    def scores(self) -> dict | None:
-        """PSNR in dB and SSIM of the input, each seed and the mean, on the range of the measurement; None without a truth."""
+    def overall(self) -> dict | None:
+        """PSNR in dB and SSIM of the input and of the result, as in `scores`, without what the seeds take."""
         if self.task.truth is None:
             return None
-        scores = {"input": score(self.task, self.before), "ensemble": score(self.task, self.image)}
-        return scores | {"seeds": [score(self.task, image) for image in self.images]}
+        return {"input": score(self.task, self.before), "ensemble": score(self.task, self.image)}
+
+    @cached_property
+    def scores(self) -> dict | None:
+        """PSNR in dB and SSIM of the input, each seed and the mean, on the range of the measurement; None without a truth."""
+        return self.overall and self.overall | {"seeds": [score(self.task, image) for image in self.images]}
 
     @property
     def _facts(self):
@@ -218,7 +222,7 @@ class Outcome:
         if self.uncertainty is not None:
             error = np.sqrt(np.nanmean(np.square(self.uncertainty, dtype=np.float64)))
             facts |= {"estimated error": f"{error:.3g}", "noise of the input": f"{self.noise:.3g}"}
-        if scores := self.scores:
+        if scores := self.overall:
             facts |= {"PSNR": f"{scores['input']['psnr']:.2f} dB before, {scores['ensemble']['psnr']:.2f} dB after"}
         facts |= {"seconds": f"{self.result.seconds:.1f}, and {self.result.compile_seconds:.1f} for compilation"}
         scaled = self.task.span.scaled
