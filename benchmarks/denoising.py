@@ -1,9 +1,9 @@
 """How good is `dipjax.denoise`, and how soon, beside non-local means and BM3D?
 
-    python -m benchmarks.denoising --data DIR [--pictures cset9] [--only PICTURE ...] [--noise gauss25 ...] [--seeds 4]
-        [--moments 100 200 ...] [--former STEPS] [--json FILE] [--markdown FILE]
+    python -m benchmarks.denoising --data DIR [--pictures cset9] [--size 128] [--only PICTURE ...] [--noise gauss25 ...]
+        [--seeds 4] [--moments 100 200 ...] [--former STEPS] [--json FILE] [--markdown FILE]
 
-`DIR` holds the folders of pictures, of which each gives its middle of 128 x 128 pixels; the kinds of noise are those of
+`DIR` holds the folders of pictures, of which each gives its middle of SIZE x SIZE pixels; the kinds of noise are those of
 `benchmarks.stopping`, clipped and rounded to 8 bit. `denoise` does everything by itself. "networks" is the mean of its seeds, "denoise" the
 same with what that leaves of the picture put back (`dipjax.patches`), which is also done at some moments before its end. Non-local means
 are scikit-image's with patches of 5 pixels within 6, the best of four strengths; BM3D is the package `bm3d`. Both are told the root mean
@@ -37,7 +37,7 @@ def quality(image, truth):
 
 def measure(options, noise, index, path):
     """Returns the row of one picture with one noise."""
-    truth, noisy = stopping.example(path, noise, index)
+    truth, noisy = stopping.example(path, noise, index, side=options.size)
     sigma, seen = float(np.sqrt(np.mean((noisy - truth) ** 2))), {}
 
     def look(result):
@@ -70,7 +70,7 @@ def measure(options, noise, index, path):
 
 def measure_former(options, noise, index, path):
     """Returns the best step of the first fast recipe, found as often as the run is looked at."""
-    truth, noisy = stopping.example(path, noise, index)
+    truth, noisy = stopping.example(path, noise, index, side=options.size)
     seen = []
     setting = Setting(fast._recipe(3, input_noise=1 / 30), options.former)
     how = {"seeds": options.seeds, "num_iter": options.former, "kriging": "none", "stop": "none", "recipe": setting}
@@ -90,6 +90,7 @@ def parse(argv):
     parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--pictures", default="cset9", metavar="FOLDER")
+    parser.add_argument("--size", type=int, default=stopping.SIDE, metavar="PIXELS")
     parser.add_argument("--only", nargs="+", metavar="PICTURE")
     parser.add_argument("--noise", nargs="+", default=["gauss10", "gauss25", "gauss50", "poisson30"], choices=stopping.NOISE)
     parser.add_argument("--seeds", type=int, default=4)
@@ -104,7 +105,7 @@ COLUMNS = ("noisy", "non-local means", "BM3D", "seed", "networks", "denoise")
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     options, lines, former = parse(argv), [], []
-    report = common.Report(options.json, {name: getattr(options, name) for name in ("pictures", "seeds", "moments")})
+    report = common.Report(options.json, {name: getattr(options, name) for name in ("pictures", "size", "seeds", "moments")})
     for noise in options.noise:
         rows = []
         for index, path in enumerate(common.pictures_in(options.data / options.pictures)):

@@ -174,9 +174,9 @@ class Following:
         return jax.tree.map(partial(jnp.where, old.stopped), old, new)  # once stopped, a rule sees nothing more
 
 
-def example(path, noise, index, kinds=NOISE):
+def example(path, noise, index, kinds=NOISE, side=SIDE):
     """Returns the middle of a picture and the same with a noise of `kinds`, which depends on the number of the picture, in 8 bit."""
-    truth = common.load(path, crop=SIDE).astype(np.float32) / 255
+    truth = common.load(path, crop=side).astype(np.float32) / 255
     noisy = kinds[noise](truth, np.random.default_rng([list(kinds).index(noise), index]))
     return truth, np.float32(np.rint(noisy.clip(0, 1) * 255) / 255)
 
