@@ -1,7 +1,8 @@
 """Optimizers and schedules as values: `__call__(progress) -> optax transformation`, with the progress of a run in [0, 1].
 
 A schedule `__call__(progress)` gives the factor of the learning rate. It follows progress and not steps, so that a run of any length
-follows all of it, with one compiled program. To add one, add a frozen dataclass.
+follows all of it, with one compiled program. To add one, add a frozen dataclass; with `is_elementwise = True`, for one that treats every
+number alike, wherever it is, the parameters are one vector while steps are taken, which compiles sooner.
 
 An optax transformation in place of these is welcome too: `optax.adamw(0.01, weight_decay=1e-2)` for decay of the weights, or
 `optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau())` for a rate that falls where the loss stands still.
@@ -127,7 +128,7 @@ class Adam:
 
     learning_rate: float = 0.01
     schedule: Callable = Constant()
-    is_elementwise = True  # so that `core.vector` may hand it all parameters as one
+    is_elementwise = True  # so `dipjax.vector` may hand it all parameters as one array
 
     def __post_init__(self):
         """Checks the settings."""
