@@ -28,11 +28,12 @@ def pad(image: Array, before: int, after: int, mode: str) -> Array:
     """
     if mode == "zero":
         return jnp.pad(image, (*((before, after),) * (image.ndim - 1), (0, 0)))
-    return _looked_up(before, after, mode, image)
+    return (_looked_up if jax.default_backend() == "cpu" else _joined)(before, after, mode, image)
 
 
-# Looked up, all axes are one kernel with one copy of what made the image; joined, every axis is one with three. But the transpose of what
-# is looked up is a sum over indices, which is slow on a CPU, so the gradient is that of the joined one.
+# Looked up, all axes are one kernel with one copy of what made the image; joined, every axis is one with three, which a CPU takes longer to
+# compile. But the transpose of what is looked up is a sum over indices, which is slow, so the gradient is that of the joined one. Other
+# devices, TPUs above all, are slow to look up.
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _looked_up(before, after, mode, image):
     image = jnp.asarray(image)

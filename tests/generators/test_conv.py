@@ -149,12 +149,34 @@ def test_conv_inside_a_scan_equals_conv_outside():
     chex.assert_trees_all_close(found, jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
 @pytest.mark.parametrize("mode", ["reflect", "edge", "zero"])
 @pytest.mark.parametrize("size", [(3,), (1, 1), (1, 5), (3, 2), (7, 9), (2, 1, 4)])
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (3, 2), (0, 4)])
 @pytest.mark.slow
-def test_pad_is_that_of_numpy_even_for_sides_shorter_than_the_border(mode, size, before, after):
+def test_pad_is_that_of_numpy_even_for_sides_shorter_than_the_border(mode, size, before, after, backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     (image,) = arrays((*size, 2))
     expected = np.pad(image, [(before, after)] * len(size) + [(0, 0)], mode="constant" if mode == "zero" else mode)
     found = convolution.pad(image, before, after, mode)
     chex.assert_trees_all_equal(found, jnp.asarray(expected))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge"])
+def test_the_derivatives_of_padding_are_those_of_joining(mode):
+    image, weights = np.float32(np.random.default_rng(0).random((5, 4, 2))), np.float32(np.random.default_rng(1).random((9, 8, 2)))
+    padded, joined = (lambda x: convolution.pad(x, 2, 2, mode)), (lambda x: convolution._joined(2, 2, mode, x))
+    for function in (jax.grad(lambda x, f: jnp.sum(weights * f(x) ** 2)), lambda x, f: jax.jvp(f, (x,), (x,))[1]):
+        np.testing.assert_allclose(function(image, padded), function(image, joined), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "out"), [(1, 8), (3, 16), (4, 16), (11, 16), (16, 16), (16, 4), (16, 3), (12, 12), (1, 1), (17, 4)])
+@pytest.mark.parametrize("has_library", [False, True])
+def test_few_channels_are_convolved_as_many_are(channels, out, has_library, monkeypatch):
+    monkeypatch.setattr(conv_forms, "_HAS_LIBRARY", has_library)
+    random = np.random.default_rng(0)
+    image, kernel = np.float32(random.random((9, 8, channels))), np.float32(random.random((3, 3, channels, out)))
+    expected = conv_forms.xla(image, kernel, 1)
+    np.testing.assert_allclose(conv_forms.on_cpu("output", ())(image, kernel, stride=1, shape=expected.shape), expected, rtol=1e-4)
+    gradient = jax.linear_transpose(lambda image: conv_forms.xla(image, kernel, 1), image)(expected)[0]
+    np.testing.assert_allclose(conv_forms.on_cpu("image", ())(kernel, expected, stride=1, shape=image.shape), gradient, rtol=1e-4)
