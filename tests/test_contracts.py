@@ -26,6 +26,7 @@ from dipjax.fitting import guides, inputs, losses, optimizers, penalties
 from dipjax.generators import registry as generators
 from dipjax.operators import problem
 from dipjax.operators import registry as operators
+from tests import flags
 from tests.conftest import light_keys, mixer_recipe, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -189,7 +190,7 @@ def check_loss(loss, dtype=np.float32, is_mean=True):
 def test_a_loss_is_a_mean_that_is_least_at_the_measurement(loss, dtype):
     if type(loss) in {losses.Poisson, losses.Anscombe, losses.Logarithm, losses.Structure, losses.Perceptual} and dtype == np.complex64:
         pytest.skip("neither counts nor pictures are complex")
-    with jax.enable_x64(dtype == np.float64):
+    with flags.sixty_four_bits(dtype == np.float64):
         check_loss(loss, dtype, is_mean=type(loss) not in OF_PICTURES)
 
 
@@ -232,7 +233,7 @@ def test_the_noise_of_photons_and_of_speckle_counts_alike_in_dark_and_in_bright_
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_residuals_are_consistent_where_they_look_like_the_noise_and_not_at_a_perfect_fit(dtype):
-    with jax.enable_x64(dtype == np.float64):
+    with flags.sixty_four_bits(dtype == np.float64):
         clean = random((60, 50, 3), dtype)
         noise = jnp.asarray(np.random.default_rng(5).normal(0, 0.2, clean.shape), dtype)
         loss = jax.jit(losses.Consistency(0.2))
@@ -363,7 +364,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_name(make):
     ((1, 1, 1), np.float32), ((6, 4, 2), np.float64), ((6, 4, 2), np.float32), ((9, 2), np.float32), ((3, 4, 5, 1), np.float32),
 ])  # fmt: skip
 def test_a_penalty_is_a_number_with_a_finite_gradient_even_on_a_flat_image(penalty, shape, dtype):
-    with jax.enable_x64(dtype == np.float64), jax.debug_nans(True), jax.numpy_dtype_promotion("strict"):
+    with flags.sixty_four_bits(dtype == np.float64), jax.debug_nans(True), jax.numpy_dtype_promotion("strict"):
         flat, image = jnp.full(shape, 0.5, dtype), random(shape, dtype)
         with_slope = jax.jit(jax.vmap(jax.value_and_grad(penalty)))
         (least, value), (level, slope) = with_slope(jnp.stack([flat, image]))
@@ -418,7 +419,7 @@ def test_an_image_is_drawn_to_what_a_denoiser_makes_of_it(is_numpy):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 9, 3), (11, 2), (3, 4, 5, 1)])
 def test_an_input_has_the_size_of_the_image_or_a_stride_th_of_it_and_the_type_of_its_real_numbers(draw, dtype, shape):
-    with jax.enable_x64(dtype == np.float64), jax.numpy_dtype_promotion("strict"):
+    with flags.sixty_four_bits(dtype == np.float64), jax.numpy_dtype_promotion("strict"):
         real = jnp.finfo(dtype).dtype
         task = Problem(jnp.zeros(shape, dtype), None, shape, guide=jnp.zeros((*shape[:-1], 2), real))
         z = jax.eval_shape(draw, jax.random.key(0), task)
@@ -510,7 +511,7 @@ def test_a_cosine_ends_with_zero_and_is_half_in_the_middle():
 @examples("optimizer", optimizers, but=SCHEDULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_an_optimizer_goes_downhill_with_the_rate_of_its_schedule(optimizer, dtype):
-    with jax.enable_x64(dtype == np.float64):
+    with flags.sixty_four_bits(dtype == np.float64):
         params = {"kernel": random((3, 3, 2, 2), dtype), "bias": jnp.ones(5, dtype)}
         grads = jax.tree.map(jnp.ones_like, params)
 

@@ -15,6 +15,7 @@ from dipjax.core.recipe import MSE, transformation
 from dipjax.core.rule import disagreeing
 from dipjax.core.state import Metrics, Result, psnr
 from dipjax.operators import problem
+from tests import flags
 from tests.conftest import picture
 
 RANDOM = np.random.default_rng(0)
@@ -90,7 +91,7 @@ def test_what_a_batch_shares_is_said_leaf_by_leaf():
 def test_the_type_of_a_problem_is_that_of_its_real_numbers(measurement):
     with jax.numpy_dtype_promotion("strict"):
         assert Problem(measurement, None, (1, 1)).dtype == np.float32
-    with jax.enable_x64(True):
+    with flags.sixty_four_bits():
         doubled = jax.tree.map(lambda leaf: leaf.astype(jnp.result_type(leaf, jnp.float64)), measurement)
         assert Problem(doubled, None, (1, 1)).dtype == np.float64
 
