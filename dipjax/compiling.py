@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 _ON_CPU = {"xla_cpu_use_fusion_emitters": False}
 _ONCE = {"xla_backend_optimization_level": 0}  # ready in a third of the time, and slower
@@ -36,14 +37,25 @@ class Program:
     def _jitted(self):
         return jax.jit(self.__wrapped__, static_argnames=self._static_argnames, compiler_options=_options(self._runs_once))
 
+    @functools.cached_property
+    def _inside(self):
+        return jax.jit(self.__wrapped__, static_argnames=self._static_argnames)
+
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Calls the function."""
-        is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, named)))
-        return (self.__wrapped__ if is_traced else self._jitted)(*arguments, **named)
+        # Inside a function that is traced, what is made of nothing is traced too.
+        is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (jnp.zeros(()), *jax.tree.leaves((arguments, named))))
+        return (self._inside if is_traced else self._jitted)(*arguments, **named)
 
     def __getattr__(self, name: str) -> Any:
         """Returns an attribute of the jitted function."""
+        if name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self._jitted, name)
+
+    def __reduce__(self) -> str:
+        """Pickles and copies as a function does, by its name."""
+        return self.__qualname__
 
 
 def compiled(*, runs_once: bool = False, static_argnames: Any = ()) -> Callable[[Callable], Program]:
@@ -63,7 +75,8 @@ def _options(runs_once):
         return None
     options = _ON_CPU | (_ONCE if runs_once else {})
     try:
-        jax.jit(lambda: 0, compiler_options=options)()
+        with jax.ensure_compile_time_eval():
+            jax.jit(lambda: 0, compiler_options=options)()
     except jax.errors.JaxRuntimeError:
         return None
     return options

@@ -3,8 +3,8 @@
 A network of fifty layers draws fifty times. With JAX's own generator every draw is a loop of dozens of kernels, whose compilation
 took as long as a fifth of the whole step's; the noise of a step, drawn so, was another fifth of its code. Here a draw is a hash of
 the key and the position of the number, pcg4d of M. Jarzynski and M. Olano, Hash Functions for GPU Rendering, JCGT 2020: good enough
-for networks, not for cryptography. The keys work with all of `jax.random`; equal keys give equal numbers, alone, under `vmap` and on
-every device.
+for networks, not for cryptography. The keys work with all of `jax.random`; equal keys give equal numbers, alone, under `vmap` and,
+but for `normal`, on every device.
 """
 
 import functools
@@ -77,7 +77,7 @@ def _random_bits(words, bit_width, shape):
     low, high = _pcg4d(words, 4, _positions(shape))[2:]
     if bit_width == 64:
         return low.astype(jnp.uint64) | (high.astype(jnp.uint64) << jnp.uint64(32))
-    return low.astype({8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32}[bit_width])
+    return (low >> jnp.uint32(32 - bit_width)).astype({8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32}[bit_width])  # the low ones are weaker
 
 
 def _positions(shape):

@@ -38,17 +38,28 @@ class OfVector:
         return jax.tree.unflatten(self.structure, [leaf.reshape(shape) for leaf, shape in zip(leaves, self.shapes, strict=True)])
 
 
-def for_vector(recipe: Any, params: Any) -> Any:
-    """Returns the recipe for parameters `packed`; itself where its optimizer does not treat all numbers alike, `is_elementwise`.
+def for_vector(recipe: Any, state: Any) -> Any:
+    """Returns the recipe for a state `packed`; itself where nobody says that its optimizer treats all numbers alike.
+
+    The optimizer's own class says so by `is_elementwise`; one that is derived from it may do anything. And what it remembers must be the
+    same for the vector as for the tree.
 
     Args:
       recipe: of `dipjax.core`.
-      params: of its generator, arrays or their shapes.
+      state: of one run, arrays or their shapes.
     """
-    leaves, structure = jax.tree.flatten(params)
-    if not getattr(recipe.optimizer, "is_elementwise", False) or len({leaf.dtype for leaf in leaves}) != 1:
+    leaves, structure = jax.tree.flatten(state.params)
+    if not vars(type(recipe.optimizer)).get("is_elementwise", False) or len({leaf.dtype for leaf in leaves}) != 1:
+        return recipe
+    vector = jax.ShapeDtypeStruct((sum(leaf.size for leaf in leaves),), leaves[0].dtype)
+    if _kinds(jax.eval_shape(recipe.optimizer(0.0).init, vector)) != _kinds(state.opt_state):
         return recipe
     return replace(recipe, generator=OfVector(recipe.generator, structure, tuple(leaf.shape for leaf in leaves)))
+
+
+def _kinds(tree):
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def packed(recipe: Any, state: Any) -> Any:

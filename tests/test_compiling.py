@@ -1,5 +1,8 @@
 """Compiled functions with options: they give what the function gives, wherever they are called, and whatever the compiler knows."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from dipjax import compiling
 from dipjax.compiling import compiled
+from dipjax.core import loop
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +41,25 @@ def test_it_has_the_name_and_the_words_of_the_function_and_the_attributes_of_a_j
     assert (program.__name__, program.__doc__) == ("power", "Raises it.")
     assert program.eval_shape(jnp.ones(3), 2).shape == (3,)
     assert program.lower(jnp.ones(3), 2).compile()(jnp.ones(3)).shape == (3,)
+
+
+def test_it_is_called_inside_a_function_that_is_traced_with_arguments_that_are_not():
+    program = compiled(static_argnames="exponent")(power)
+    assert float(jax.jit(lambda x: x + program(np.float32(3), 2))(1.0)) == 10
+    assert jax.eval_shape(lambda: program(np.ones(3, np.float32), 2)).shape == (3,)
+
+
+def test_it_is_not_compiled_anew_whenever_it_is_called_under_vmap(caplog):
+    program, x = compiled(static_argnames="exponent")(power), jnp.ones(5)
+    jax.vmap(lambda x: program(x, 3))(x)
+    with jax.log_compiles():
+        jax.vmap(lambda x: program(x, 3))(x)
+    assert not any("XLA compilation" in record.getMessage() for record in caplog.records)
+
+
+def test_it_is_copied_and_pickled_as_a_function_is():
+    assert copy.copy(loop.init) is loop.init and copy.deepcopy({"a": loop.init})["a"] is loop.init
+    assert pickle.loads(pickle.dumps(loop.init)) is loop.init
 
 
 @pytest.mark.parametrize("runs_once", [False, True])

@@ -178,3 +178,17 @@ def test_a_back_projection_learns_nothing_from_what_is_held_out():
     np.testing.assert_allclose(metrics.loss, others.loss, rtol=1e-5)
     plain = dataclasses.replace(recipe, loss=losses.MSE())
     assert loop.train_step(plain, state, data)[1].loss != metrics.loss
+
+
+def test_noise_that_grows_with_brightness_is_removed_where_it_is_bright_and_where_it_is_dark():
+    truth = np.full((64, 64, 1), 0.05, np.float32)
+    truth[:, 40:] = 0.8
+    noisy = np.float32(np.random.default_rng(0).poisson(30 * truth) / 30)
+    known, none = np.ones(truth.shape, bool), np.zeros_like(truth)
+    error = {}
+    for exponent in (0.0, 1.0):
+        made = guides.NonLocalMeans()._on_host(noisy, none, known, exponent)
+        assert made.dtype == np.float32 and np.isfinite(made).all()
+        error[exponent] = np.abs(made - truth)[:, 48:].mean()
+        assert abs(np.mean(made[:, :32]) - 0.05) < 0.01
+    assert error[1.0] < 0.7 * error[0.0]

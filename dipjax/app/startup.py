@@ -19,11 +19,6 @@ from pathlib import Path
 from dipjax.app import signals, trial
 
 _LEAST_SECONDS = 0.2  # a program that compiled faster is not kept
-_RARELY = (
-    20_000,
-    50,
-    50,
-)  # JAX traces a step in millions of small objects; to look for garbage among them is a tenth of the time until the first
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PREFIXES = ("JAX_", "XLA_", "CUDA_", "TPU_")  # of the variables that JAX and what is under it read
 
@@ -37,11 +32,11 @@ def start_jax(num_runs: int) -> None:
     theirs = variables()
     use_cores(num_runs)
     use_short_loops()
-    gc.set_threshold(*_RARELY)
     try:
         import jax
 
         jax.devices()
+        gc.freeze()  # what was imported is no garbage, and need not be looked through while a step is traced
     except Exception as error:
         raise JaxError(explain_jax(error, theirs)) from error
 

@@ -25,10 +25,12 @@ from scipy import ndimage
 from dipjax.core.problem import Problem
 from dipjax.files.masks import nearest
 from dipjax.operators import checks, instruments
-from dipjax.stopping.noise import CORRELATED, noise_correlation, noise_deviation
+from dipjax.stopping.noise import CORRELATED, noise_correlation, noise_deviation, white_noise
 
 _SMALLEST = 16  # pixels on a side
 _LEAST_NOISE = 0.3  # of that of all channels
+_GROWS = 0.3  # exponent of the brightness in the variance of the noise, from which it counts: 0 for one strength, 1 for photons
+_STEEPEST = 1.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class NonLocalMeans:
     """Non-local means of a noisy picture; impulses are first replaced by what goes on smoothly from around them, biharmonic.
 
     What a mask says is not known becomes like the nearest pixel that is.
+
+    Where the noise grows with the brightness, as that of photons does, it works on a power of the picture whose noise does not (Anscombe,
+    The transformation of Poisson, binomial and negative-binomial data, 1948, with the exponent that `stopping.noise` finds).
 
     Every run adds a little noise of its own before: guides that err alike would make seeds that err alike, whose mean is hardly better
     than one of them (benchmarks/results/guide.md).
@@ -67,13 +72,13 @@ class NonLocalMeans:
         picture = jnp.real(jnp.asarray(picture))
         shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
         made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential")
-        noise = jax.random.normal(key, picture.shape, picture.dtype)
+        noise, exponent = jax.random.normal(key, picture.shape, picture.dtype), white_noise(picture)[1]
         operator = getattr(problem.operator, "operator", problem.operator)  # what is in a frame
         known = jnp.broadcast_to(jnp.asarray(getattr(operator, "known", True)) > 0, picture.shape)
         is_structure = noise_correlation(picture)[0] > self.correlation
-        return lax.cond(is_structure, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known)
+        return lax.cond(is_structure, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known, exponent)
 
-    def _on_host(self, picture, noise, known):
+    def _on_host(self, picture, noise, known, exponent):
         from skimage.restoration import denoise_nl_means, inpaint_biharmonic
 
         picture, noise, known = np.asarray(picture), np.asarray(noise), np.asarray(known).all(axis=-1)
@@ -84,12 +89,19 @@ class NonLocalMeans:
             far = np.abs(picture - ndimage.median_filter(picture, (5, 5, 1))) > self.impulse
             impulses = (at_end & far).any(axis=-1)
             clean = inpaint_biharmonic(picture, impulses, channel_axis=-1) if impulses.mean() > self.few else picture
-        # Each channel in units of its own noise: photons make that of a bright one stronger.
-        least = max(_LEAST_NOISE * noise_deviation(clean), 1e-4)  # where most of a channel is black or clipped it shows none
-        unit = np.array([max(noise_deviation(channel), least) for channel in np.moveaxis(clean, -1, 0)[..., None]], picture.dtype)
-        own, sigma = clean / unit + self.added * noise, math.hypot(1, self.added)
+        # Noise of photons grows with brightness; of this power of it the noise is alike everywhere.
+        power = 1 - min(float(exponent), _STEEPEST) / 2 if exponent > _GROWS else 1.0
+        floor = clean.min() if power < 1 else 0
+        stable = (clean - floor) ** power
+        # Each channel in units of its own noise.
+        least = max(_LEAST_NOISE * noise_deviation(stable), 1e-4)  # where most of a channel is black or clipped it shows none
+        unit = np.array([max(noise_deviation(channel), least) for channel in np.moveaxis(stable, -1, 0)[..., None]], picture.dtype)
+        own, sigma = stable / unit + self.added * noise, math.hypot(1, self.added)
         how = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
         made = unit * denoise_nl_means(own, h=self.strength * sigma, sigma=sigma, **how).reshape(picture.shape)
+        if power < 1:  # what the power makes of a mean is not the mean of it, by half of its curvature times the variance
+            made, back = np.maximum(made, 0), 1 / power
+            made = floor + made**back + back * (back - 1) / 2 * np.maximum(made, unit) ** (back - 2) * unit**2
         return made.astype(picture.dtype)  # what is gray comes back without channels
 
 

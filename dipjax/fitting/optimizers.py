@@ -2,7 +2,7 @@
 
 A schedule `__call__(progress)` gives the factor of the learning rate. It follows progress and not steps, so that a run of any length
 follows all of it, with one compiled program. To add one, add a frozen dataclass; with `is_elementwise = True`, for one that treats every
-number alike, wherever it is, the parameters are one vector while steps are taken, which compiles sooner.
+number alike and is in `optax.flatten`, the parameters are one vector while steps are taken, which compiles sooner.
 
 An optax transformation in place of these is welcome too: `optax.adamw(0.01, weight_decay=1e-2)` for decay of the weights, or
 `optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau())` for a rate that falls where the loss stands still.

@@ -29,22 +29,26 @@ from jax import lax
 _STRIP_ROWS = {1: 2048, 2: 16, 3: 2}
 
 # From 17 channels on, going in or out, XLA has a library do convolutions of pictures, which is 1.3 to 3.5 times as fast as what does the
-# others: so few channels get zeros beside them (benchmarks/PERFORMANCE.md).
+# others: so few channels get zeros beside them (benchmarks/PERFORMANCE.md). Runs with a kernel each, side by side, gain nothing by it.
 _HAS_LIBRARY = jax.__version_info__ >= (0, 10)
 _WIDE = 20
 
 
 def on_cpu(made: str, runs: tuple) -> Callable:
     """Returns the form that makes "output", "image" or "kernel" on a CPU."""
-    del runs
-    return {"output": _forward, "image": _image_gradient, "kernel": _kernel_gradient}[made]
+    if made == "kernel":
+        return _kernel_gradient
+    return partial({"output": _forward, "image": _image_gradient}[made], widened=not _kernels_differ(made, runs))
 
 
 def on_accelerator(made: str, runs: tuple) -> Callable:
     """Returns the form for other devices; `runs` tells, for every `vmap`, which of the two operands differ between its runs."""
+    return partial(_of, patches if _kernels_differ(made, runs) else xla, made)
+
+
+def _kernels_differ(made, runs):
     kernel = {"output": 1, "image": 0}.get(made)
-    kernels_differ = any(level[kernel] for level in runs) if kernel is not None else bool(runs)
-    return partial(_of, patches if kernels_differ else xla, made)
+    return any(level[kernel] for level in runs) if kernel is not None else bool(runs)
 
 
 def _of(convolve, made, first, second, stride, shape):
@@ -108,21 +112,21 @@ def _is_one_pixel(kernel_shape, stride):
     return stride == 1 and set(kernel_shape[:-2]) == {1}
 
 
-def _forward(image, kernel, stride, shape):
+def _forward(image, kernel, stride, shape, widened=True):
     if _is_one_pixel(kernel.shape, stride):
         return image @ kernel.reshape(kernel.shape[-2:])
     if stride > 1:
         return xla(image, kernel, stride)
     # SAME starts (k - 1) // 2 pixels before the first VALID window.
-    return _same(image, kernel)[tuple(slice(first, first + n) for first, n in zip(_before(kernel), shape[:-1], strict=True))]
+    return _same(image, kernel, widened)[tuple(slice(first, first + n) for first, n in zip(_before(kernel), shape[:-1], strict=True))]
 
 
-def _same(image, kernel):
+def _same(image, kernel, widened):
     channels, num_out = kernel.shape[-2:]
-    if _HAS_LIBRARY and image.ndim == 3 and image.dtype == jnp.float32 and max(channels, num_out) < _WIDE:
+    if widened and _HAS_LIBRARY and image.ndim == 3 and image.dtype == jnp.float32 and max(channels, num_out) < _WIDE:
         more, more_out = (-channels % 4, _WIDE - num_out) if num_out >= channels else (_WIDE - channels, 0)
         image = jnp.pad(image, ((0, 0), (0, 0), (0, more)))
-        return _same(image, jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, more_out))))[..., :num_out]
+        return _same(image, jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, more_out))), False)[..., :num_out]
     return lax.conv_general_dilated(image[None], kernel, (1,) * (image.ndim - 1), "SAME", dimension_numbers=_layout(image))[0]
 
 
@@ -130,7 +134,7 @@ def _before(kernel):
     return [(k - 1) // 2 for k in kernel.shape[:-2]]
 
 
-def _image_gradient(kernel, output, stride, shape):
+def _image_gradient(kernel, output, stride, shape, widened=True):
     """The full correlation with the flipped kernel, for stride 1 written as one SAME convolution of the image's own size."""
     if _is_one_pixel(kernel.shape, stride):
         return output @ kernel.reshape(kernel.shape[-2:]).T
@@ -141,7 +145,7 @@ def _image_gradient(kernel, output, stride, shape):
         steps = (1,) * len(padding), padding, (stride,) * len(padding)
         return lax.conv_general_dilated(output[None], flipped, *steps, dimension_numbers=_layout(output))[0]
     padding = [(k - 1 - before, before) for k, before in zip(kernel.shape[:-2], _before(kernel), strict=True)]
-    return _same(jnp.pad(output, (*padding, (0, 0))), flipped)
+    return _same(jnp.pad(output, (*padding, (0, 0))), flipped, widened)
 
 
 def _kernel_gradient(image, output, stride, shape):

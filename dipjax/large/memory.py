@@ -61,14 +61,21 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
 
 def _traced(recipe, layout, state, problem):
     """Returns a step of one run, traced as in the program of the layout, which takes it over: meshes are part of what JAX remembers."""
-    recipe = vector.for_vector(recipe, state.params)
+    recipe = vector.for_vector(recipe, state)
     packed = jax.eval_shape(partial(vector.packed, recipe), state)
     step, progress = partial(loop.train_step, recipe), jax.ShapeDtypeStruct((), problem.dtype)
-    if layout.width == 1:
-        return jax.make_jaxpr(step)(packed, problem, progress).jaxpr
     layout = replace(layout, at_once=1)
     packed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((layout.width, *leaf.shape), leaf.dtype), packed)
-    return jax.make_jaxpr(layout(step, (0, None, None)))(packed, problem, progress).jaxpr
+    return _named("train_step", jax.make_jaxpr(layout(step, (0, None, None)))(packed, problem, progress).jaxpr)
+
+
+def _named(name, jaxpr):
+    """Returns the program of that name inside another one; None where it is not."""
+    for equation in jaxpr.eqns:
+        for inner in _programs(equation):
+            if (found := inner if equation.params.get("name") == name else _named(name, inner)) is not None:
+                return found
+    return None
 
 
 def available() -> int | None:

@@ -66,9 +66,9 @@ def test_loops_are_not_unrolled_unless_the_user_has_other_options(theirs, flags)
     assert " ".join(python(code, **({"XLA_FLAGS": theirs} if theirs else {}))) == flags
 
 
-def test_jax_starts_and_computes_with_short_loops_and_garbage_is_collected_rarely():
-    code = "from dipjax.app import startup; startup.start_jax(1); import gc, jax; print(jax.jit(lambda x: 2 * x)(1.0), *gc.get_threshold())"
-    assert python(code) == ["2.0", "20000", "50", "50"]
+def test_jax_starts_and_computes_with_short_loops():
+    code = "from dipjax.app import startup; startup.start_jax(1); import jax; print(jax.jit(lambda x: 2 * x)(1.0))"
+    assert python(code) == ["2.0"]
 
 
 def test_where_jax_has_started_its_flags_are_left_alone(monkeypatch):

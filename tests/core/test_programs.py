@@ -13,8 +13,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from dipjax import vector
 from dipjax.core import drive, layouts, loop
 from dipjax.core.problem import stack
 from dipjax.core.recipe import Recipe
@@ -100,6 +102,32 @@ def test_parameters_as_one_vector_give_the_numbers_of_parameters_as_a_tree(backt
     vector, tree = made.values()
     assert jax.tree.structure(vector.state.params) == jax.tree.structure(tree.state.params)
     chex.assert_trees_all_close((vector.state.params, vector.images), (tree.state.params, tree.images), rtol=1e-4, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class ByArray(Adam):
+    """Adam whose updates are scaled array by array: what it inherits does not hold for it."""
+
+    def __call__(self, progress):
+        return optax.chain(super().__call__(progress), optax.scale_by_trust_ratio())
+
+
+@dataclass(frozen=True)
+class RemembersTree:
+    """Says that it treats all numbers alike, and remembers a tree of them."""
+
+    is_elementwise = True
+
+    def __call__(self, progress):
+        return optax.adam(0.01)
+
+
+@pytest.mark.parametrize("optimizer", [ByArray(0.01), RemembersTree()])
+def test_an_optimizer_gets_a_vector_only_where_it_says_so_itself_and_remembers_one(optimizer):
+    recipe = mixer_recipe(optimizer=optimizer)
+    state = loop.init(recipe, light_keys(1)[0], TASK)
+    assert vector.for_vector(recipe, state) is recipe
+    assert np.isfinite(drive.restore(recipe, light_keys(2), TASK, num_steps=2).images).all()
 
 
 FUSED = re.compile(r"= \S+ fusion\(.*kind=kLoop")
