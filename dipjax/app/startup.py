@@ -6,7 +6,6 @@ function that changes nothing where the user has decided.
 """
 
 import contextlib
-import gc
 import hashlib
 import os
 import platform
@@ -36,7 +35,6 @@ def start_jax(num_runs: int) -> None:
         import jax
 
         jax.devices()
-        gc.freeze()  # what was imported is no garbage, and need not be looked through while a step is traced
     except Exception as error:
         raise JaxError(explain_jax(error, theirs)) from error
 
