@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.flatten_util import ravel_pytree
 
 
 @dataclass(frozen=True)
@@ -52,28 +52,26 @@ def for_vector(recipe: Any, state: Any) -> Any:
     if not vars(type(recipe.optimizer)).get("is_elementwise", False) or len({leaf.dtype for leaf in leaves}) != 1:
         return recipe
     vector = jax.ShapeDtypeStruct((sum(leaf.size for leaf in leaves),), leaves[0].dtype)
-    if _kinds(jax.eval_shape(recipe.optimizer(0.0).init, vector)) != _kinds(state.opt_state):
+    if not alike(jax.eval_shape(recipe.optimizer(0.0).init, vector), state.opt_state):
         return recipe
     return replace(recipe, generator=OfVector(recipe.generator, structure, tuple(leaf.shape for leaf in leaves)))
 
 
-def _kinds(tree):
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+def alike(tree: Any, other: Any) -> bool:
+    """Says whether two trees have the same structure, shapes and types."""
+    leaves, others = jax.tree.leaves(tree), jax.tree.leaves(other)
+    same = jax.tree.structure(tree) == jax.tree.structure(other)
+    return same and all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(leaves, others, strict=True))
 
 
 def packed(recipe: Any, state: Any) -> Any:
     """Returns a state with its parameters as one vector, if the recipe is `for_vector`; of one run."""
-    return _changed(state, _vector) if isinstance(recipe.generator, OfVector) else state
+    return _changed(state, lambda params: ravel_pytree(params)[0]) if isinstance(recipe.generator, OfVector) else state
 
 
 def unpacked(recipe: Any, state: Any) -> Any:
     """Returns a state that was `packed` as it was."""
     return _changed(state, recipe.generator.tree) if isinstance(recipe.generator, OfVector) else state
-
-
-def _vector(params):
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)])
 
 
 def _changed(state, how):

@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -111,10 +110,3 @@ def kinds(recipe: Recipe, problem: Problem, batching: Layout | None) -> None:
     ):
         if not isinstance(value, kind):
             raise ValueError(f"{name}: found {type(value).__name__}, expected {expected}.")
-
-
-def alike(tree: Any, other: Any) -> bool:
-    """Says whether two trees have the same structure, shapes and types."""
-    leaves, others = jax.tree.leaves(tree), jax.tree.leaves(other)
-    same = jax.tree.structure(tree) == jax.tree.structure(other)
-    return same and all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(leaves, others, strict=True))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dipjax import vector
 from dipjax.compiling import compiled
 from dipjax.core import check, layouts, loop, rule
 from dipjax.core.layouts import Layout
@@ -202,15 +203,15 @@ def _fitted(recipe, state, problem):
     """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
     new = loop.init.eval_shape(recipe, state.key, problem)
     for name in ("params", "average", "unknowns"):
-        if not check.alike(getattr(new, name), getattr(state, name)):
+        if not vector.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
-    if not check.alike(new.watch, state.watch):
+    if not vector.alike(new.watch, state.watch):
         watch = rule.begin(recipe, state.key, problem, (state.average, *state.unknowns))
         state = state._replace(watch=watch)
-    if check.alike(new.opt_state, state.opt_state) and check.alike(new.kept, state.kept):
+    if vector.alike(new.opt_state, state.opt_state) and vector.alike(new.kept, state.kept):
         return state
     opt_state = state.opt_state
-    if not check.alike(new.opt_state, opt_state):
+    if not vector.alike(new.opt_state, opt_state):
         opt_state = loop.own_noise(transformation(recipe.optimizer, 0.0).init(state.params), state.key)
     kept = loop.nothing_kept(recipe, problem, state.params, opt_state)
     return state._replace(opt_state=opt_state, kept=kept)

@@ -25,7 +25,7 @@ from scipy import ndimage
 from dipjax.core.problem import Problem
 from dipjax.files.masks import nearest
 from dipjax.operators import checks, instruments
-from dipjax.stopping.noise import CORRELATED, noise_correlation, noise_deviation, white_noise
+from dipjax.stopping.noise import CORRELATED, noise_deviation, of_picture
 
 _SMALLEST = 16  # pixels on a side
 _LEAST_NOISE = 0.3  # of that of all channels
@@ -72,11 +72,11 @@ class NonLocalMeans:
         picture = jnp.real(jnp.asarray(picture))
         shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
         made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential")
-        noise, exponent = jax.random.normal(key, picture.shape, picture.dtype), white_noise(picture)[1]
+        noise = jax.random.normal(key, picture.shape, picture.dtype)
+        (correlation, _), (_, exponent) = of_picture(picture)
         operator = getattr(problem.operator, "operator", problem.operator)  # what is in a frame
         known = jnp.broadcast_to(jnp.asarray(getattr(operator, "known", True)) > 0, picture.shape)
-        is_structure = noise_correlation(picture)[0] > self.correlation
-        return lax.cond(is_structure, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known, exponent)
+        return lax.cond(correlation > self.correlation, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known, exponent)
 
     def _on_host(self, picture, noise, known, exponent):
         from skimage.restoration import denoise_nl_means, inpaint_biharmonic

@@ -33,7 +33,7 @@ def pad(image: Array, before: int, after: int, mode: str) -> Array:
 
 # Looked up, all axes are one kernel with one copy of what made the image; joined, every axis is one with three, which a CPU takes longer to
 # compile. But the transpose of what is looked up is a sum over indices, which is slow, so the gradient is that of the joined one. Other
-# devices, TPUs above all, are slow to look up.
+# devices, TPUs above all, are slow to look up. Unlike that of a convolution, the choice is made while the function is traced.
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _looked_up(before, after, mode, image):
     image = jnp.asarray(image)

@@ -112,7 +112,7 @@ def _is_one_pixel(kernel_shape, stride):
     return stride == 1 and set(kernel_shape[:-2]) == {1}
 
 
-def _forward(image, kernel, stride, shape, widened=True):
+def _forward(image, kernel, stride, shape, widened):
     if _is_one_pixel(kernel.shape, stride):
         return image @ kernel.reshape(kernel.shape[-2:])
     if stride > 1:
@@ -134,7 +134,7 @@ def _before(kernel):
     return [(k - 1) // 2 for k in kernel.shape[:-2]]
 
 
-def _image_gradient(kernel, output, stride, shape, widened=True):
+def _image_gradient(kernel, output, stride, shape, widened):
     """The full correlation with the flipped kernel, for stride 1 written as one SAME convolution of the image's own size."""
     if _is_one_pixel(kernel.shape, stride):
         return output @ kernel.reshape(kernel.shape[-2:]).T

@@ -105,10 +105,8 @@ def _curves(outcome):
         title = "held-out score: how well unseen entries are predicted" if held_out else "score of the stopping rule"
         charts += [drawn(f"{title}; the lower the better", metrics.score, is_log=bool(metrics.score.min() > 0))]
     if metrics.psnr_average is not None:
-        level, title = (
-            outcome.overall["ensemble"]["psnr"],
-            "PSNR in dB of the averaged outputs; faint: of each output; straight: the result",
-        )
+        level = outcome.overall["ensemble"]["psnr"]
+        title = "PSNR in dB of the averaged outputs; faint: of each output; straight: the result"
         charts += [drawn(title, metrics.psnr_average, faint=list(metrics.psnr[:number]), level=level if math.isfinite(level) else None)]
     words = "Circles and dotted lines mark the moment that was taken." if any(marks) else None
     return [
