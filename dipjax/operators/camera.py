@@ -14,8 +14,9 @@ Examples:
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
+
+from dipjax.operators import struct
 
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 """The colours of the filters of two by two pixels, the upper row first."""

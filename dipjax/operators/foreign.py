@@ -15,10 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 
-from dipjax.operators import checks
+from dipjax.operators import checks, struct
 
 
 @struct.dataclass

@@ -20,9 +20,9 @@ Examples:
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 
+from dipjax.operators import struct
 from dipjax.operators.checks import is_real, random, sides, whole
 
 _AXES = (-2, -1)

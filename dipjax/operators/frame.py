@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
+
+from dipjax.operators import struct
 
 _FINEST = 8  # pixels between two sizes
 _COARSEST = 128

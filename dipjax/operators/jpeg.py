@@ -16,10 +16,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array, lax
 
-from dipjax.operators import checks
+from dipjax.operators import checks, struct
 
 _COSINES = np.sqrt(2 / 8) * np.cos(np.outer(np.arange(8), 2 * np.arange(8) + 1) * np.pi / 16)
 _COSINES[0] /= np.sqrt(2)

@@ -3,7 +3,7 @@
 An operator is a callable pytree: `operator(image (..., C)) -> measurement`. Arrays (a mask, a psf) are leaves, so that many
 pictures with many masks are one batch and nothing recompiles; what decides shapes is static. The result has the dtype of the image,
 float or complex, and the arrays follow it; an image of whole numbers is refused. `Downsample` is in `resampling`. To add a linear one,
-write a small `flax.struct.dataclass` with `__call__`, export it, and add a line to `registry`; any function of the user's works in
+write a small `struct.dataclass` with `__call__`, export it, and add a line to `registry`; any function of the user's works in
 `problem.general`.
 
 An operator that can serve large pictures, which `tiling` restores tile by tile, has three more things: `cut(measurement, rows, columns,
@@ -33,10 +33,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array, lax
 
-from dipjax.operators import checks
+from dipjax.operators import checks, struct
 
 _USUAL_LEVEL = 0.01  # see `Blur`
 _REACH, _LOWEST = 16, 0.1  # pixels and cycles per pixel, see `UnknownBlur.whiten` and benchmarks/results/back_projection.md

@@ -17,10 +17,10 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from dipjax.operators import struct
 from dipjax.operators.checks import inexact, numbers, positive, whole, wide
 
 _LOWEST = 0.02  # cycles per detector, see `Radon.whiten`; 0.1 is a third slower (benchmarks/results/back_projection.md)

@@ -23,10 +23,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 
-from dipjax.operators import checks
+from dipjax.operators import checks, struct
 from dipjax.operators.linear import Compose, Mask, unspoilt
 
 
