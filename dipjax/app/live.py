@@ -107,13 +107,13 @@ class Scene:
 
         return whole(self.task, result.image)
 
-    def picture(self) -> str | None:
-        """Returns the picture so far, or the result, as an address; made once for all pages."""
+    def picture(self) -> tuple[str | None, bool]:
+        """Returns the picture so far, or the result, as an address, made once for all pages, and whether it is the result."""
         with self._encoding:
             latest = self.latest
             if not self.is_ended and latest is not None and self._encoded[0] is not latest:
                 self._encoded = (latest, self._shown(self.image(latest)))
-            return self._encoded[1]
+            return self._encoded[1], self.is_ended
 
     def _shown(self, image):
         return shown(self.task.span.scaled(image), most_bytes=_MOST_BYTES, longest=_LONGEST).uri
@@ -200,13 +200,13 @@ class View:
         return self.num_scenes == 1 and scene.report is not None
 
     def _message(self, scene, is_over):
-        latest, is_ended = scene.latest, scene.is_ended
+        latest, (picture, is_ended) = scene.latest, scene.picture() if scene.task else (None, False)
         runs = latest is not None and scene.is_running and not is_over
         ended = scene.status if is_ended else "the command has ended"
         return {
             "number": scene.number,
             "status": ended if is_over else scene.status,
-            "picture": scene.picture() if scene.task else None,
+            "picture": picture,
             "label": "result" if is_ended else "so far",
             "steps": latest.num_steps if latest is not None else 0,
             "total": scene.total,

@@ -299,6 +299,17 @@ def test_other_machines_are_not_looked_at(folder, run):
     assert code == 2 and "--live: found --ray too" in err
 
 
+def test_the_result_is_called_so_by_a_page_that_is_told_while_it_is_made(stage, monkeypatch):
+    one = stage()
+    one.step(4)
+    messages = one.messages()
+    assert next(messages)["label"] == "so far"
+    shown = live.shown
+    monkeypatch.setattr(live, "shown", lambda *given, **options: time.sleep(0.1) or shown(*given, **options))
+    one.finish()
+    assert until(messages, lambda message: message["picture"])["label"] == "result"
+
+
 # In a browser.
 
 
