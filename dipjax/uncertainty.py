@@ -142,7 +142,7 @@ def _least_noise(measurement):
     if len(parts) != 1 or parts[0].ndim != 3 or np.iscomplexobj(parts[0]) or min(parts[0].shape[:2]) < _LEAST_SIDE:
         return 0.0
     (near, _), (variance, _) = of_picture(parts[0])
-    return float(SURELY * variance) if near <= CORRELATED and np.isfinite(variance) else 0.0
+    return float(SURELY * variance) if float(near) <= CORRELATED and np.isfinite(variance) else 0.0
 
 
 def _of_neighbours(measurement, scored, hidden, measured):

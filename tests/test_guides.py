@@ -187,7 +187,7 @@ def test_noise_that_grows_with_brightness_is_removed_where_it_is_bright_and_wher
     known, none = np.ones(truth.shape, bool), np.zeros_like(truth)
     error = {}
     for exponent in (0.0, 1.0):
-        made = guides.NonLocalMeans()._on_host(noisy, none, known, exponent)
+        made = guides.NonLocalMeans()._on_host(noisy, none, known, 0.0, exponent)
         assert made.dtype == np.float32 and np.isfinite(made).all()
         error[exponent] = np.abs(made - truth)[:, 48:].mean()
         assert abs(np.mean(made[:, :32]) - 0.05) < 0.01

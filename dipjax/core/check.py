@@ -39,7 +39,7 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
     if z.ndim != rank:
         raise ValueError(f"input: found z of shape {z.shape}, expected {rank} axes as in {problem.shape}, the last one for channels.")
     with _suiting(recipe, problem, z):
-        state = loop.init.eval_shape(recipe, jax.random.key(0), problem)
+        state = first_state(recipe, jax.random.key(0), problem)
     made, *unknowns = loop.made.eval_shape(recipe, state.params, state.z)
     if made.ndim != rank or made.shape[-1] != problem.shape[-1]:
         raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
@@ -62,6 +62,11 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
         if jnp.shape(value) != ():
             raise ValueError(f"{name}: found shape {value.shape}, expected a scalar ().")
     return state
+
+
+def first_state(recipe: Recipe, key: Array, problem: Problem) -> State:
+    """Returns the shapes and types of the state that `loop.init` makes."""
+    return jax.eval_shape(partial(loop.finished, recipe), loop.begun.eval_shape(recipe, key, problem))
 
 
 @contextlib.contextmanager

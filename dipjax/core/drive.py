@@ -7,6 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -96,7 +97,7 @@ def iterate(
     """
     check.kinds(recipe, problem, batching)
     flags = spread(problem, problem_axis)
-    check.fits(recipe, problem, flags, num_steps)
+    shapes = check.fits(recipe, problem, flags, num_steps)
     num_steps = int(num_steps)  # one of NumPy would be another program
     shape = check.start(start, problem, flags)
     start = jax.tree.map(_on_host, start)
@@ -104,35 +105,20 @@ def iterate(
     over_seeds = len(shape) > any(flags)
     num_runs = math.prod(shape)
     layout = layouts.chosen(batching, num_runs, problem.shape[:-1])
-    leaves, structure = jax.tree.flatten(problem)
-    runs_of_problem = shape[-1] if over_seeds else 1
-    shared = [None if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)]
-    batch = [np.asarray(leaf) if flag else None for leaf, flag in zip(leaves, flags, strict=True)]
-
-    def own(which):  # of the runs
-        return jax.tree.map(lambda leaf: leaf[which // runs_of_problem], batch)
-
-    for program in (_advance, loop.chunk, loop.init):
+    for program in (_advance, loop.begun):
         if program._cache_size() >= _MOST_PROGRAMS:
             program.clear_cache()
 
-    def first_state(run):
-        data = _whole(structure, own(run), shared)
-        if not isinstance(start, State):
-            return loop.init(recipe, start.reshape(-1)[run], data)
-        return _fitted(recipe, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[run], start), data)
-
-    def advance(states, group, num_steps):
-        if layout.width > 1:
-            return _advance(recipe, layout, structure, states, own(group), shared, num_steps, total)
-        state, metrics = loop.chunk(recipe, states, _whole(structure, own(group[0]), shared), num_steps, total)
-        return state, jax.tree.map(lambda curve: np.asarray(curve)[None], metrics)
-
-    total, clock = np.int32(num_steps), time.perf_counter()
-    runs = _Runs(layout, num_runs, shape, first_state)
-    # No step at all: this compiles the program that all chunks share.
-    runs.states[0], nothing = jax.block_until_ready(advance(runs.states[0], runs.groups[0], 0))
-    runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), nothing)
+    clock = time.perf_counter()
+    calls = _Calls(recipe, layout, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))
+    groups = layout.groups(num_runs)
+    with ThreadPoolExecutor() as pool:
+        # The program that all chunks share is compiled while the runs begin. Tracing stays in this thread, whose settings of JAX count.
+        program = _advance.lower(*calls.arguments(layout.shapes(shapes), groups[0], 0))
+        compiling = pool.submit(program.compile)
+        runs = _Runs(layout, groups, shape, calls.first_states(start, len(shape), np.concatenate(groups), pool))
+        compiling.result()
+    runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), program.out_info[1])
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
     taken, num_left, size = 0, num_steps - start_step, 1
 
@@ -148,7 +134,7 @@ def iterate(
         clock = time.perf_counter()
         # After the first chunk a rule has the last step's numbers, at which the curves of ended runs stay.
         ended = runs.regrouped(on) if recipe.stopping is not None and taken else [False] * len(runs.groups)
-        runs.take(advance, size, ended)
+        runs.take(calls.arguments, size, ended)
         elapsed = time.perf_counter() - clock
         taken, seconds = taken + size, seconds + elapsed
         if recipe.stopping is not None and not runs.going().any():  # how long a chunk was does not show
@@ -201,38 +187,61 @@ def restore(
 
 def _fitted(recipe, state, problem):
     """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
-    new = loop.init.eval_shape(recipe, state.key, problem)
+    new = check.first_state(recipe, state.key, problem)
     for name in ("params", "average", "unknowns"):
         if not vector.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
     if not vector.alike(new.watch, state.watch):
         watch = rule.begin(recipe, state.key, problem, (state.average, *state.unknowns))
         state = state._replace(watch=watch)
-    if vector.alike(new.opt_state, state.opt_state) and vector.alike(new.kept, state.kept):
+    is_same = vector.alike(new.opt_state, state.opt_state)
+    if is_same and vector.alike(new.kept, state.kept):
         return state
-    opt_state = state.opt_state
-    if not vector.alike(new.opt_state, opt_state):
-        opt_state = loop.own_noise(transformation(recipe.optimizer, 0.0).init(state.params), state.key)
+    opt_state = state.opt_state if is_same else loop.own_noise(transformation(recipe.optimizer, 0.0).init(state.params), state.key)
     kept = loop.nothing_kept(recipe, problem, state.params, opt_state)
     return state._replace(opt_state=opt_state, kept=kept)
+
+
+class _Calls:
+    """How the programs are called for some of the runs: with which recipe and layout, and with which part of the data."""
+
+    def __init__(self, recipe, layout, problem, flags, runs_of_problem, total):
+        leaves, self.structure = jax.tree.flatten(problem)
+        self.recipe, self.layout, self.runs_of_problem, self.total = recipe, layout, runs_of_problem, total
+        self.shared = [None if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)]
+        self.batch = [np.asarray(leaf) if flag else None for leaf, flag in zip(leaves, flags, strict=True)]
+
+    def own(self, which):
+        """Returns the leaves of the problem that runs have for themselves."""
+        return jax.tree.map(lambda leaf: leaf[which // self.runs_of_problem], self.batch)
+
+    def first_states(self, start, rank, which, pool):
+        """Returns the first states of runs, of keys or states of a `rank`; what the host does for them it does side by side."""
+        start = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[rank:]), start)
+        first = _fitted if isinstance(start, State) else loop.begun
+        own = lambda run: (jax.tree.map(lambda leaf: leaf[run], start), _whole(self.structure, self.own(run), self.shared))  # noqa: E731
+        begun = [first(self.recipe, *own(run)) for run in which]
+        return begun if first is _fitted else list(pool.map(partial(loop.finished, self.recipe), begun))
+
+    def arguments(self, states, group, num_steps):
+        """Returns those of `_advance`."""
+        return self.recipe, self.layout, self.structure, states, self.own(group), self.shared, num_steps, self.total
 
 
 class _Runs:
     """Where each run lies in the groups, the groups' states, and the curves of all runs, metrics `(R, T)`."""
 
-    def __init__(self, layout, num_runs, shape, first_state):
-        starts = range(0, num_runs, layout.width)
-        self.layout, self.shape = layout, shape
-        self.groups = [np.arange(start, start + layout.width).clip(max=num_runs - 1) for start in starts]
+    def __init__(self, layout, groups, shape, first_states):
+        self.layout, self.groups, self.shape = layout, groups, shape
         together = lambda *leaves: _of_keys(np.stack, leaves)  # noqa: E731, on the host, where that compiles nothing
-        states = [[first_state(run) for run in group] for group in self.groups]
-        self.states = [group[0] if layout.width == 1 else layout.placed(jax.tree.map(together, *group)) for group in states]
+        made = iter(first_states)
+        self.states = [layout.placed(jax.tree.map(together, *(next(made) for _ in group))) for group in groups]
 
-    def take(self, advance, size, ended):
+    def take(self, arguments, size, ended):
         """Takes a chunk of `size` steps in all groups but those that have ended, whose curves stay level."""
         level = lambda group: jax.tree.map(lambda curve: curve[group, -1:].repeat(size, 1), self.curves)  # noqa: E731
         groups = zip(self.states, self.groups, ended, strict=True)
-        done = [(state, level(group)) if over else advance(state, group, size) for state, group, over in groups]
+        done = [(state, level(group)) if over else _advance(*arguments(state, group, size)) for state, group, over in groups]
         self.states, metrics = map(list, zip(*jax.block_until_ready(done), strict=True))
         # What was given out is never written to again.
         new = jax.tree.map(lambda *parts: np.concatenate([np.asarray(part)[:, :size] for part in parts])[self.places], *metrics)
@@ -252,11 +261,12 @@ class _Runs:
         return joined.reshape((*self.shape, *joined.shape[1:]))
 
     def _joined(self, leaves):
-        return np.concatenate([leaf[None] if self.layout.width == 1 else leaf for leaf in map(np.asarray, leaves)])
+        return np.concatenate([np.asarray(leaf) for leaf in leaves])
 
     def going(self):
         """Says of every group and its places which runs go on, `(G, W)`; what only fills a group does not count."""
-        on = self._joined([state.alive if state.watch is None else state.alive & ~state.watch.stopped for state in self.states])
+        ended = lambda state: False if state.watch is None else np.asarray(state.watch.stopped)  # noqa: E731
+        on = self._joined([np.asarray(state.alive) & np.logical_not(ended(state)) for state in self.states])
         return (on & np.isin(np.arange(on.size), self.places)).reshape(len(self.groups), -1)
 
     def regrouped(self, on):

@@ -56,6 +56,11 @@ class Layout:
         """The runs of one group, once `fitted`."""
         return self.at_once * self.num_devices
 
+    def groups(self, num_runs: int) -> list[np.ndarray]:
+        """Returns the runs of each group, once `fitted`; where they do not fill the last one, the last run is there again."""
+        starts = range(0, num_runs, self.width)
+        return [np.arange(start, start + self.width).clip(max=num_runs - 1) for start in starts]
+
     def __call__(self, function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
         """Returns `function` mapped over the first axis, `width` long, of the arguments marked 0; all others are shared."""
         mapped = jax.vmap(function, in_axes) if self.at_once > 1 else _single(function, in_axes)
@@ -69,6 +74,11 @@ class Layout:
     def placed(self, tree: Any) -> Any:
         """Returns arrays `(width, ...)` where the program leaves its own: from elsewhere, the same program would be compiled again."""
         return tree if self.num_devices == 1 else jax.device_put(tree, NamedSharding(self._mesh(), PartitionSpec("runs")))
+
+    def shapes(self, tree: Any) -> Any:
+        """Returns the shapes of what one group holds, where `placed` puts it, from those of one run."""
+        sharding = None if self.num_devices == 1 else NamedSharding(self._mesh(), PartitionSpec("runs"))
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.width, *leaf.shape), leaf.dtype, sharding=sharding), tree)
 
     def _mesh(self):
         return Mesh(np.asarray(jax.local_devices()[: self.num_devices]), ("runs",))

@@ -40,9 +40,8 @@ _CALMING = 0.9  # what a good step leaves of a raised tolerance for bad ones
 _FIRST_STEPS = 10  # the average starts over about a tenth of the steps taken; from step 990 on it is the official one
 
 
-@compiled(runs_once=True, static_argnames="recipe")
 def init(recipe: Recipe, key: Array, problem: Problem) -> State:
-    """Draws the input and the parameters of one run: the one program that does so, whoever asks.
+    """Draws the input and the parameters of one run.
 
     Args:
       recipe: the method. Whether it fits the problem is checked by `iterate`, not here.
@@ -52,15 +51,27 @@ def init(recipe: Recipe, key: Array, problem: Problem) -> State:
     Returns:
       The state before the first step: z `(h, w, D)`, the parameters, an average `(H, W, C)` of zeros.
     """
+    return finished(recipe, begun(recipe, key, problem))
+
+
+def finished(recipe: Recipe, state: State) -> State:
+    """Returns a state that has `begun` with its input: the host's part, with which a program would not be kept for the next start."""
+    return state._replace(z=recipe.input.finish(state.z)) if hasattr(recipe.input, "finish") else state
+
+
+@compiled(runs_once=True, static_argnames="recipe")
+def begun(recipe: Recipe, key: Array, problem: Problem) -> State:
+    """Returns what `init` does without the host's part, if the input has one: the one program that does so, whoever asks."""
     z_key, params_key, noise_key = jax.random.split(key, 3)
-    z = recipe.input(z_key, problem)
-    params = recipe.generator.init(hashing.light(params_key), z)
+    z = jax.eval_shape(recipe.input, z_key, problem)
+    params = recipe.generator.init(hashing.light(params_key), jnp.zeros(z.shape, z.dtype))
     opt_state = own_noise(transformation(recipe.optimizer, 0.0).init(params), noise_key)
     average, *unknowns = jax.eval_shape(partial(generate, recipe), params, z, problem)
     average, *unknowns = (jnp.zeros(array.shape, array.dtype) for array in (average, *unknowns))
     kept = nothing_kept(recipe, problem, params, opt_state)
     watch = begin(recipe, noise_key, problem, (average, *unknowns))
-    z = recipe.input(z_key, recipe.stopping.seen(watch.memory, problem)) if hasattr(recipe.stopping, "seen") else z
+    seen = recipe.stopping.seen(watch.memory, problem) if hasattr(recipe.stopping, "seen") else problem
+    z = getattr(recipe.input, "begin", recipe.input)(z_key, seen)
     return State(jnp.int32(0), noise_key, z, params, opt_state, average, tuple(unknowns), jnp.bool(True), kept, watch)
 
 
@@ -201,8 +212,7 @@ def chunk(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int
     Returns:
       The state, and metrics `(LONGEST_CHUNK,)` of which the first `num_steps` are filled and the rest zero.
     """
-    recipe = vector.for_vector(recipe, state)
-    state = vector.packed(recipe, state)
+    recipe, state = vector.packed(recipe, state)
     shapes = jax.eval_shape(partial(train_step, recipe), state, problem, jnp.zeros((), problem.dtype))[1]
     history = jax.tree.map(lambda value: jnp.zeros(LONGEST_CHUNK, value.dtype), shapes)
     total = jnp.asarray(total, jnp.int32).astype(jnp.float32)

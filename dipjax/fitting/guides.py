@@ -1,7 +1,7 @@
 """Quick classical restorations that a network sees beside noise, so that it need not find by training what is easy to know.
 
-A guide is a value with `__call__(key, problem) -> (H, W, D)`, jittable; libraries that do the work on the host are called back from the
-compiled program, which happens once, before the first step. To add one, add a frozen dataclass.
+A guide is a value with `__call__(key, problem) -> (H, W, D)`, jittable. One that libraries make on the host comes in two parts, `begin` and
+`finish`, as an input does, see `inputs`. It is made once, before the first step. To add one, add a frozen dataclass.
 
 Examples:
   >>> data = dipjax.problem.denoising(np.random.default_rng(0).random((16, 16, 1), np.float32))
@@ -19,7 +19,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from scipy import ndimage
 
 from dipjax.core.problem import Problem
@@ -66,22 +66,38 @@ class NonLocalMeans:
 
     def __call__(self, key: Array, problem: Problem) -> Array:
         """Returns the guide of one run, `(H, W, C)` as the measurement; where there is none, zeros of the image's shape."""
+        return self.finish(self.begin(key, problem))
+
+    def begin(self, key: Array, problem: Problem) -> Array | tuple:
+        """Returns what `finish` needs, or zeros."""
         picture = problem.measurement
         if not isinstance(picture, (jax.Array, np.ndarray)) or picture.ndim != 3 or min(picture.shape[:2]) < _SMALLEST:
             return jnp.zeros(problem.shape, problem.dtype)
         picture = jnp.real(jnp.asarray(picture))
-        shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
-        made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential")
         noise = jax.random.normal(key, picture.shape, picture.dtype)
-        (correlation, _), (_, exponent) = of_picture(picture)
         operator = getattr(problem.operator, "operator", problem.operator)  # what is in a frame
         known = jnp.broadcast_to(jnp.asarray(getattr(operator, "known", True)) > 0, picture.shape)
-        return lax.cond(correlation > self.correlation, lambda *parts: jnp.zeros_like(picture), made, picture, noise, known, exponent)
+        return picture, noise, known
 
-    def _on_host(self, picture, noise, known, exponent):
+    def finish(self, begun: Array | tuple) -> Array | np.ndarray:
+        """Returns the guide."""
+        if not isinstance(begun, tuple):
+            return begun
+        is_traced = any(isinstance(part, jax.core.Tracer) for part in begun)
+        picture, *_ = begun = begun if is_traced else tuple(map(np.asarray, begun))
+        # Threads, in which this may be called, have settings of their own of how precisely JAX computes.
+        (correlation, _), (_, exponent) = of_picture(picture.astype(np.float32))
+        shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
+        made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential") if is_traced else self._on_host
+        return made(*begun, correlation, exponent)
+
+    def _on_host(self, picture, noise, known, correlation, exponent):
         from skimage.restoration import denoise_nl_means, inpaint_biharmonic
 
         picture, noise, known = np.asarray(picture), np.asarray(noise), np.asarray(known).all(axis=-1)
+        correlation, exponent = float(correlation), float(exponent)
+        if correlation > self.correlation:
+            return np.zeros_like(picture)
         if known.any() and not known.all():
             picture = nearest(picture, known)
         clean, at_end = picture, (picture <= 0) | (picture >= 1)
@@ -90,7 +106,7 @@ class NonLocalMeans:
             impulses = (at_end & far).any(axis=-1)
             clean = inpaint_biharmonic(picture, impulses, channel_axis=-1) if impulses.mean() > self.few else picture
         # Noise of photons grows with brightness; of this power of it the noise is alike everywhere.
-        power = 1 - min(float(exponent), _STEEPEST) / 2 if exponent > _GROWS else 1.0
+        power = 1 - min(exponent, _STEEPEST) / 2 if exponent > _GROWS else 1.0
         floor = clean.min() if power < 1 else 0
         stable = (clean - floor) ** power
         # Each channel in units of its own noise.

@@ -3,6 +3,9 @@
 An input is a value with `__call__(key, problem) -> z (..., D)`, for an image `(..., C)` of `problem.shape`; for a generator that makes
 several pixels of each one of z, it is smaller by that `stride`, rounded up. To add one, add a frozen dataclass.
 
+An input of which libraries make a part on the host is one in two: `begin(key, problem)` is traced and returns a pytree of arrays, of which
+`finish(begun)` makes z, of arrays of NumPy outside of compiled programs and with `jax.pure_callback` inside of them.
+
 Examples:
   >>> picture, key, inputs = np.zeros((16, 12, 3), np.float32), jax.random.key(0), dipjax.inputs
   >>> data = dipjax.problem.flash(picture, flash_image=picture)
@@ -20,6 +23,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from dipjax.core.problem import Problem
@@ -221,10 +225,21 @@ class Guided:
         Raises:
           ValueError: the guide has another height or width than the image.
         """
-        made = self.guide(jax.random.fold_in(key, 1), problem)  # noise and guide have nothing in common
-        if made.shape[:-1] != problem.shape[:-1]:
-            raise ValueError(f"guide: found shape {made.shape}, expected {(*problem.shape[:-1], 'D')}.")
-        return jnp.concatenate([self.noise(key, problem), made.astype(problem.dtype)], -1)
+        return self.finish(self.begin(key, problem))
+
+    def begin(self, key: Array, problem: Problem) -> tuple:
+        """Returns the noise, and the guide or what it begins with."""
+        begin = getattr(self.guide, "begin", self.guide)
+        return self.noise(key, problem), begin(jax.random.fold_in(key, 1), problem)  # noise and guide have nothing in common
+
+    def finish(self, begun: tuple) -> Array | np.ndarray:
+        """Returns z."""
+        noise, made = begun
+        made = self.guide.finish(made) if hasattr(self.guide, "finish") else made
+        if made.shape[:-1] != noise.shape[:-1]:
+            raise ValueError(f"guide: found shape {made.shape}, expected {(*noise.shape[:-1], 'D')}.")
+        numpy = jnp if any(isinstance(part, jax.core.Tracer) for part in (noise, made)) else np
+        return numpy.concatenate([noise, made.astype(noise.dtype)], -1)
 
 
 REGISTRY = {

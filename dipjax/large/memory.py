@@ -27,7 +27,7 @@ import jax
 from jax.extend import core
 
 from dipjax import vector
-from dipjax.core import layouts, loop
+from dipjax.core import check, layouts, loop
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import Recipe
@@ -50,7 +50,7 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
       layout: None takes the fastest.
     """
     layout = layouts.chosen(layout, num_seeds, problem.shape[:-1])
-    state = loop.init.eval_shape(recipe, jax.random.key(0), problem)
+    state = check.first_state(recipe, jax.random.key(0), problem)
     step = worst(_traced(recipe, layout, state, problem))
     state, data = (sum(map(_bytes, jax.tree.leaves(tree))) for tree in (state, problem))
     shared = jax.default_backend() == "cpu"  # all devices have one memory
@@ -61,9 +61,8 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
 
 def _traced(recipe, layout, state, problem):
     """Returns a step of one run, traced as in the program of the layout, which takes it over: meshes are part of what JAX remembers."""
-    recipe = vector.for_vector(recipe, state)
-    packed = jax.eval_shape(partial(vector.packed, recipe), state)
-    step, progress = partial(loop.train_step, recipe), jax.ShapeDtypeStruct((), problem.dtype)
+    packed = jax.eval_shape(lambda state: vector.packed(recipe, state)[1], state)
+    step, progress = partial(loop.train_step, vector.for_vector(recipe, state)), jax.ShapeDtypeStruct((), problem.dtype)
     layout = replace(layout, at_once=1)
     packed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((layout.width, *leaf.shape), leaf.dtype), packed)
     return _named("train_step", jax.make_jaxpr(layout(step, (0, None, None)))(packed, problem, progress).jaxpr)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from dipjax.compiling import compiled
 from dipjax.core.problem import Problem
 from dipjax.core.recipe import MSE
 from dipjax.core.rule import Best, Look, Verdict, nothing, where
@@ -187,6 +188,7 @@ def _chosen(key, measured, share):
     return (draw <= jnp.sort(draw.ravel())[number - 1]) & measured
 
 
+@compiled(runs_once=True)
 def filled(measurement: Array, hidden: Array, measured: Array) -> Array:
     """Returns an array with the mean of what was measured near in the place of what is hidden: within one entry, else within eight."""
     known = measured & ~hidden

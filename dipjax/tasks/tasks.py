@@ -94,7 +94,7 @@ def _is_white(pixels):
     from dipjax import patches
     from dipjax.stopping.noise import CORRELATED, of_picture
 
-    return min(pixels.shape[:2]) >= patches.SMALLEST and bool(of_picture(pixels)[0][0] <= CORRELATED)
+    return min(pixels.shape[:2]) >= patches.SMALLEST and float(of_picture(pixels)[0][0]) <= CORRELATED
 
 
 def _white(pixels):

@@ -305,6 +305,7 @@ def test_the_result_is_called_so_by_a_page_that_is_told_while_it_is_made(stage, 
     messages = one.messages()
     assert next(messages)["label"] == "so far"
     shown = live.shown
+    monkeypatch.setattr(live, "_LAST_LOOK", 0.0)
     monkeypatch.setattr(live, "shown", lambda *given, **options: time.sleep(0.1) or shown(*given, **options))
     one.finish()
     assert until(messages, lambda message: message["picture"])["label"] == "result"

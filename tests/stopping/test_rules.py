@@ -300,7 +300,7 @@ def test_runs_that_go_on_are_put_together(num_runs, monkeypatch):
         groups.append(None)
         return program(*arguments)
 
-    counted._cache_size, counted.clear_cache = program._cache_size, program.clear_cache
+    counted._cache_size, counted.clear_cache, counted.lower = program._cache_size, program.clear_cache, program.lower
     monkeypatch.setattr(drive, "_advance", counted)
     how = {"num_steps": 200, "problem_axis": 0, "batching": layouts.Layout(2)}
     per_chunk = []
@@ -308,7 +308,7 @@ def test_runs_that_go_on_are_put_together(num_runs, monkeypatch):
     for result in results:  # noqa: B007, the last one is looked at below
         per_chunk.append(len(groups))
         groups.clear()
-    assert per_chunk[:2] == [1, -(-num_runs // 2)]  # the compilation, and the first chunk of all groups
+    assert per_chunk[:2] == [0, -(-num_runs // 2)]  # the compilation takes no step; the first chunk of all groups
     assert max(per_chunk[6:60]) == -(-num_runs // 2) - 1  # after the fourth step two runs have ended
     assert set(per_chunk[62:]) == {1}
     assert result.steps.tolist() == result.best_steps.tolist() == ends
