@@ -10,8 +10,10 @@ Examples:
   (2.0, 4.0)
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -66,6 +68,18 @@ def compiled(*, runs_once: bool = False, static_argnames: Any = ()) -> Callable[
       static_argnames: as for `jax.jit`.
     """
     return lambda function: Program(function, runs_once, static_argnames)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keeps Python from looking for garbage: what is traced is none, and looking through it again and again takes a fifth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @functools.cache

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from dipjax import vector
-from dipjax.compiling import compiled
+from dipjax.compiling import compiled, undisturbed
 from dipjax.core import check, layouts, loop, rule
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
@@ -112,12 +112,12 @@ def iterate(
     clock = time.perf_counter()
     calls = _Calls(recipe, layout, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))
     groups = layout.groups(num_runs)
-    with ThreadPoolExecutor() as pool:
-        # The program that all chunks share is compiled while the runs begin. Tracing stays in this thread, whose settings of JAX count.
+    # The runs begin while the program that all chunks share is made. Tracing stays in this thread, whose settings of JAX count.
+    with ThreadPoolExecutor() as pool, undisturbed():
+        first = calls.first_states(start, len(shape), np.concatenate(groups), pool)
         program = _advance.lower(*calls.arguments(layout.shapes(shapes), groups[0], 0))
-        compiling = pool.submit(program.compile)
-        runs = _Runs(layout, groups, shape, calls.first_states(start, len(shape), np.concatenate(groups), pool))
-        compiling.result()
+        program.compile()
+        runs = _Runs(layout, groups, shape, first)
     runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), program.out_info[1])
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
     taken, num_left, size = 0, num_steps - start_step, 1
@@ -216,12 +216,13 @@ class _Calls:
         return jax.tree.map(lambda leaf: leaf[which // self.runs_of_problem], self.batch)
 
     def first_states(self, start, rank, which, pool):
-        """Returns the first states of runs, of keys or states of a `rank`; what the host does for them it does side by side."""
+        """Yields the first states of runs, of keys or states of a `rank`; those of keys are made in the pool."""
         start = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[rank:]), start)
-        first = _fitted if isinstance(start, State) else loop.begun
-        own = lambda run: (jax.tree.map(lambda leaf: leaf[run], start), _whole(self.structure, self.own(run), self.shared))  # noqa: E731
-        begun = [first(self.recipe, *own(run)) for run in which]
-        return begun if first is _fitted else list(pool.map(partial(loop.finished, self.recipe), begun))
+        own = [(jax.tree.map(lambda leaf, run=run: leaf[run], start), _whole(self.structure, self.own(run), self.shared)) for run in which]
+        if isinstance(start, State):
+            return [_fitted(self.recipe, *one) for one in own]
+        begun = pool.submit(loop.begun.lower(self.recipe, *own[0]).compile)
+        return pool.map(lambda one: loop.finished(self.recipe, begun.result()(*one)), own)
 
     def arguments(self, states, group, num_steps):
         """Returns those of `_advance`."""
