@@ -34,6 +34,7 @@ class Program:
         """See `compiled`."""
         self._runs_once, self._static_argnames = runs_once, static_argnames
         functools.update_wrapper(self, function)
+        _PROGRAMS.append(self)
 
     @functools.cached_property
     def _jitted(self):
@@ -41,7 +42,11 @@ class Program:
 
     @functools.cached_property
     def _inside(self):
-        return jax.jit(self.__wrapped__, static_argnames=self._static_argnames)
+        @functools.wraps(self.__wrapped__)
+        def inside(*arguments, **named):  # another function: what JAX has compiled of one lives as long as anything traced with it
+            return self.__wrapped__(*arguments, **named)
+
+        return jax.jit(inside, static_argnames=self._static_argnames)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Calls the function."""
@@ -58,6 +63,16 @@ class Program:
     def __reduce__(self) -> str:
         """Pickles and copies as a function does, by its name."""
         return self.__qualname__
+
+
+_PROGRAMS: list[Program] = []  # all that there are: functions of modules
+
+
+def forget() -> None:
+    """Frees all programs, which are compiled again when they are called: each is thousands of memory maps and megabytes."""
+    for program in _PROGRAMS:
+        for made in {"_jitted", "_inside"} & vars(program).keys():
+            getattr(program, made).clear_cache()
 
 
 def compiled(*, runs_once: bool = False, static_argnames: Any = ()) -> Callable[[Callable], Program]:

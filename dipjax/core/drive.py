@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax import vector
+from dipjax import compiling, vector
 from dipjax.compiling import compiled, undisturbed
 from dipjax.core import check, layouts, loop, rule
 from dipjax.core.layouts import Layout
@@ -100,14 +100,14 @@ def iterate(
     shapes = check.fits(recipe, problem, flags, num_steps)
     num_steps = int(num_steps)  # one of NumPy would be another program
     shape = check.start(start, problem, flags)
+    shapes = shapes._replace(key=jax.ShapeDtypeStruct((), (start.key if isinstance(start, State) else start).dtype))
     start = jax.tree.map(_on_host, start)
     start_step = int(np.max(start.step, initial=0)) if isinstance(start, State) else 0
     over_seeds = len(shape) > any(flags)
     num_runs = math.prod(shape)
     layout = layouts.chosen(batching, num_runs, problem.shape[:-1])
-    for program in (_advance, loop.begun):
-        if program._cache_size() >= _MOST_PROGRAMS:
-            program.clear_cache()
+    if _advance._cache_size() >= _MOST_PROGRAMS:
+        compiling.forget()
 
     clock = time.perf_counter()
     calls = _Calls(recipe, layout, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))
@@ -258,23 +258,20 @@ class _Runs:
         return self._ordered([get(state) for state in self.states])
 
     def _ordered(self, leaves):
-        joined = self._joined(leaves)[self.places]
+        joined = np.concatenate(leaves)[self.places]
         return joined.reshape((*self.shape, *joined.shape[1:]))
-
-    def _joined(self, leaves):
-        return np.concatenate([np.asarray(leaf) for leaf in leaves])
 
     def going(self):
         """Says of every group and its places which runs go on, `(G, W)`; what only fills a group does not count."""
         ended = lambda state: False if state.watch is None else np.asarray(state.watch.stopped)  # noqa: E731
-        on = self._joined([np.asarray(state.alive) & np.logical_not(ended(state)) for state in self.states])
+        on = np.concatenate([np.asarray(state.alive) & np.logical_not(ended(state)) for state in self.states])
         return (on & np.isin(np.arange(on.size), self.places)).reshape(len(self.groups), -1)
 
     def regrouped(self, on):
         """Puts the runs that go on, see `going`, together, where they fill fewer groups; returns which groups have ended."""
         if -(-on.sum() // self.layout.width) < on.any(1).sum():
             order = np.argsort(~on.ravel(), kind="stable")
-            state = jax.tree.map(lambda *leaves: _of_keys(self._joined, leaves), *self.states)
+            state = jax.tree.map(lambda *leaves: _of_keys(np.concatenate, leaves), *self.states)
             parts = np.split(order, len(self.groups))
             self.states = [self.layout.placed(jax.tree.map(lambda leaf, part=part: leaf[part], state)) for part in parts]
             self.groups, on = [np.concatenate(self.groups)[part] for part in parts], on.ravel()[order].reshape(on.shape)

@@ -179,11 +179,11 @@ def test_runs_that_are_put_together_compile_nothing_new(compiled):
     assert compiled(go) == 0
 
 
-def test_restore_takes_the_program_of_init_and_run_and_the_other_way_round(compiled):
-    loop.chunk.clear_cache()
+def test_restore_and_run_take_the_program_of_init_and_have_one_each(compiled):
     key = light_keys(4)[1]
     part_of(key)
     loop.run(RECIPE, loop.init(RECIPE, key, TASK), TASK, 5)
+    assert compiled(lambda: drive.restore(RECIPE, key, TASK, num_steps=3), "begun") == 0
     for num_steps in (9, np.int64(8)):
         assert compiled(lambda num_steps=num_steps: drive.restore(RECIPE, key, TASK, num_steps=num_steps)) == 0
         assert compiled(lambda num_steps=num_steps: loop.run(RECIPE, loop.init(RECIPE, key, TASK), TASK, 3, num_steps)) == 0
