@@ -57,23 +57,41 @@ def white_noise(picture: Array) -> tuple[Array, Array]:
 
     The variance is taken to be proportional to a power of the brightness: about 0 for noise of one strength, 1 for photons, 2 for
     speckle. Both are measured from the finest differences, to which textures contribute little, where these are least: in the tenth of
-    the patches of 8 x 8 pixels, of those that are not clipped, of every group of equal brightness. The variance is infinite where too
-    little of the picture is not clipped. Measured in benchmarks/results/noise.md.
+    the patches of 8 x 8 pixels, of those that are not clipped, of every group of equal brightness. How it grows is told by every channel
+    for itself, because one may be clipped, or noisier, where another is not. The variance is infinite where too little of the picture is
+    not clipped. Measured in benchmarks/results/noise.md.
     """
-    patches = _patches(picture)
+    patches = jnp.moveaxis(_patches(picture), 1, 0)
     differences = jnp.diff(jnp.diff(patches, axis=-1), axis=-2) / 2
-    power, brightness = jnp.mean(differences**2, (1, 2, 3)), jnp.maximum(jnp.mean(patches, (1, 2, 3)) - picture.min(), 1e-3)
-    clipped = jnp.mean((patches <= picture.min()) | (patches >= picture.max()), (1, 2, 3))
-    usable = (clipped <= _CLIPPED) & (power > jnp.finfo(power.dtype).eps)
+    power, brightness = jnp.mean(differences**2, (2, 3)), jnp.maximum(jnp.mean(patches, (2, 3)) - picture.min(), 1e-3)
+    clipped = jnp.mean((patches <= picture.min()) | (patches >= picture.max()), (2, 3))
+    least = jnp.finfo(power.dtype).eps
+    usable = (clipped <= _CLIPPED) & (power > least)
+    known = usable.sum(1) >= 2 * _GROUPS
+    levels, variances = jax.vmap(_by_brightness)(power, usable, brightness)
+    exponent = _slope(levels, jnp.where(known[:, None], variances, jnp.inf))
+    scale = brightness ** jnp.clip(exponent, 0, 2)
+    # Of all channels together it is the surer: textures then hide less in the tenth that varies least.
+    whole = (jnp.mean(clipped, 0) <= _CLIPPED) & (jnp.mean(power, 0) > least)
+    together = _of_tenth(power / scale, whole) * scale.mean()
+    alone = jax.vmap(_of_tenth)((power / scale)[:, None], usable) * scale.mean(1)
+    variance = jnp.where(whole.sum() >= 2 * _GROUPS, together, jnp.mean(alone, where=known))
+    return jnp.where(known.any(), variance, jnp.inf), exponent
+
+
+def _of_tenth(power, usable):
+    """Returns the variance by the tenth of the patches whose power `(C, N)` is least, in all of the channels together."""
+    power, share = jnp.mean(power, 0), _TENTH * _share_of_tenth(len(power)) / _share_of_tenth(3)
+    return _least(power, usable, power)[1] / share
+
+
+def _by_brightness(power, usable, brightness):
+    """Returns the logarithms of brightness and of the least power, of groups of patches of equal brightness."""
     rank = jnp.argsort(jnp.argsort(jnp.where(usable, brightness, jnp.inf)))
     group = jnp.where(usable, rank * _GROUPS // jnp.maximum(usable.sum(), 1), -1)
     parts = [_least(power, group == g, brightness) for g in range(_GROUPS)]
-    levels, variances = (jnp.log(jnp.stack(part)) for part in zip(*parts, strict=True))
-    exponent = _slope(levels, variances)
-    scale = brightness ** jnp.clip(exponent, 0, 2)
-    tenth = _TENTH * _share_of_tenth(picture.shape[-1]) / _share_of_tenth(3)
-    variance = _least(power / scale, usable, brightness)[1] * scale.mean() / tenth
-    return jnp.where(usable.sum() >= 2 * _GROUPS, variance, jnp.inf), exponent
+    levels, variances = zip(*parts, strict=True)
+    return jnp.log(jnp.stack(levels)), jnp.log(jnp.stack(variances))
 
 
 def _share_of_tenth(channels):
@@ -109,11 +127,11 @@ def _least(values, usable, brightness):
 
 
 def _slope(x, y):
-    """Returns the median of the slopes between all pairs of points, each weighted by how far they are apart (Sen, 1968)."""
-    first, second = np.triu_indices(len(x), 1)
-    apart = x[second] - x[first]
-    known = jnp.isfinite(apart) & jnp.isfinite(y[second] - y[first]) & (jnp.abs(apart) > 0.1)
-    slopes = jnp.where(known, (y[second] - y[first]) / jnp.where(known, apart, 1), 0)
+    """Returns the median of the slopes between all pairs of points of one row, each weighted by how far they are apart (Sen, 1968)."""
+    first, second = np.triu_indices(x.shape[1], 1)
+    apart, higher = ((values[:, second] - values[:, first]).ravel() for values in (x, y))
+    known = jnp.isfinite(apart) & jnp.isfinite(higher) & (jnp.abs(apart) > 0.1)
+    slopes = jnp.where(known, higher / jnp.where(known, apart, 1), 0)
     weights = jnp.where(known, jnp.abs(apart), 0)
     order = jnp.argsort(slopes)
     summed = jnp.cumsum(weights[order])

@@ -35,6 +35,22 @@ def test_noise_that_grows_with_brightness_is_told_by_its_exponent(power, make):
     assert 0.5 * power < exponent < 1.5 * power
 
 
+def test_dark_channels_that_are_clipped_hide_nothing_of_the_noise_of_another():
+    picture, random = _picture()
+    picture[..., 1:] = 0.02
+    variance, exponent = jax.jit(white_noise)(np.float32((picture + random.normal(0, 0.1, picture.shape)).clip(0, 1)))
+    assert 0.75 < variance / 0.1**2 < 1.25
+    assert abs(exponent) < 0.4
+
+
+def test_the_noise_of_a_brighter_channel_may_be_stronger_without_growing_with_brightness():
+    picture, random = _picture()
+    sigmas = np.array([0.02, 0.05, 0.1])
+    variance, exponent = jax.jit(white_noise)(np.float32(picture + [0, 0.1, 0.2] + sigmas * random.standard_normal(picture.shape)))
+    assert 0.8 < variance / np.mean(sigmas**2) < 1.25
+    assert abs(exponent) < 0.4
+
+
 def test_where_all_is_clipped_nothing_is_known():
     picture, random = _picture()
     assert np.isinf(white_noise(np.float32(np.rint((picture + random.normal(0, 1, picture.shape)).clip(0, 1))))[0])
