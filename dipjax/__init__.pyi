@@ -1,6 +1,6 @@
 """Public names; `__init__.py` loads each one when it is first used."""
 
-from . import checkpoint, files, generators, interop, kriging, metrics, operators, patches, recipes, stopping, uncertainty
+from . import checkpoint, files, generators, interop, kriging, metrics, operators, patches, recipes, stopping, struct, uncertainty
 from .after.distill import apply, distill
 from .after.refine import Refined, refine
 from .after.student import Student
@@ -75,6 +75,7 @@ __all__ = [
     "seeds",
     "show",
     "stopping",
+    "struct",
     "super_resolve",
     "tiling",
     "train_step",

@@ -58,8 +58,8 @@ def test_it_is_not_compiled_anew_whenever_it_is_called_under_vmap(caplog):
 
 
 def test_it_is_copied_and_pickled_as_a_function_is():
-    assert copy.copy(loop.init) is loop.init and copy.deepcopy({"a": loop.init})["a"] is loop.init
-    assert pickle.loads(pickle.dumps(loop.init)) is loop.init
+    assert copy.copy(loop.begun) is loop.begun and copy.deepcopy({"a": loop.begun})["a"] is loop.begun
+    assert pickle.loads(pickle.dumps(loop.begun)) is loop.begun
 
 
 @pytest.mark.parametrize("runs_once", [False, True])

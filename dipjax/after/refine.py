@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dipjax import struct
 from dipjax.after import training
 from dipjax.after.student import forward
 from dipjax.core import loop
@@ -34,7 +35,7 @@ from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators.residual import Judge, Residual
 from dipjax.large import tiling
-from dipjax.operators import Identity, checks, struct
+from dipjax.operators import Identity, checks
 from dipjax.operators import problem as problems
 from dipjax.stopping.noise import noise_deviation
 from dipjax.tasks import tasks  # noqa: F401, which registers them

@@ -18,8 +18,11 @@ from dipjax.core.state import State
 _MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
 
 
-def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) -> State:
-    """Returns the shapes of a run's state, or raises a ValueError where the recipe does not fit; `flags` as from `problem.spread`."""
+def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int, start: Array | State | None = None) -> State:
+    """Returns the shapes of a run's state, or raises a ValueError where the recipe does not fit; `flags` as from `problem.spread`.
+
+    `start` are the keys, or the states that have them, if they may be of another kind than those that `jax.random.key` makes.
+    """
     if isinstance(num_steps, bool) or not isinstance(num_steps, (int, np.integer)) or not 1 <= num_steps <= _MOST_STEPS:
         raise ValueError(f"num_steps: found {num_steps!r}, expected a whole number from 1 to {_MOST_STEPS:,}.")
     if recipe.backtracking is not None and not (recipe.backtracking > 0 and recipe.input_noise):
@@ -34,12 +37,13 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
     problem = jax.tree.unflatten(structure, one)
     if not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(problem.measurement)):
         raise ValueError("measurement: found whole numbers, expected real or complex ones; convert it, for pictures to [0, 1].")
-    z = jax.eval_shape(recipe.input, jax.random.key(0), problem)
+    key = jax.random.key(0) if start is None else jax.ShapeDtypeStruct((), getattr(start, "key", start).dtype)
+    z = jax.eval_shape(recipe.input, key, problem)
     rank = len(problem.shape)
     if z.ndim != rank:
         raise ValueError(f"input: found z of shape {z.shape}, expected {rank} axes as in {problem.shape}, the last one for channels.")
     with _suiting(recipe, problem, z):
-        state = first_state(recipe, jax.random.key(0), problem)
+        state = first_state(recipe, key, problem)
     made, *unknowns = loop.made.eval_shape(recipe, state.params, state.z)
     if made.ndim != rank or made.shape[-1] != problem.shape[-1]:
         raise ValueError(f"generator: found an image of shape {made.shape}, expected {problem.shape}, with as many channels.")
@@ -66,7 +70,7 @@ def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int) ->
 
 def first_state(recipe: Recipe, key: Array, problem: Problem) -> State:
     """Returns the shapes and types of the state that `loop.init` makes."""
-    return jax.eval_shape(partial(loop.finished, recipe), loop.begun.eval_shape(recipe, key, problem))
+    return loop.begun.eval_shape(recipe, key, problem)._replace(z=jax.eval_shape(recipe.input, key, problem))
 
 
 @contextlib.contextmanager

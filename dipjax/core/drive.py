@@ -7,7 +7,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from dipjax import compiling, vector
-from dipjax.compiling import compiled, undisturbed
+from dipjax.compiling import compiled, threads, undisturbed
 from dipjax.core import check, layouts, loop, rule
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
@@ -97,10 +96,9 @@ def iterate(
     """
     check.kinds(recipe, problem, batching)
     flags = spread(problem, problem_axis)
-    shapes = check.fits(recipe, problem, flags, num_steps)
-    num_steps = int(num_steps)  # one of NumPy would be another program
     shape = check.start(start, problem, flags)
-    shapes = shapes._replace(key=jax.ShapeDtypeStruct((), (start.key if isinstance(start, State) else start).dtype))
+    shapes = check.fits(recipe, problem, flags, num_steps, start)
+    num_steps = int(num_steps)  # one of NumPy would be another program
     start = jax.tree.map(_on_host, start)
     start_step = int(np.max(start.step, initial=0)) if isinstance(start, State) else 0
     over_seeds = len(shape) > any(flags)
@@ -113,7 +111,7 @@ def iterate(
     calls = _Calls(recipe, layout, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))
     groups = layout.groups(num_runs)
     # The runs begin while the program that all chunks share is made. Tracing stays in this thread, whose settings of JAX count.
-    with ThreadPoolExecutor() as pool, undisturbed():
+    with threads() as pool, undisturbed():
         first = calls.first_states(start, len(shape), np.concatenate(groups), pool)
         program = _advance.lower(*calls.arguments(layout.shapes(shapes), groups[0], 0))
         program.compile()
@@ -187,7 +185,7 @@ def restore(
 
 def _fitted(recipe, state, problem):
     """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
-    new = check.first_state(recipe, state.key, problem)
+    new = loop.begun.eval_shape(recipe, state.key, problem)
     for name in ("params", "average", "unknowns"):
         if not vector.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
@@ -208,7 +206,7 @@ class _Calls:
     def __init__(self, recipe, layout, problem, flags, runs_of_problem, total):
         leaves, self.structure = jax.tree.flatten(problem)
         self.recipe, self.layout, self.runs_of_problem, self.total = recipe, layout, runs_of_problem, total
-        self.shared = [None if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)]
+        self.shared = jax.device_put([None if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)])
         self.batch = [np.asarray(leaf) if flag else None for leaf, flag in zip(leaves, flags, strict=True)]
 
     def own(self, which):
@@ -216,13 +214,13 @@ class _Calls:
         return jax.tree.map(lambda leaf: leaf[which // self.runs_of_problem], self.batch)
 
     def first_states(self, start, rank, which, pool):
-        """Yields the first states of runs, of keys or states of a `rank`; those of keys are made in the pool."""
+        """Returns the first states of runs one after the other, of keys or states of a `rank`; those of keys are made in the pool."""
         start = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[rank:]), start)
         own = [(jax.tree.map(lambda leaf, run=run: leaf[run], start), _whole(self.structure, self.own(run), self.shared)) for run in which]
         if isinstance(start, State):
             return [_fitted(self.recipe, *one) for one in own]
         begun = pool.submit(loop.begun.lower(self.recipe, *own[0]).compile)
-        return pool.map(lambda one: loop.finished(self.recipe, begun.result()(*one)), own)
+        return pool.map(lambda one: loop.finished(self.recipe, begun.result()(*one)), jax.device_put(own))
 
     def arguments(self, states, group, num_steps):
         """Returns those of `_advance`."""

@@ -73,12 +73,14 @@ class Layout:
 
     def placed(self, tree: Any) -> Any:
         """Returns arrays `(width, ...)` where the program leaves its own: from elsewhere, the same program would be compiled again."""
-        return tree if self.num_devices == 1 else jax.device_put(tree, NamedSharding(self._mesh(), PartitionSpec("runs")))
+        return jax.device_put(tree, self._sharding())
 
     def shapes(self, tree: Any) -> Any:
         """Returns the shapes of what one group holds, where `placed` puts it, from those of one run."""
-        sharding = None if self.num_devices == 1 else NamedSharding(self._mesh(), PartitionSpec("runs"))
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.width, *leaf.shape), leaf.dtype, sharding=sharding), tree)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.width, *leaf.shape), leaf.dtype, sharding=self._sharding()), tree)
+
+    def _sharding(self):
+        return None if self.num_devices == 1 else NamedSharding(self._mesh(), PartitionSpec("runs"))
 
     def _mesh(self):
         return Mesh(np.asarray(jax.local_devices()[: self.num_devices]), ("runs",))

@@ -1,7 +1,8 @@
 """The method: fit a generator f(z) to one measurement y by minimising loss(A f(z), y), and average its outputs.
 
-Every function here is traced, and written for one image and one key: a *run*. There is no other loop. It knows neither generators nor
-operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the data). What the host does around it is in `drive`.
+Every function here but `finished` is traced, and written for one image and one key: a *run*. There is no other loop. It knows neither
+generators nor operators nor losses: those come in a `Recipe` (the method) and a `Problem` (the data). What the host does around it is in
+`drive`.
 
 Examples:
   >>> data = dipjax.problem.denoising(np.full((8, 8, 1), 0.5, np.float32))
@@ -64,7 +65,8 @@ def begun(recipe: Recipe, key: Array, problem: Problem) -> State:
     """Returns what `init` does without the host's part, if the input has one: the one program that does so, whoever asks."""
     z_key, params_key, noise_key = jax.random.split(key, 3)
     z = jax.eval_shape(recipe.input, z_key, problem)
-    params = recipe.generator.init(hashing.light(params_key), jnp.zeros(z.shape, z.dtype))
+    z = jnp.zeros(z.shape, z.dtype) if hasattr(recipe.input, "finish") else recipe.input(z_key, problem)
+    params = recipe.generator.init(hashing.light(params_key), z)
     opt_state = own_noise(transformation(recipe.optimizer, 0.0).init(params), noise_key)
     average, *unknowns = jax.eval_shape(partial(generate, recipe), params, z, problem)
     average, *unknowns = (jnp.zeros(array.shape, array.dtype) for array in (average, *unknowns))

@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
+from dipjax import struct
 
-@struct.dataclass
+
+@struct.dataclass(told="operator")
 class Problem:
     """What is known of one picture: `measurement = operator(image) + noise` with an image of `shape`.
 

@@ -214,6 +214,8 @@ class Guided:
     Attributes:
       guide: a value of `guides`; it runs once for every run, before its first step.
       noise: an input without a stride.
+
+    A generator that looks at z when it draws its parameters sees zeros, because the guide comes after them.
     """
 
     guide: Callable = NonLocalMeans()
@@ -223,7 +225,7 @@ class Guided:
         """Returns z `(H, W, D)`, the channels of the noise first.
 
         Raises:
-          ValueError: the guide has another height or width than the image.
+          ValueError: the guide has another height or width than the noise, which has that of the image.
         """
         return self.finish(self.begin(key, problem))
 
@@ -237,7 +239,9 @@ class Guided:
         noise, made = begun
         made = self.guide.finish(made) if hasattr(self.guide, "finish") else made
         if made.shape[:-1] != noise.shape[:-1]:
-            raise ValueError(f"guide: found shape {made.shape}, expected {(*noise.shape[:-1], 'D')}.")
+            raise ValueError(
+                f"guide: found shape {made.shape}, expected {(*noise.shape[:-1], 'D')} as the noise, which must have no stride."
+            )
         numpy = jnp if any(isinstance(part, jax.core.Tracer) for part in (noise, made)) else np
         return numpy.concatenate([noise, made.astype(noise.dtype)], -1)
 

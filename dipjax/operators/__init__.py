@@ -1,6 +1,6 @@
 """What turned the image we want into the measurement we have: operators, kernels, and the problems that they make."""
 
-from dipjax.operators import camera, foreign, fourier, instruments, jpeg, problem, psfs, radon, resampling, sensing, struct
+from dipjax.operators import camera, foreign, fourier, instruments, jpeg, problem, psfs, radon, resampling, sensing
 from dipjax.operators.camera import Bayer
 from dipjax.operators.fourier import Complex, Fourier, FourierMagnitude, NonUniformFourier
 from dipjax.operators.jpeg import JPEG
@@ -37,5 +37,4 @@ __all__ = [
     "radon",
     "resampling",
     "sensing",
-    "struct",
 ]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.operators import struct
+from dipjax import struct
 
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 """The colours of the filters of two by two pixels, the upper row first."""

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.operators import checks, struct
+from dipjax import struct
+from dipjax.operators import checks
 
 
 @struct.dataclass

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.operators import struct
+from dipjax import struct
 from dipjax.operators.checks import is_real, random, sides, whole
 
 _AXES = (-2, -1)

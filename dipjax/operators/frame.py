@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.operators import struct
+from dipjax import struct
 
 _FINEST = 8  # pixels between two sizes
 _COARSEST = 128

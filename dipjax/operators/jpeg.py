@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dipjax.operators import checks, struct
+from dipjax import struct
+from dipjax.operators import checks
 
 _COSINES = np.sqrt(2 / 8) * np.cos(np.outer(np.arange(8), 2 * np.arange(8) + 1) * np.pi / 16)
 _COSINES[0] /= np.sqrt(2)

@@ -35,7 +35,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dipjax.operators import checks, struct
+from dipjax import struct
+from dipjax.operators import checks
 
 _USUAL_LEVEL = 0.01  # see `Blur`
 _REACH, _LOWEST = 16, 0.1  # pixels and cycles per pixel, see `UnknownBlur.whiten` and benchmarks/results/back_projection.md

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from dipjax.operators import struct
+from dipjax import struct
 from dipjax.operators.checks import inexact, numbers, positive, whole, wide
 
 _LOWEST = 0.02  # cycles per detector, see `Radon.whiten`; 0.1 is a third slower (benchmarks/results/back_projection.md)

@@ -25,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.operators import checks, struct
+from dipjax import struct
+from dipjax.operators import checks
 from dipjax.operators.linear import Compose, Mask, unspoilt
 
 

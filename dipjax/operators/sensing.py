@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax.operators import struct
+from dipjax import struct
 from dipjax.operators.checks import inexact, is_real, random, sides, whole
 
 _MOST_NUMBERS = 2**28  # of a matrix: one GiB

@@ -19,6 +19,7 @@ _FEW = 0.005  # of the numbers, white or black ones: less may be what is in the 
 _MANY = 0.02  # ... and together
 _CLIPPED = 0.05  # of a patch: more of it at the ends of the range, and its noise is cut off
 _GROUPS = 8  # of brightness
+_APART = 0.2  # of their logarithms: groups that are less so differ by their noise alone
 _TENTH = 0.8  # of the variance, which the tenth of the patches that vary least have: the median over 23 pictures of three channels
 _GRAIN = 5 / 255  # deviation of the grain and fine texture that photographs have, whose removal nobody asked for; twice its square counts
 _FREEDOM = 26  # degrees of it, in every channel of a patch: the fit to pure noise, of 32 to 512 pixels on a side and 1 to 4 channels
@@ -130,7 +131,7 @@ def _slope(x, y):
     """Returns the median of the slopes between all pairs of points of one row, each weighted by how far they are apart (Sen, 1968)."""
     first, second = np.triu_indices(x.shape[1], 1)
     apart, higher = ((values[:, second] - values[:, first]).ravel() for values in (x, y))
-    known = jnp.isfinite(apart) & jnp.isfinite(higher) & (jnp.abs(apart) > 0.1)
+    known = jnp.isfinite(apart) & jnp.isfinite(higher) & (jnp.abs(apart) > _APART)
     slopes = jnp.where(known, higher / jnp.where(known, apart, 1), 0)
     weights = jnp.where(known, jnp.abs(apart), 0)
     order = jnp.argsort(slopes)

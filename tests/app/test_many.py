@@ -233,14 +233,14 @@ def test_a_hundred_sizes_become_a_handful():
 
 @pytest.mark.slow
 def test_pictures_of_many_sizes_share_a_few_programs(folder, run):
-    from dipjax.core import drive, loop
+    from dipjax import compiling
+    from dipjax.core import drive
 
     for side in range(33, 41):
         write(f"in/{side}.png", side, 40)
-    for program in (drive._advance, loop.chunk):
-        program.clear_cache()
+    compiling.forget()
     assert run("denoise", "in", "-o", "out", *STEPS)[0] == 0
-    assert loop.chunk._cache_size() + drive._advance._cache_size() == 1
+    assert drive._advance._cache_size() == 1
     with Image.open("out/33.png") as picture:
         assert picture.size == (40, 33)
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from dipjax import compiling
 from dipjax.core import drive, layouts, loop
 from dipjax.core.problem import Problem, stack
 from dipjax.fitting import inputs, losses
@@ -356,9 +357,9 @@ def test_the_curves_of_many_chunks_are_in_order(monkeypatch):
     num_steps, counted = 37, mixer_recipe(watch=(lambda estimate, task: estimate[0, 0, 0],), smoothing=0.0)
     whole = drive.restore(counted, KEYS, TASK, num_steps=num_steps)
     monkeypatch.setattr(loop, "LONGEST_CHUNK", 5)
-    loop.chunk.clear_cache()
+    compiling.forget()
     results = list(drive.iterate(counted, KEYS, TASK, num_steps=num_steps, chunk_seconds=1e-3))
-    loop.chunk.clear_cache()
+    compiling.forget()
     assert len(results) > 8
     for result in results:
         expected = jax.tree.map(lambda curve, n=result.num_steps: curve[:, :n], whole.metrics)

@@ -17,7 +17,7 @@ import optax
 import pytest
 
 from dipjax import vector
-from dipjax.core import drive, layouts, loop
+from dipjax.core import check, drive, layouts, loop
 from dipjax.core.problem import stack
 from dipjax.core.recipe import Recipe
 from dipjax.fitting import inputs, losses, optimizers, penalties
@@ -139,7 +139,7 @@ def test_the_program_of_a_fast_step_stays_small():
     """Its compilation is most of the time until the first step. Commit 82e2530: 655 kernels, 22,552 lines; since then 449, 14,004."""
     task = problem.denoising(np.zeros((64, 64, 3), np.float32))
     recipe = dataclasses.replace(fast.denoising(3).recipe, stopping=HeldOut())
-    state = loop.init.eval_shape(recipe, jax.random.key(0), task)
+    state = check.first_state(recipe, jax.random.key(0), task)
     text = loop.chunk.lower(recipe, state, task, np.int32(1), np.int32(1)).compile().as_text()
     assert len(FUSED.findall(text)) < 460 and text.count("\n") < 14_500
 
@@ -203,9 +203,9 @@ def spelled(n):
 
 def test_equal_recipes_however_spelled_share_one_program(compiled):
     drive.restore(spelled(0), light_keys(4)[0], TASK, num_steps=2)
-    before = loop.chunk._cache_size()
+    before = drive._advance._cache_size()
     assert compiled(lambda: [drive.restore(spelled(n), light_keys(4)[0], TASK, num_steps=2) for n in (0, 1, 2)]) == 0
-    assert loop.chunk._cache_size() == before
+    assert drive._advance._cache_size() == before
 
 
 def test_problems_with_other_arrays_share_one_program_and_other_operators_do_not(compiled):

@@ -52,7 +52,7 @@ def test_every_operator_that_is_exported_has_a_row():
 
 
 def test_no_operator_is_taken_for_one_of_another_class():
-    """JAX 0.10 compares dataclasses by their fields alone, see `operators.struct`."""
+    """JAX 0.10 compares dataclasses by their fields alone, see `dipjax.struct`."""
     structures = {type(made := make(name, EVEN)): jax.tree.structure(made) for name in EVERY}
     assert all((one is other) == (structures[one] == structures[other]) for one in structures for other in structures)
 
