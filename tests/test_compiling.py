@@ -1,7 +1,9 @@
 """Compiled functions with options: they give what the function gives, wherever they are called, and whatever the compiler knows."""
 
 import copy
+import gc
 import pickle
+import time
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +57,22 @@ def test_it_is_not_compiled_anew_whenever_it_is_called_under_vmap(caplog):
     with jax.log_compiles():
         jax.vmap(lambda x: program(x, 3))(x)
     assert not any("XLA compilation" in record.getMessage() for record in caplog.records)
+
+
+def test_what_waits_in_threads_is_not_waited_for_when_something_fails():
+    done = []
+    with pytest.raises(ValueError, match="something"), compiling.threads() as pool:
+        for n in range(100):
+            pool.submit(lambda n=n: (time.sleep(0.05), done.append(n)))
+        raise ValueError("something")
+    assert len(done) < 10
+
+
+def test_garbage_is_looked_for_again_whatever_happens():
+    with pytest.raises(ValueError, match="something"), compiling.undisturbed():
+        assert not gc.isenabled()
+        raise ValueError("something")
+    assert gc.isenabled()
 
 
 def test_it_is_copied_and_pickled_as_a_function_is():

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from dipjax.core import drive, loop
+from dipjax.core.problem import stack
 from dipjax.fitting import guides, inputs, losses
 from dipjax.operators import Blur, problem, psfs
 from dipjax.operators.frame import Framed
@@ -138,6 +139,18 @@ def test_init_makes_the_guide_under_vmap_too():
     many = jax.vmap(loop.init, (None, 0, None))(recipe, light_keys(2), task)
     for run, key in enumerate(light_keys(2)):
         np.testing.assert_allclose(many.z[run], loop.init(recipe, key, task).z, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(jax, "enable_x64"), reason="this JAX has no such context")
+@pytest.mark.parametrize("axis", [None, 0])
+def test_runs_begin_in_threads_with_the_precision_of_the_caller(axis):
+    """Of JAX's settings a thread has those of the program, not those of a context."""
+    recipe = dataclasses.replace(mixer_recipe(1), input=inputs.Guided())
+    with jax.enable_x64(True):
+        task = problem.denoising(np.float64(noisy("weak")[..., :1]))
+        task = task.replace(measurement=np.asarray(task.measurement)) if axis is None else stack([task, task])
+        result = drive.restore(recipe, light_keys(2), task, num_steps=2, problem_axis=axis)
+    assert result.images.dtype == np.float64 and np.isfinite(result.images).all()
 
 
 def test_the_fast_setting_has_a_guide_unless_none_is_wished():

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import struct
 
-from dipjax import vector
+from dipjax import compiling, vector
 from dipjax.core import check, drive, layouts, loop
 from dipjax.core.problem import stack
 from dipjax.core.recipe import Recipe
@@ -37,7 +38,8 @@ LAYOUTS = pytest.mark.parametrize("layout", [layouts.ONE_BY_ONE, layouts.Layout(
 
 @pytest.fixture
 def compiled(caplog):
-    """Returns a function that runs another and counts the programs that were compiled for it."""
+    """Returns a function that runs another and counts the programs that were compiled for it, of few, so that none is forgotten."""
+    compiling.forget()
 
     def count(function, name=""):
         caplog.clear()
@@ -216,6 +218,34 @@ def test_problems_with_other_arrays_share_one_program_and_other_operators_do_not
     go(problem.inpainting(picture(), known[0]))
     assert compiled(lambda: go(problem.inpainting(picture(), known[1]))) == 0
     assert compiled(lambda: go(problem.deblurring(picture(), np.ones((2, 2))))) > 0
+
+
+@struct.dataclass
+class Darker:
+    factor: jax.Array
+
+    def __call__(self, image):
+        return image * self.factor
+
+
+@struct.dataclass
+class Brighter:
+    """Has the fields of the other, so that JAX 0.10 takes it for the other."""
+
+    factor: jax.Array
+
+    def __call__(self, image):
+        return image + self.factor
+
+
+def test_operators_that_others_made_with_flax_are_not_taken_for_one_another():
+    losses = [
+        drive.restore(
+            RECIPE, light_keys(2)[0], problem.general(picture(), make(np.float32(0.5)), shape=picture().shape), num_steps=1
+        ).metrics.loss
+        for make in (Darker, Brighter, Darker)
+    ]
+    assert losses[0] == losses[2] != losses[1]
 
 
 def num_maps():

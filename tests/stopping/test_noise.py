@@ -51,6 +51,14 @@ def test_the_noise_of_a_brighter_channel_may_be_stronger_without_growing_with_br
     assert abs(exponent) < 0.4
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [64, 128])
+def test_groups_that_differ_in_brightness_by_their_noise_alone_tell_nothing(side, channels):
+    random = np.random.default_rng(0)
+    exponents = [float(white_noise(np.float32(0.5 + random.normal(0, 0.1, (side, side, channels))))[1]) for _ in range(3)]
+    assert exponents == [0.0] * 3
+
+
 def test_where_all_is_clipped_nothing_is_known():
     picture, random = _picture()
     assert np.isinf(white_noise(np.float32(np.rint((picture + random.normal(0, 1, picture.shape)).clip(0, 1))))[0])
