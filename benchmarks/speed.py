@@ -457,10 +457,12 @@ def memory(arguments):
 
 
 def start(arguments):
+    from dipjax.app.startup import LEAST_SECONDS
+
     times = {"empty cache": [], "the same size before": []}
     for _ in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            kept = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+            kept = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(LEAST_SECONDS)}
             for found in times.values():
                 job = {"table": "start", "size": arguments.size, "seeds": 4, "begun": time.time()}
                 found.append(run({"one": (job, kept)}, 1)["one"][0]["seconds"])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dipjax.app import signals, trial
 
-_LEAST_SECONDS = 0.2  # a program that compiled faster is not kept
+LEAST_SECONDS = 0.2  # a program that compiled faster is not kept
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PREFIXES = ("JAX_", "XLA_", "CUDA_", "TPU_")  # of the variables that JAX and what is under it read
 
@@ -144,7 +144,7 @@ def use_cache(choice: str) -> str | None:
         return f"compiled programs are not kept: {error}" if wished else None
     if on:
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return None
 
 
