@@ -53,8 +53,7 @@ class Program:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Calls the function."""
         # Inside a function that is traced, what is made of nothing is traced too.
-        is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (jnp.zeros(()), *jax.tree.leaves((arguments, named))))
-        return (self._inside if is_traced else self._jitted)(*arguments, **named)
+        return (self._inside if is_traced(jnp.zeros(()), arguments, named) else self._jitted)(*arguments, **named)
 
     def __getattr__(self, name: str) -> Any:
         """Returns an attribute of the jitted function."""
@@ -85,6 +84,11 @@ def compiled(*, runs_once: bool = False, static_argnames: Any = ()) -> Callable[
       static_argnames: as for `jax.jit`.
     """
     return lambda function: Program(function, runs_once, static_argnames)
+
+
+def is_traced(*trees: Any) -> bool:
+    """Says whether an array among these is one of a function that is traced, and no number yet."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
 @contextlib.contextmanager

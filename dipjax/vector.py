@@ -64,10 +64,9 @@ def alike(tree: Any, other: Any) -> bool:
     return same and all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(leaves, others, strict=True))
 
 
-def packed(recipe: Any, state: Any) -> tuple[Any, Any]:
-    """Returns the recipe `for_vector`, and the state of one run as it takes it."""
-    recipe = for_vector(recipe, state)
-    return recipe, _changed(state, lambda params: ravel_pytree(params)[0]) if isinstance(recipe.generator, OfVector) else state
+def packed(recipe: Any, state: Any) -> Any:
+    """Returns a state with its parameters as one vector, if the recipe is `for_vector`; of one run."""
+    return _changed(state, lambda params: ravel_pytree(params)[0]) if isinstance(recipe.generator, OfVector) else state
 
 
 def unpacked(recipe: Any, state: Any) -> Any:

@@ -84,9 +84,8 @@ def test_a_run_that_goes_on_ends_bit_for_bit_as_one_that_was_never_broken_off(ru
     for until in (1, 2, 3, 100):
         broken = whole(recipe, keys, data, folder(recipe), until=until)
         assert broken.num_steps
-    monkeypatch.setattr(
-        drive.loop, "begun", NonCallableMock(spec=["eval_shape"], eval_shape=drive.loop.begun.eval_shape)
-    )  # nothing begins anew
+    nothing_begins = NonCallableMock(spec=["eval_shape"], eval_shape=drive.loop.begun.eval_shape)
+    monkeypatch.setattr(drive.loop, "begun", nothing_begins)
     assert same(whole(recipe, keys, data, folder(recipe)), expected)
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dipjax import compiling, vector
-from dipjax.compiling import compiled, threads, undisturbed
+from dipjax import vector
+from dipjax.compiling import compiled, forget, threads, undisturbed
 from dipjax.core import check, layouts, loop, rule
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem, spread
@@ -105,7 +105,7 @@ def iterate(
     num_runs = math.prod(shape)
     layout = layouts.chosen(batching, num_runs, problem.shape[:-1])
     if _advance._cache_size() >= _MOST_PROGRAMS:
-        compiling.forget()
+        forget()
 
     clock = time.perf_counter()
     calls = _Calls(recipe, layout, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))

@@ -214,7 +214,7 @@ def chunk(recipe: Recipe, state: State, problem: Problem, num_steps: Array | int
     Returns:
       The state, and metrics `(LONGEST_CHUNK,)` of which the first `num_steps` are filled and the rest zero.
     """
-    recipe, state = vector.packed(recipe, state)
+    state = vector.packed(recipe := vector.for_vector(recipe, state), state)
     shapes = jax.eval_shape(partial(train_step, recipe), state, problem, jnp.zeros((), problem.dtype))[1]
     history = jax.tree.map(lambda value: jnp.zeros(LONGEST_CHUNK, value.dtype), shapes)
     total = jnp.asarray(total, jnp.int32).astype(jnp.float32)

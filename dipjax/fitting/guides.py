@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array
 from scipy import ndimage
 
+from dipjax.compiling import is_traced
 from dipjax.core.problem import Problem
 from dipjax.files.masks import nearest
 from dipjax.operators import checks, instruments
@@ -83,12 +84,12 @@ class NonLocalMeans:
         """Returns the guide."""
         if not isinstance(begun, tuple):
             return begun
-        is_traced = any(isinstance(part, jax.core.Tracer) for part in begun)
-        picture, *_ = begun = begun if is_traced else tuple(map(np.asarray, begun))
+        traced = is_traced(begun)
+        picture, *_ = begun = begun if traced else tuple(map(np.asarray, begun))
         # Threads, in which this may be called, have settings of their own of how precisely JAX computes.
         (correlation, _), (_, exponent) = of_picture(picture.astype(np.float32))
         shape = jax.ShapeDtypeStruct(picture.shape, picture.dtype)
-        made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential") if is_traced else self._on_host
+        made = partial(jax.pure_callback, self._on_host, shape, vmap_method="sequential") if traced else self._on_host
         return made(*begun, correlation, exponent)
 
     def _on_host(self, picture, noise, known, correlation, exponent):

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dipjax.compiling import is_traced
 from dipjax.core.problem import Problem
 from dipjax.fitting.guides import NonLocalMeans
 from dipjax.operators import checks
@@ -242,7 +243,7 @@ class Guided:
             raise ValueError(
                 f"guide: found shape {made.shape}, expected {(*noise.shape[:-1], 'D')} as the noise, which must have no stride."
             )
-        numpy = jnp if any(isinstance(part, jax.core.Tracer) for part in (noise, made)) else np
+        numpy = jnp if is_traced(noise, made) else np
         return numpy.concatenate([noise, made.astype(noise.dtype)], -1)
 
 

@@ -63,10 +63,9 @@ def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | No
 
 def _traced(recipe, layout, state, problem):
     """Returns a step of one run, traced as in the program of the layout, which takes it over: meshes are part of what JAX remembers."""
-    packed = jax.eval_shape(lambda state: vector.packed(recipe, state)[1], state)
-    step, progress = partial(loop.train_step, vector.for_vector(recipe, state)), jax.ShapeDtypeStruct((), problem.dtype)
-    layout = replace(layout, at_once=1)
-    packed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((layout.width, *leaf.shape), leaf.dtype), packed)
+    recipe, layout = vector.for_vector(recipe, state), replace(layout, at_once=1)
+    packed = layout.shapes(jax.eval_shape(partial(vector.packed, recipe), state))
+    step, progress = partial(loop.train_step, recipe), jax.ShapeDtypeStruct((), problem.dtype)
     return _named("train_step", jax.make_jaxpr(layout(step, (0, None, None)))(packed, problem, progress).jaxpr)
 
 
