@@ -159,7 +159,7 @@ def _expected(recipe, problem, problem_axis, runs, shapes):
     if kind != "key" or impl not in _KEYS:
         raise Damaged(f"checkpoint: found keys of the kind {kind}:{impl}, expected one of {', '.join(_KEYS)}")
     key = jax.eval_shape(lambda: jax.random.key(0, impl=impl)).dtype
-    state = check.fits(recipe, problem, spread(problem, problem_axis), num_steps=1)
+    state = check.fits(recipe, problem, spread(problem, problem_axis))
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*runs, *leaf.shape), key if _is_key(leaf) else leaf.dtype), state)
     kind, shape = shapes.get("metrics.loss", ("", ()))
     if shape[:-1] != runs or kind not in _CURVES:

@@ -13,13 +13,18 @@ Examples:
 import contextlib
 import functools
 import gc
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental import serialize_executable
+
+from dipjax import shelf
 
 _ON_CPU = {"xla_cpu_use_fusion_emitters": False}
 _ONCE = {"xla_backend_optimization_level": 0}  # ready in a third of the time, and slower
@@ -32,9 +37,12 @@ class Program:
     part of that one, of whose options it is compiled.
     """
 
+    num_read = 0  # programs that were on the shelf, of all functions
+
     def __init__(self, function: Callable, runs_once: bool, static_argnames: Any):
         """See `compiled`."""
         self._runs_once, self._static_argnames = runs_once, static_argnames
+        self._ready: dict[tuple, Any] = {}
         functools.update_wrapper(self, function)
         _PROGRAMS.append(self)
 
@@ -53,7 +61,61 @@ class Program:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Calls the function."""
         # Inside a function that is traced, what is made of nothing is traced too.
-        return (self._inside if is_traced(jnp.zeros(()), arguments, named) else self._jitted)(*arguments, **named)
+        if is_traced(jnp.zeros(()), arguments, named):
+            return self._inside(*arguments, **named)
+        if shelf.is_used():
+            whole, _, arrays = self._parted(arguments, named)
+            return self.prepared(*whole)()(*arrays)
+        return self._jitted(*arguments, **named)
+
+    def prepared(self, *arguments: Any) -> Callable[[], jax.stages.Compiled]:
+        """Traces the function now, and returns what compiles it, in any thread; or, where that is on the `shelf`, reads it.
+
+        Args:
+          arguments: all that the function takes, in their order; of arrays shapes do.
+
+        Returns:
+          `() -> program`; the program is called with the arguments that are not static.
+
+        Raises:
+          ValueError: JAX is told to compile nothing.
+        """
+        if jax.config.jax_disable_jit:
+            raise ValueError("jax_disable_jit: found True, but restorations are compiled; take single steps, `dipjax.train_step`, instead.")
+        _, settings, arrays = self._parted(arguments, {})
+        types = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else type(leaf), arrays)
+        key = (self.__module__, self.__qualname__, settings, shelf.described(types))
+        if (program := self._ready.get(key)) is not None:
+            return lambda: program
+        self._ready[key] = None  # without a shelf JAX has it, and this only counts
+        file = shelf.place(key, shelf.PROGRAM)
+        lower = partial(self._jitted.lower, *arguments)
+        if (kept := shelf.read(file)) is not None:
+            return lambda: self._noted(key, _unpacked(kept) or lower().compile())
+        lowered = lower()
+        return lambda: self._noted(key, lowered.compile(), file)
+
+    def _parted(self, arguments, named):
+        """Returns all arguments in their order, those that are static, with their names, and the others."""
+        bound = inspect.signature(self.__wrapped__).bind(*arguments, **named)
+        bound.apply_defaults()
+        static = [self._static_argnames] if isinstance(self._static_argnames, str) else self._static_argnames
+        whole = bound.args
+        settings = tuple((name, bound.arguments.pop(name)) for name in static)
+        return whole, settings, tuple(bound.arguments.values())
+
+    def _noted(self, key, program, file=None):
+        if shelf.is_used():
+            self._ready[key] = program
+        # jaxlib 0.10.2 writes half of a program that it has read itself, from a cache of JAX.
+        if file is not None and not jax.config.jax_compilation_cache_dir:
+            shelf.write(file, _packed(program))
+        return program
+
+    @property
+    def num_ready(self) -> int:
+        """How many programs of this function were prepared since `forget`."""
+        return len(self._ready)
 
     def __getattr__(self, name: str) -> Any:
         """Returns an attribute of the jitted function."""
@@ -70,10 +132,11 @@ _PROGRAMS: list[Program] = []  # all that there are: functions of modules
 
 
 def forget() -> None:
-    """Frees all programs, which are compiled again when they are called: each is thousands of memory maps and megabytes."""
+    """Frees all programs, which are compiled again when they are called: each is hundreds of memory maps and megabytes."""
     for program in _PROGRAMS:
         for made in {"_jitted", "_inside"} & vars(program).keys():
             getattr(program, made).clear_cache()
+        program._ready.clear()
 
 
 def compiled(*, runs_once: bool = False, static_argnames: Any = ()) -> Callable[[Callable], Program]:
@@ -111,6 +174,24 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _packed(program):
+    """Returns a compiled program as bytes and trees; None where it cannot be."""
+    with contextlib.suppress(Exception):  # whatever this version of JAX says
+        devices = max((len(sharding.device_set) for sharding in jax.tree.leaves(program.input_shardings)), default=1)
+        return devices, serialize_executable.serialize(program)
+    return None
+
+
+def _unpacked(kept):
+    """Returns the compiled program; None where it cannot be."""
+    with contextlib.suppress(Exception):
+        devices, parts = kept
+        program = serialize_executable.deserialize_and_load(*parts, execution_devices=jax.local_devices()[:devices])
+        Program.num_read += 1
+        return program
+    return None
 
 
 @functools.cache

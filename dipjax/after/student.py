@@ -17,7 +17,6 @@ Examples:
 import json
 import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import numpy as np
 from dipjax import container, record
 from dipjax.after import degradation
 from dipjax.after.degradation import Degradation
+from dipjax.compiling import compiled
 from dipjax.generators.residual import Residual
 from dipjax.large import tiling
 from dipjax.operators import checks
@@ -97,7 +97,7 @@ class Student:
         return made
 
 
-@partial(jax.jit, static_argnames="network")
+@compiled(static_argnames="network")
 def forward(network: Residual, params: Any, picture: np.ndarray) -> jax.Array:
     """Returns what a network makes of a picture `(H, W, C)`; compiled once for every size."""
     return network.apply(params, picture)

@@ -65,11 +65,13 @@ def _advice(num_devices, num_cores):
 
 def _cache(jax):
     """Says where compiled programs are kept, without making a folder."""
+    from dipjax import shelf  # imports JAX
+
     if theirs := jax.config.jax_compilation_cache_dir:
         return f"{theirs}, used (JAX_COMPILATION_CACHE_DIR)"
     try:
         folder = startup.cache_folder()
-        kept = len(list(folder.glob("*-cache"))) if folder.is_dir() else 0
+        kept = len(shelf.files(folder, shelf.PROGRAM, "-cache"))  # those of a CPU, and of other devices
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         return f"none: {error}"
     return f"{folder}, {_use(jax, folder)}, {kept} programs kept"

@@ -125,13 +125,15 @@ def _huge_pages_wait_to_be_asked_for():
 def use_cache(choice: str) -> str | None:
     """Keeps compiled programs for the next start: "on", "off", or "auto", for on except on a CPU that does not read back what it wrote.
 
-    Comes before the first computation. On a new CPU a process beside this one finds out how it is, see `trial`; until that is known,
-    programs are written and not read.
+    Comes before the first computation. For a CPU they are kept on the `shelf`, which spares tracing too; for other devices in the cache of
+    JAX. On a new CPU a process beside this one finds out how it is, see `trial`; until that is known, programs are written and not read.
 
     Returns:
       Why the wish could not be fulfilled, or None.
     """
     import jax
+
+    from dipjax import shelf
 
     wished = choice == "on" or jax.default_backend() != "cpu"
     if jax.config.jax_compilation_cache_dir or choice == "off":
@@ -140,6 +142,9 @@ def use_cache(choice: str) -> str | None:
         folder = cache_folder()
         _make_private(folder)
         on = wished or _can_be_used(folder)
+        if on and jax.default_backend() == "cpu":
+            shelf.use(folder)
+            return None
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         return f"compiled programs are not kept: {error}" if wished else None
     if on:
@@ -150,10 +155,12 @@ def use_cache(choice: str) -> str | None:
 
 def _can_be_used(folder):
     """Says whether nothing will be read from a folder of which it is not known that it works; where that is open, begins the trial."""
+    from dipjax import shelf
+
     known = trial.verdict(folder)
     if known is None:
         trial.begin(folder)
-    return known == trial.WORKS or (known is None and not any(folder.glob("*-cache")))
+    return known == trial.WORKS or (known is None and not shelf.files(folder))
 
 
 def cache_folder() -> Path:

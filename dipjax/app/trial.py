@@ -82,17 +82,14 @@ def _command(function, folder):
 
 def restore(kept: str) -> None:
     """Restores a tiny picture with the programs that are kept; the network is the one that people use, with as many kernels."""
-    import jax
     import numpy as np
 
+    from dipjax import compiling, shelf
     from dipjax.core import drive
     from dipjax.operators import problem
     from dipjax.recipes import choose
 
-    hits = []
-    jax.monitoring.register_event_listener(lambda event, **how: hits.append(event) if event.endswith("/cache_hits") else None)
-    jax.config.update("jax_compilation_cache_dir", kept)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # however soon this machine is ready, its program is to be kept
+    shelf.use(Path(kept))
     picture = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16, 1)
     result = drive.restore(choose("denoise", "fast")(1).recipe, drive.seeds(0, 1), problem.denoising(picture), num_steps=2)
-    print(len(hits), repr(float(result.images.sum())))
+    print(compiling.Program.num_read, repr(float(result.images.sum())))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dipjax import shelf
 from dipjax.core import loop
 from dipjax.core.layouts import Layout
 from dipjax.core.problem import Problem
@@ -18,13 +19,12 @@ from dipjax.core.state import State
 _MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
 
 
-def fits(recipe: Recipe, problem: Problem, flags: list[bool], num_steps: int, start: Array | State | None = None) -> State:
+@shelf.remembered
+def fits(recipe: Recipe, problem: Problem, flags: list[bool], start: Array | State | None = None) -> State:
     """Returns the shapes of a run's state, or raises a ValueError where the recipe does not fit; `flags` as from `problem.spread`.
 
     `start` are the keys, or the states that have them, if they may be of another kind than those that `jax.random.key` makes.
     """
-    if isinstance(num_steps, bool) or not isinstance(num_steps, (int, np.integer)) or not 1 <= num_steps <= _MOST_STEPS:
-        raise ValueError(f"num_steps: found {num_steps!r}, expected a whole number from 1 to {_MOST_STEPS:,}.")
     if recipe.backtracking is not None and not (recipe.backtracking > 0 and recipe.input_noise):
         raise ValueError(
             f"backtracking: found {recipe.backtracking} dB with input_noise {recipe.input_noise}, expected a positive number and some"
@@ -110,8 +110,8 @@ def start(keys: Array | State, problem: Problem, flags: list[bool]) -> tuple[int
     return keys.shape
 
 
-def kinds(recipe: Recipe, problem: Problem, batching: Layout | None) -> None:
-    """Refuses what is no recipe, no problem or no layout."""
+def kinds(recipe: Recipe, problem: Problem, batching: Layout | None, num_steps: int) -> None:
+    """Refuses what is no recipe, no problem, no layout or no number of steps."""
     for name, value, kind, expected in (
         ("recipe", recipe, Recipe, "a Recipe; a setting has one, `setting.recipe`"),
         ("problem", problem, Problem, "a Problem, which the functions of `problem` make"),
@@ -119,3 +119,5 @@ def kinds(recipe: Recipe, problem: Problem, batching: Layout | None) -> None:
     ):
         if not isinstance(value, kind):
             raise ValueError(f"{name}: found {type(value).__name__}, expected {expected}.")
+    if isinstance(num_steps, bool) or not isinstance(num_steps, (int, np.integer)) or not 1 <= num_steps <= _MOST_STEPS:
+        raise ValueError(f"num_steps: found {num_steps!r}, expected a whole number from 1 to {_MOST_STEPS:,}.")

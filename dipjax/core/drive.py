@@ -7,7 +7,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +22,7 @@ from dipjax.core.problem import Problem, spread
 from dipjax.core.recipe import Recipe, transformation
 from dipjax.core.state import Result, State
 
-# Every program keeps about 1,650 memory maps, of which Linux allows a process 65,530, and some 17 MiB.
+# Every size keeps about 640 memory maps, of which Linux allows a process 65,530, and some 65 MiB.
 _MOST_PROGRAMS = 12
 
 
@@ -39,7 +38,10 @@ def seeds(key: Array | int, num_seeds: int) -> Array:
       (4,)
     """
     key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
-    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_seeds))
+    return _folded(key, np.arange(num_seeds))
+
+
+_folded = compiled(runs_once=True)(jax.vmap(jax.random.fold_in, (None, 0)))
 
 
 @compiled(static_argnames=("recipe", "layout", "structure"))
@@ -94,31 +96,29 @@ def iterate(
       >>> result.num_steps, longer.num_steps, int(longer.state.step)
       (3, 2, 5)
     """
-    check.kinds(recipe, problem, batching)
+    check.kinds(recipe, problem, batching, num_steps)
     flags = spread(problem, problem_axis)
     shape = check.start(start, problem, flags)
-    shapes = check.fits(recipe, problem, flags, num_steps, start)
-    num_steps = int(num_steps)  # one of NumPy would be another program
+    shapes = check.fits(recipe, problem, flags, start)
     start = jax.tree.map(_on_host, start)
     start_step = int(np.max(start.step, initial=0)) if isinstance(start, State) else 0
     over_seeds = len(shape) > any(flags)
     num_runs = math.prod(shape)
     layout = layouts.chosen(batching, num_runs, problem.shape[:-1])
-    if _advance._cache_size() >= _MOST_PROGRAMS:
+    if _advance.num_ready >= _MOST_PROGRAMS:
         forget()
 
     clock = time.perf_counter()
-    calls = _Calls(recipe, layout, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))
+    calls = _Calls(recipe, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))
     groups = layout.groups(num_runs)
     # The runs begin while the program that all chunks share is made. Tracing stays in this thread, whose settings of JAX count.
     with threads() as pool, undisturbed():
         first = calls.first_states(start, len(shape), np.concatenate(groups), pool)
-        program = _advance.lower(*calls.arguments(layout.shapes(shapes), groups[0], 0))
-        program.compile()
+        advance = _advance.prepared(recipe, layout, calls.structure, *calls.arguments(layout.shapes(shapes), groups[0], 0))()
         runs = _Runs(layout, groups, shape, first)
-    runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), program.out_info[1])
+    runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), advance.out_info[1])
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
-    taken, num_left, size = 0, num_steps - start_step, 1
+    taken, num_left, size = 0, int(num_steps) - start_step, 1  # one of NumPy would be another type
 
     def result():
         images, alive = (runs.gather(lambda state, name=name: getattr(state, name)) for name in ("average", "alive"))
@@ -132,7 +132,7 @@ def iterate(
         clock = time.perf_counter()
         # After the first chunk a rule has the last step's numbers, at which the curves of ended runs stay.
         ended = runs.regrouped(on) if recipe.stopping is not None and taken else [False] * len(runs.groups)
-        runs.take(calls.arguments, size, ended)
+        runs.take(advance, calls.arguments, size, ended)
         elapsed = time.perf_counter() - clock
         taken, seconds = taken + size, seconds + elapsed
         if recipe.stopping is not None and not runs.going().any():  # how long a chunk was does not show
@@ -201,11 +201,11 @@ def _fitted(recipe, state, problem):
 
 
 class _Calls:
-    """How the programs are called for some of the runs: with which recipe and layout, and with which part of the data."""
+    """How the programs are called for some of the runs: with which recipe, and with which part of the data."""
 
-    def __init__(self, recipe, layout, problem, flags, runs_of_problem, total):
+    def __init__(self, recipe, problem, flags, runs_of_problem, total):
         leaves, self.structure = jax.tree.flatten(problem)
-        self.recipe, self.layout, self.runs_of_problem, self.total = recipe, layout, runs_of_problem, total
+        self.recipe, self.runs_of_problem, self.total = recipe, runs_of_problem, total
         self.shared = jax.device_put([None if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)])
         self.batch = [np.asarray(leaf) if flag else None for leaf, flag in zip(leaves, flags, strict=True)]
 
@@ -219,12 +219,12 @@ class _Calls:
         own = [(jax.tree.map(lambda leaf, run=run: leaf[run], start), _whole(self.structure, self.own(run), self.shared)) for run in which]
         if isinstance(start, State):
             return [_fitted(self.recipe, *one) for one in own]
-        begun = pool.submit(loop.begun.lower(self.recipe, *own[0]).compile)
+        begun = pool.submit(loop.begun.prepared(self.recipe, *own[0]))
         return pool.map(lambda one: loop.finished(self.recipe, begun.result()(*one)), jax.device_put(own))
 
     def arguments(self, states, group, num_steps):
-        """Returns those of `_advance`."""
-        return self.recipe, self.layout, self.structure, states, self.own(group), self.shared, num_steps, self.total
+        """Returns those of `_advance` after the settings."""
+        return states, self.own(group), self.shared, num_steps, self.total
 
 
 class _Runs:
@@ -236,11 +236,11 @@ class _Runs:
         made = iter(first_states)
         self.states = [layout.placed(jax.tree.map(together, *(next(made) for _ in group))) for group in groups]
 
-    def take(self, arguments, size, ended):
+    def take(self, advance, arguments, size, ended):
         """Takes a chunk of `size` steps in all groups but those that have ended, whose curves stay level."""
         level = lambda group: jax.tree.map(lambda curve: curve[group, -1:].repeat(size, 1), self.curves)  # noqa: E731
         groups = zip(self.states, self.groups, ended, strict=True)
-        done = [(state, level(group)) if over else _advance(*arguments(state, group, size)) for state, group, over in groups]
+        done = [(state, level(group)) if over else advance(*arguments(state, group, size)) for state, group, over in groups]
         self.states, metrics = map(list, zip(*jax.block_until_ready(done), strict=True))
         # What was given out is never written to again.
         new = jax.tree.map(lambda *parts: np.concatenate([np.asarray(part)[:, :size] for part in parts])[self.places], *metrics)

@@ -93,6 +93,7 @@ _PARTS = ("image", "kernel", "output")
 
 
 @_primitive.def_impl
+@jax.disable_jit(False)  # which has no other way than a program
 @partial(jax.jit, static_argnames=("made", "shape", "runs", "stride", "precision"))
 def _compiled(first, second, **parameters):
     return _primitive.bind(first, second, **parameters)

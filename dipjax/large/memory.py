@@ -26,7 +26,7 @@ from pathlib import Path
 import jax
 from jax.extend import core
 
-from dipjax import vector
+from dipjax import shelf, vector
 from dipjax.compiling import undisturbed
 from dipjax.core import check, layouts, loop
 from dipjax.core.layouts import Layout
@@ -38,6 +38,7 @@ _GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),) + (
 )  # what a container may use and what it uses, in the second and in the first version of control groups
 
 
+@shelf.remembered
 @undisturbed()
 def needed(recipe: Recipe, problem: Problem, num_seeds: int, layout: Layout | None = None) -> int:
     """Returns the bytes that `restore` will need on one device, for `num_seeds` runs of one problem.

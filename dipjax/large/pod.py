@@ -77,9 +77,9 @@ def restore(
     """
 
     def check_all():
-        check.kinds(recipe, problem, batching)
+        check.kinds(recipe, problem, batching, num_steps)
         flags = spread(problem, problem_axis)
-        check.fits(recipe, problem, flags, num_steps)
+        check.fits(recipe, problem, flags)
         return flags, check.start(key, problem, flags)
 
     def restore_own():

@@ -199,7 +199,7 @@ def has_impulses(picture: np.ndarray) -> bool:
 
 
 def are_impulses(picture: np.ndarray, hit: np.ndarray) -> bool:
-    """Says whether what `impulses` found in a picture `(H, W, C)` in [0, 1] are not only a few, nor of one kind.
+    """Says whether what `impulses` found in a picture `(H, W, C)` in [0, 1], `hit`, are not only a few, nor of one kind.
 
     Edges lie as far, but seldom at both ends; noise of photons and of other kinds ends there, but is not far off among its like.
     """

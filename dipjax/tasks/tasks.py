@@ -69,7 +69,8 @@ def denoise(
 
     if noise not in NOISES:
         raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}.")
-    found = impulses(pixels) if noise in ("auto", "impulse") else None
+    may_be = noise == "impulse" or (noise == "auto" and are_impulses(pixels, np.True_))  # if all at the ends were: soon told
+    found = impulses(pixels) if may_be else None
     is_hit = found is not None and are_impulses(pixels, found[0])
     if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
