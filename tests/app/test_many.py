@@ -240,7 +240,7 @@ def test_pictures_of_many_sizes_share_a_few_programs(folder, run):
         write(f"in/{side}.png", side, 40)
     compiling.forget()
     assert run("denoise", "in", "-o", "out", *STEPS)[0] == 0
-    assert drive._advance._cache_size() == 1
+    assert drive._advance.num_ready == 1
     with Image.open("out/33.png") as picture:
         assert picture.size == (40, 33)
 

@@ -268,7 +268,7 @@ def test_the_members_of_the_mixed_ensemble_are_all_different_and_fit():
         members = [change(setting).recipe for change in paper.MEMBERS.values()]
         assert len(set(members)) == len(members)
         data = paper.problem.denoising(np.zeros((32, 32, 3), np.float32))
-        checks.fits(members[1], data, problem.spread(data, None), 1)
+        checks.fits(members[1], data, problem.spread(data, None))
 
 
 def test_the_published_numbers_are_those_of_the_paper():

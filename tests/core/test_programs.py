@@ -205,9 +205,9 @@ def spelled(n):
 
 def test_equal_recipes_however_spelled_share_one_program(compiled):
     drive.restore(spelled(0), light_keys(4)[0], TASK, num_steps=2)
-    before = drive._advance._cache_size()
+    before = drive._advance.num_ready
     assert compiled(lambda: [drive.restore(spelled(n), light_keys(4)[0], TASK, num_steps=2) for n in (0, 1, 2)]) == 0
-    assert drive._advance._cache_size() == before
+    assert drive._advance.num_ready == before
 
 
 def test_problems_with_other_arrays_share_one_program_and_other_operators_do_not(compiled):

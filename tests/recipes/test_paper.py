@@ -44,7 +44,7 @@ def state_of(setting, task):
 
 
 def fits(setting, task):
-    check.fits(setting.recipe, task, problems.spread(task, None), setting.num_steps)
+    check.fits(setting.recipe, task, problems.spread(task, None))
 
 
 def restore(setting, num_seeds, task, num_steps):

@@ -294,14 +294,19 @@ def test_the_noise_is_estimated_within_a_tenth():
 def test_runs_that_go_on_are_put_together(num_runs, monkeypatch):
     ends = [3, 60, 4, 70, 90][:num_runs]
     tasks = [problem.denoising(np.full((14, 13, 1), end, np.float32)) for end in ends]
-    program, groups = drive._advance, []
+    prepare, groups = drive._advance.prepared, []
 
-    def counted(*arguments):
-        groups.append(None)
-        return program(*arguments)
+    def prepared(*arguments):
+        program = prepare(*arguments)()
 
-    counted._cache_size, counted.clear_cache, counted.lower = program._cache_size, program.clear_cache, program.lower
-    monkeypatch.setattr(drive, "_advance", counted)
+        def counted(*arrays):
+            groups.append(None)
+            return program(*arrays)
+
+        counted.out_info = program.out_info
+        return lambda: counted
+
+    monkeypatch.setattr(drive._advance, "prepared", prepared)
     how = {"num_steps": 200, "problem_axis": 0, "batching": layouts.Layout(2)}
     per_chunk = []
     results = drive.iterate(mixer_recipe(stopping=Appointed()), light_keys(num_runs), stack(tasks), chunk_seconds=0, **how)
