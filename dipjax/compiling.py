@@ -17,8 +17,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,54 +62,66 @@ class Program:
         # Inside a function that is traced, what is made of nothing is traced too.
         if is_traced(jnp.zeros(()), arguments, named):
             return self._inside(*arguments, **named)
-        if shelf.is_used():
-            whole, _, arrays = self._parted(arguments, named)
-            return self.prepared(*whole)()(*arrays)
+        if shelf.is_used() and not jax.config.jax_disable_jit:
+            parts = self._parted(arguments, named)
+            return self._prepared(parts)()(*parts.arrays)
         return self._jitted(*arguments, **named)
 
-    def prepared(self, *arguments: Any) -> Callable[[], jax.stages.Compiled]:
+    def prepared(self, *arguments: Any) -> Callable[[], Callable]:
         """Traces the function now, and returns what compiles it, in any thread; or, where that is on the `shelf`, reads it.
 
         Args:
           arguments: all that the function takes, in their order; of arrays shapes do.
 
         Returns:
-          `() -> program`; the program is called with the arguments that are not static.
-
-        Raises:
-          ValueError: JAX is told to compile nothing.
+          `() -> program`; the program is called with the arguments that are not static, and has `out_info`, the shapes of what it returns.
+          Where JAX is told to compile nothing it is the function.
         """
+        return self._prepared(self._parted(arguments, {}))
+
+    def _prepared(self, parts):
         if jax.config.jax_disable_jit:
-            raise ValueError("jax_disable_jit: found True, but restorations are compiled; take single steps, `dipjax.train_step`, instead.")
-        _, settings, arrays = self._parted(arguments, {})
-        types = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else type(leaf), arrays)
-        key = (self.__module__, self.__qualname__, settings, shelf.described(types))
-        if (program := self._ready.get(key)) is not None:
-            return lambda: program
+            plain = _Plain(parts.call, self._inside.eval_shape(*parts.whole))
+            return lambda: plain
+        types = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else type(leaf), parts.arrays)
+        key = (self.__module__, self.__qualname__, self._runs_once, parts.settings, shelf.described(types))
+        if (ready := self._ready.get(key)) is not None:
+            return lambda: ready
         self._ready[key] = None  # without a shelf JAX has it, and this only counts
         file = shelf.place(key, shelf.PROGRAM)
-        lower = partial(self._jitted.lower, *arguments)
         if (kept := shelf.read(file)) is not None:
-            return lambda: self._noted(key, _unpacked(kept) or lower().compile())
-        lowered = lower()
-        return lambda: self._noted(key, lowered.compile(), file)
+            return lambda: self._unpacked(key, kept) or self._compiled(key, self._jitted.lower(*parts.whole), file)
+        lowered = self._jitted.lower(*parts.whole)
+        return lambda: self._compiled(key, lowered, file)
 
     def _parted(self, arguments, named):
-        """Returns all arguments in their order, those that are static, with their names, and the others."""
-        bound = inspect.signature(self.__wrapped__).bind(*arguments, **named)
+        bound = self._signature.bind(*arguments, **named)
         bound.apply_defaults()
         static = [self._static_argnames] if isinstance(self._static_argnames, str) else self._static_argnames
-        whole = bound.args
-        settings = tuple((name, bound.arguments.pop(name)) for name in static)
-        return whole, settings, tuple(bound.arguments.values())
+        return _Parts(self.__wrapped__, bound.arguments, static)
 
-    def _noted(self, key, program, file=None):
+    @functools.cached_property
+    def _signature(self):
+        return inspect.signature(self.__wrapped__)
+
+    def _compiled(self, key, lowered, file):
+        program = lowered.compile()
         if shelf.is_used():
             self._ready[key] = program
         # jaxlib 0.10.2 writes half of a program that it has read itself, from a cache of JAX.
         if file is not None and not jax.config.jax_compilation_cache_dir:
             shelf.write(file, _packed(program))
         return program
+
+    def _unpacked(self, key, kept):
+        """Returns a program that was kept; None where this JAX will not have it."""
+        with contextlib.suppress(Exception):
+            devices, parts = kept
+            program = serialize_executable.deserialize_and_load(*parts, execution_devices=jax.local_devices()[:devices])
+            self._ready[key] = program
+            Program.num_read += 1
+            return program
+        return None
 
     @property
     def num_ready(self) -> int:
@@ -126,6 +137,31 @@ class Program:
     def __reduce__(self) -> str:
         """Pickles and copies as a function does, by its name."""
         return self.__qualname__
+
+
+class _Parts:
+    """The arguments of one call: all of them in their order, those that are static, with their names, and the others."""
+
+    def __init__(self, function, named, static):
+        self._function, self._named, self._static = function, named, static
+        self.whole = tuple(named.values())
+        self.settings = tuple((name, named[name]) for name in static)
+        self.arrays = tuple(value for name, value in named.items() if name not in static)
+
+    def call(self, *arrays):
+        """Calls the function with these in the place of the arguments that are not static."""
+        left = iter(arrays)
+        return self._function(*(value if name in self._static else next(left) for name, value in self._named.items()))
+
+
+class _Plain(NamedTuple):
+    """Stands for a program where JAX is told to compile nothing, as for a debugger."""
+
+    call: Callable
+    out_info: Any
+
+    def __call__(self, *arrays):
+        return self.call(*arrays)
 
 
 _PROGRAMS: list[Program] = []  # all that there are: functions of modules
@@ -181,16 +217,6 @@ def _packed(program):
     with contextlib.suppress(Exception):  # whatever this version of JAX says
         devices = max((len(sharding.device_set) for sharding in jax.tree.leaves(program.input_shardings)), default=1)
         return devices, serialize_executable.serialize(program)
-    return None
-
-
-def _unpacked(kept):
-    """Returns the compiled program; None where it cannot be."""
-    with contextlib.suppress(Exception):
-        devices, parts = kept
-        program = serialize_executable.deserialize_and_load(*parts, execution_devices=jax.local_devices()[:devices])
-        Program.num_read += 1
-        return program
     return None
 
 

@@ -2,8 +2,9 @@
 
 JAX keeps compiled programs too, but finds them by their code, so that everything is traced and lowered before it can look: half of the
 time of a second start. Here the key is what the code follows from: the name of a function, its settings by value, its arrays by shape and
-type, and the environment, that is the sources of dipjax, the versions of what they use, and the settings of JAX. That holds only in a
-process that changes no function and no class while it runs, so the command line asks for it and the library keeps nothing by itself.
+type, and the environment, that is the sources of dipjax, the versions of what they use, and the settings of JAX when `use` was called.
+That holds only in a process that changes no function, no class and no setting of JAX while it runs, so the command line asks for it and
+the library keeps nothing by itself. Settings with classes or functions of anybody else are not kept: only their names would be known.
 
 What is read is unpickled and run: the folder must be writable by the user alone.
 
@@ -11,8 +12,8 @@ Examples:
   >>> from dipjax import shelf
   >>> shelf.is_used()
   False
-  >>> shelf.remembered(lambda x, factor: factor * x.size)(np.zeros(3), 2)  # which is called every time
-  6
+  >>> shelf.remembered(np.size)(np.zeros(3))  # which is called every time
+  3
 """
 
 import contextlib
@@ -23,29 +24,45 @@ import os
 import pickle
 import platform
 import sys
+import types
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
-_MOST_BYTES = 500_000_000  # of the folder; a program is some megabytes
 PROGRAM, FOUND = ".program", ".found"  # how files end
-_USED: dict[str, Any] = {}  # the folder and the environment
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+_KNOWN = {"dipjax", "builtins", "collections", "functools", *_PACKAGES}  # of which the environment tells all
+_MOST_BYTES = 500_000_000  # of the folder; a program is some megabytes
 
 
-def use(folder: Path | None) -> None:
+class _Shelf(NamedTuple):
+    folder: Path
+    reads: bool
+    environment: tuple
+
+
+_USED: dict[str, _Shelf] = {}  # what is in use, if anything
+
+
+def use(folder: Path | None, *, reads: bool = True) -> None:
     """Keeps from now on what is found in a folder, which is made; None for nothing and nowhere.
 
+    Args:
+      folder: where.
+      reads: whether what is kept is read too.
+
     Raises:
-      OSError: the folder cannot be made.
+      OSError: the folder cannot be made, or it is not known which dipjax this is.
     """
-    _USED.clear()
-    if folder is not None:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _USED.update(folder=folder, environment=_environment())
+    if folder is None:
+        _USED.clear()
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _USED["one"] = _Shelf(folder, reads, _environment())
 
 
 def is_used() -> bool:
@@ -62,16 +79,23 @@ def _environment():
     """Returns what the code of every program follows from beside its arguments."""
     here = Path(__file__).parent
     sources = hashlib.sha256()
-    for path in sorted(here.rglob("*.py")):
+    for path in (paths := sorted(here.rglob("*.py"))):
         text = path.read_bytes()
         sources.update(f"{path.relative_to(here)} {len(text)}\n".encode() + text)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # among which XLA shares a program's work
-    device = jax.devices()[0]
-    versions = [metadata.version(name) for name in _PACKAGES]
+    try:
+        versions = [metadata.version(name) for name in _PACKAGES]
+    except metadata.PackageNotFoundError as error:
+        raise OSError(f"{error} cannot be asked for its version") from error
+    if not paths:
+        raise OSError("dipjax is installed without its sources")
+    flags = os.environ.get("XLA_FLAGS", "")
+    in_file = Path(flags).read_bytes() if flags.strip() and not flags.strip().startswith("--") else b""
     variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(("XLA_", "JAX_")))
     settings = sorted((name, repr(value)) for name, value in jax.config.values.items())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # among which XLA shares a program's work
+    device = jax.devices()[0]
     machine = (platform.machine(), cores, device.platform, device.device_kind, jax.local_device_count())
-    return sources.hexdigest(), sys.version, versions, variables, settings, machine
+    return sources.hexdigest(), sys.version, versions, variables, in_file, settings, machine
 
 
 def described(tree: Any) -> tuple:
@@ -88,29 +112,43 @@ def _described(leaf):
     return tuple(leaf.shape), str(leaf.dtype), bool(getattr(leaf, "weak_type", False)), None if is_usual else str(sharding)
 
 
+class _Pickler(pickle.Pickler):
+    """Gives equal keys equal bytes, whatever objects their parts share, and refuses what others have made."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.fast = True
+
+    def reducer_override(self, part):
+        if isinstance(part, (type, types.FunctionType)) and part.__module__.partition(".")[0] not in _KNOWN:
+            raise pickle.PicklingError(part.__module__)
+        return NotImplemented
+
+
 def place(key: Any, kind: str) -> Path | None:
-    """Returns the file of a key, of a kind; None where nothing is kept, or the key has parts that only this process knows."""
-    if not _USED:
+    """Returns the file of a key, of a kind; None where nothing is kept, or the key has parts that cannot be told by their names."""
+    shelf = _USED.get("one")
+    if shelf is None:
         return None
+    text = io.BytesIO()
     try:
-        buffer = io.BytesIO()
-        pickler = pickle.Pickler(buffer)
-        pickler.fast = True  # equal keys are equal bytes, whatever objects their parts share
-        pickler.dump((_USED["environment"], key))
+        _Pickler(text).dump((shelf.environment, key))
     except Exception:  # whatever the user's own parts raise
         return None
-    return _USED["folder"] / (hashlib.sha256(buffer.getvalue()).hexdigest() + kind)
+    return shelf.folder / (hashlib.sha256(text.getvalue()).hexdigest() + kind)
 
 
 def read(file: Path | None) -> Any:
     """Returns what was written there; None where nothing was, or it cannot be read any more."""
-    if file is None:
+    shelf = _USED.get("one")
+    if file is None or shelf is None or not shelf.reads:
         return None
     try:
         content = file.read_bytes()
         if hashlib.sha256(content[32:]).digest() != content[:32]:
             return None
-        os.utime(file)  # used last goes last
+        with contextlib.suppress(OSError):
+            os.utime(file)  # used last goes last
         return pickle.loads(content[32:])
     except Exception:  # unpickling may raise anything
         return None
@@ -122,7 +160,7 @@ def write(file: Path | None, value: Any) -> None:
         return
     with contextlib.suppress(Exception):
         content = pickle.dumps(value)
-        beside = file.with_name(f"{file.name}.{os.getpid()}")
+        beside = file.with_name(f"{os.getpid()}.{file.name}")  # which counts, and goes, should this process be killed
         try:
             beside.write_bytes(hashlib.sha256(content).digest() + content)
             beside.replace(file)
@@ -133,21 +171,35 @@ def write(file: Path | None, value: Any) -> None:
 
 def _clear(folder):
     """Removes what was not used for longest, where there is too much."""
-    ages = sorted(((path, path.stat()) for path in files(folder)), key=lambda pair: pair[1].st_mtime)
-    total = sum(status.st_size for _, status in ages)
-    for path, status in ages:
+    found = []
+    for path in files(folder):
+        with contextlib.suppress(OSError):  # another process clears too
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
         if total <= _MOST_BYTES:
             return
-        path.unlink(missing_ok=True)
-        total -= status.st_size
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        total -= size
 
 
 def remembered(function: Callable) -> Callable:
-    """Makes a function keep what it returns; that must follow from its settings, and from the shapes and types of its arrays."""
+    """Makes a function keep what it returns; that must follow from its settings, and from the shapes and types of its arrays.
+
+    Raises:
+      ValueError: the function has no name of its own.
+    """
+    if "<" in function.__qualname__:
+        raise ValueError(f"function: found {function.__qualname__}, expected one that its module knows by its name.")
 
     @functools.wraps(function)
     def once(*arguments, **named):
-        file = place((function.__module__, function.__qualname__, described((arguments, named))), FOUND) if _USED else None
+        if not is_used():
+            return function(*arguments, **named)
+        settings = jax.tree.map(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, (arguments, named))
+        file = place((function.__module__, function.__qualname__, described(settings)), FOUND)
         found = read(file)
         if found is None:
             found = function(*arguments, **named)

@@ -80,6 +80,22 @@ def test_it_is_copied_and_pickled_as_a_function_is():
     assert pickle.loads(pickle.dumps(loop.begun)) is loop.begun
 
 
+def test_without_compilation_a_program_is_the_function_whose_arguments_are_numbers():
+    seen = []
+
+    def noted(x, exponent, y):
+        seen.append(type(x))
+        return power(x, exponent) + y
+
+    program = compiled(static_argnames="exponent")(noted)
+    with jax.disable_jit():
+        made = program.prepared(jax.ShapeDtypeStruct((3,), np.float32), 2, 1.0)()
+        assert made.out_info.shape == (3,)
+        np.testing.assert_allclose(made(np.arange(3, dtype=np.float32), 1.0), [1, 2, 5])
+        assert program(2, 3, 1) == 9
+    assert seen[-2:] == [np.ndarray, int]
+
+
 @pytest.mark.parametrize("runs_once", [False, True])
 def test_options_that_the_compiler_does_not_know_are_left_out(monkeypatch, runs_once):
     monkeypatch.setattr(compiling, "_ON_CPU", {"xla_cpu_of_a_version_that_is_not": True})

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax import operators, shelf
+from dipjax import generators, operators, recipes, shelf
 from dipjax.compiling import Program, compiled
 from dipjax.core import drive, layouts
 from dipjax.operators import problem
@@ -74,6 +74,7 @@ def test_what_was_found_is_found_again_for_other_numbers_of_the_same_kind(folder
         lambda: size(np.ones(3, np.float32), 2),
         lambda: size(np.ones(3), 3),
         lambda: size(np.ones(3), 2.0),
+        lambda: size(np.ones(3), np.int64(3)),
         lambda: size(np.ones(3), 2, of=()),
         lambda: size(np.ones(3), 2, of=operators.Identity()),
     ],
@@ -96,6 +97,49 @@ def test_operators_with_the_same_fields_are_told_apart(folder):
     assert size(np.ones(3), 2, of=Mine()) == size(np.ones(3), 2, of=Mine()) == 6 and len(CALLS) == 4 and len(shelf.files(folder)) == 2
 
 
+def test_what_others_have_made_is_not_kept_since_only_its_name_would_be_known(folder):
+    image = problem.denoising(picture())
+    for _ in range(2):
+        assert drive.restore(mixer_recipe(), light_keys(1)[0], image, num_steps=2).num_steps == 2
+        start_again()
+    assert shelf.place(mixer_recipe(), shelf.FOUND) is None and shelf.place(picture, shelf.FOUND) is None
+    assert len(shelf.files(folder, shelf.PROGRAM)) <= 1 and not shelf.files(folder, shelf.FOUND)  # that of the keys, at most
+
+
+def test_a_function_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="found .*<lambda>, expected one that its module knows"):
+        shelf.remembered(lambda x: x)
+
+
+@pytest.mark.parametrize("lacking", ["sources", "version"])
+def test_where_it_is_not_known_which_dipjax_this_is_nothing_is_kept(tmp_path, monkeypatch, lacking):
+    if lacking == "sources":
+        monkeypatch.setattr(shelf.Path, "rglob", lambda self, pattern: [])
+    else:
+        monkeypatch.setattr(shelf, "_PACKAGES", ("no_such_package",))
+    with pytest.raises(OSError, match="version|sources"):
+        shelf.use(tmp_path / "kept")
+    assert not shelf.is_used()
+
+
+def test_a_folder_that_is_only_written_to_gives_nothing(folder):
+    size(np.ones(3), 2)
+    shelf.use(folder, reads=False)
+    assert size(np.ones(3), 2) == 6 and CALLS == [2, 2]
+
+
+def test_a_folder_that_can_only_be_read_gives_what_it_has(folder, monkeypatch):
+    size(np.ones(3), 2)
+
+    def refuse(*_):
+        raise OSError("read-only")
+
+    monkeypatch.setattr(shelf.os, "utime", refuse)
+    monkeypatch.setattr(shelf.Path, "write_bytes", refuse)
+    assert size(np.ones(3), 2) == 6 and CALLS == [2]
+    assert size(np.ones(4), 2) == 8 and size(np.ones(4), 2) == 8 and CALLS == [2, 2, 2]
+
+
 def test_errors_and_nothing_are_not_kept(folder):
     for _ in range(2):
         with pytest.raises(ValueError, match="below zero"):
@@ -104,12 +148,18 @@ def test_errors_and_nothing_are_not_kept(folder):
     assert len(CALLS) == 4 and not shelf.files(folder)
 
 
-@pytest.mark.parametrize("part", ["source", "variable", "version", "setting"])
-def test_another_environment_finds_nothing(folder, part, monkeypatch):
+@pytest.mark.parametrize("part", ["source", "variable", "file", "version", "setting"])
+def test_another_environment_finds_nothing(folder, part, monkeypatch, tmp_path):
+    (tmp_path / "flags.txt").write_text("--xla_a=1")
+    if part == "file":
+        monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags.txt"))
     before = shelf._environment()
     assert before == shelf._environment()
     if part == "source":
-        monkeypatch.setattr(shelf.Path, "rglob", lambda self, pattern: [])
+        all_of = shelf.Path.rglob
+        monkeypatch.setattr(shelf.Path, "rglob", lambda self, pattern: list(all_of(self, pattern))[1:])
+    elif part == "file":
+        (tmp_path / "flags.txt").write_text("--xla_a=2")
     elif part == "variable":
         monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") + " ")
     elif part == "version":
@@ -179,8 +229,22 @@ def test_damaged_files_are_made_anew(folder, damage):
 def test_a_program_that_cannot_be_loaded_is_compiled(folder, monkeypatch):
     power(2.0, 3)
     start_again()
-    monkeypatch.setattr("dipjax.compiling.serialize_executable.deserialize_and_load", lambda *parts, **how: 1 / 0)
+    before = {path: path.stat().st_mtime_ns for path in shelf.files(folder)}
+    with monkeypatch.context() as other:
+        other.setattr("dipjax.compiling.serialize_executable.deserialize_and_load", lambda *parts, **how: 1 / 0)
+        assert power(2.0, 3)["power"] == 9 and CALLS == [3, 3]
+    assert all(path.stat().st_mtime_ns > time for path, time in before.items())  # written anew
+    start_again()
     assert power(2.0, 3)["power"] == 9 and CALLS == [3, 3]
+
+
+def test_what_a_killed_process_left_counts_and_goes(folder, monkeypatch):
+    left = folder / f"12345.{'0' * 64}.program"
+    left.write_bytes(b"x" * 1000)
+    os.utime(left, (1e9, 1e9))
+    monkeypatch.setattr(shelf, "_MOST_BYTES", 500)
+    size(np.ones(3), 2)
+    assert not left.exists() and len(shelf.files(folder)) == 1
 
 
 def test_a_folder_that_is_gone_is_no_failure(folder):
@@ -209,7 +273,8 @@ LAYOUTS = [layouts.ONE_BY_ONE, layouts.Layout(2), layouts.Layout(1, 1)]
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["one by one", "in twos", "one device"])
 def test_a_restoration_is_the_same_with_what_was_kept(folder, layout):
     shelf.use(None)
-    restore = partial(drive.restore, mixer_recipe(), light_keys(4), problem.denoising(picture(), truth=picture(seed=1)), batching=layout)
+    data, recipe = problem.denoising(picture(), truth=picture(seed=1)), recipes.for_generator(generators.Plain(1, 2)).recipe
+    restore = partial(drive.restore, recipe, drive.seeds(0, 4), data, batching=layout)
     results, read = [restore(num_steps=5)], Program.num_read
     for steps in (5, 6):
         shelf.use(folder)

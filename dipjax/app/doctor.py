@@ -71,7 +71,7 @@ def _cache(jax):
         return f"{theirs}, used (JAX_COMPILATION_CACHE_DIR)"
     try:
         folder = startup.cache_folder()
-        kept = len(shelf.files(folder, shelf.PROGRAM, "-cache"))  # those of a CPU, and of other devices
+        kept = len(shelf.files(folder, shelf.PROGRAM if jax.default_backend() == "cpu" else "-cache"))
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         return f"none: {error}"
     return f"{folder}, {_use(jax, folder)}, {kept} programs kept"

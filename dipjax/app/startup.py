@@ -127,6 +127,7 @@ def use_cache(choice: str) -> str | None:
 
     Comes before the first computation. For a CPU they are kept on the `shelf`, which spares tracing too; for other devices in the cache of
     JAX. On a new CPU a process beside this one finds out how it is, see `trial`; until that is known, programs are written and not read.
+    What was decided stays for all of the process.
 
     Returns:
       Why the wish could not be fulfilled, or None.
@@ -136,43 +137,43 @@ def use_cache(choice: str) -> str | None:
     from dipjax import shelf
 
     wished = choice == "on" or jax.default_backend() != "cpu"
-    if jax.config.jax_compilation_cache_dir or choice == "off":
+    if jax.config.jax_compilation_cache_dir or shelf.is_used() or choice == "off":
         return None
     try:
         folder = cache_folder()
         _make_private(folder)
-        on = wished or _can_be_used(folder)
-        if on and jax.default_backend() == "cpu":
-            shelf.use(folder)
+        known = wished or _known_to_work(folder)
+        is_on = known or (known is None and not shelf.files(folder))
+        if is_on and jax.default_backend() == "cpu":
+            shelf.use(folder, reads=known is not None)
             return None
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         return f"compiled programs are not kept: {error}" if wished else None
-    if on:
+    if is_on:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return None
 
 
-def _can_be_used(folder):
-    """Says whether nothing will be read from a folder of which it is not known that it works; where that is open, begins the trial."""
-    from dipjax import shelf
-
+def _known_to_work(folder):
+    """Says whether what is written to a folder can be read; None where that is open, and a trial has begun."""
     known = trial.verdict(folder)
     if known is None:
         trial.begin(folder)
-    return known == trial.WORKS or (known is None and not shelf.files(folder))
+    return known and known == trial.WORKS
 
 
 def cache_folder() -> Path:
     """Returns where compiled programs are kept, one folder for each version of jaxlib and kind of device; of CPUs for each set of
-    instructions."""
+    instructions, as a `shelf`."""
     import jax
     import jaxlib
 
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     base = base if base.is_absolute() else Path.home() / ".cache"
     kind = jax.default_backend()
-    return base / "dipjax" / "xla" / f"{jaxlib.__version__}-{kind}{_instructions() if kind == 'cpu' else ''}"
+    where, more = ("shelf", _instructions()) if kind == "cpu" else ("xla", "")
+    return base / "dipjax" / where / f"{jaxlib.__version__}-{kind}{more}"
 
 
 def _instructions():

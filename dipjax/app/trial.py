@@ -7,6 +7,7 @@ kept beside the programs, in a folder for this version of jaxlib and this CPU.
 
 import atexit
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -31,8 +32,9 @@ def verdict(folder: Path) -> str | None:
     return found if found in {WORKS, FAILS} else None
 
 
+@functools.cache
 def begin(folder: Path) -> None:
-    """Starts the trial beside this process, whose end ends it too; without a verdict it is begun anew the next time."""
+    """Starts the trial beside this process, once, whose end ends it too; without a verdict it is begun anew the next time."""
     if sys.executable:
         with contextlib.suppress(OSError):
             quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}

@@ -37,8 +37,7 @@ def seeds(key: Array | int, num_seeds: int) -> Array:
       >>> dipjax.seeds(0, 4).shape
       (4,)
     """
-    key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
-    return _folded(key, np.arange(num_seeds))
+    return _folded(jax.random.key(key) if isinstance(key, (int, np.integer)) else key, np.arange(num_seeds))
 
 
 _folded = compiled(runs_once=True)(jax.vmap(jax.random.fold_in, (None, 0)))
@@ -118,7 +117,7 @@ def iterate(
         runs = _Runs(layout, groups, shape, first)
     runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), advance.out_info[1])
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
-    taken, num_left, size = 0, int(num_steps) - start_step, 1  # one of NumPy would be another type
+    taken, num_left, size = 0, int(num_steps) - start_step, 1
 
     def result():
         images, alive = (runs.gather(lambda state, name=name: getattr(state, name)) for name in ("average", "alive"))
@@ -185,8 +184,9 @@ def restore(
 
 def _fitted(recipe, state, problem):
     """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
-    new = loop.begun.eval_shape(recipe, state.key, problem)
-    for name in ("params", "average", "unknowns"):
+    new, cast = check.first_state(recipe, state.key, problem), lambda name: np.asarray(getattr(state, name), getattr(new, name).dtype)
+    state = state._replace(**{name: cast(name) for name in ("step", "alive", "z")})
+    for name in ("z", "params", "average", "unknowns"):
         if not vector.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")
     if not vector.alike(new.watch, state.watch):
@@ -224,7 +224,7 @@ class _Calls:
 
     def arguments(self, states, group, num_steps):
         """Returns those of `_advance` after the settings."""
-        return states, self.own(group), self.shared, num_steps, self.total
+        return states, self.own(group), self.shared, np.int32(num_steps), self.total
 
 
 class _Runs:

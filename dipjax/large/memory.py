@@ -1,10 +1,10 @@
 """How much memory a restoration will need, and how much there is: asked before anything is compiled.
 
 The need is read off the traced training step: what it holds at its worst moment, with every value kept from where it is made to where it
-is last used. That costs no compilation, and the trace is the one that the restoration needs anyway. Against the compiler's own
-count (`memory_analysis()` of the loop, XLA for CPU, JAX 0.10.2) it is 3 % below to 8 % above for the fast and the official network
-at 64 x 64 and 128 x 128. For a generator with `remat` it counts what that saves, which the compiler for CPU undoes: there the true
-need is about 1.5 times as much. `benchmarks.speed memory` compares both with what a process really takes.
+is last used. That costs no compilation, and the trace is the one that the restoration needs anyway, if neither is on the `shelf`.
+Against the compiler's own count (`memory_analysis()` of the loop, XLA for CPU, JAX 0.10.2) it is 3 % below to 8 % above for the fast and
+the official network at 64 x 64 and 128 x 128. For a generator with `remat` it counts what that saves, which the compiler for CPU undoes:
+there the true need is about 1.5 times as much. `benchmarks.speed memory` compares both with what a process really takes.
 
 Examples:
   >>> recipe = dipjax.recipes.for_generator(dipjax.generators.Plain(1, 2)).recipe

@@ -235,6 +235,39 @@ def test_a_single_state_goes_on_and_steps_of_zero_begin_the_schedule_anew():
     assert anew.num_steps == 9
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("step", float), ("step", np.uint8), ("alive", float), ("z", np.float16), ("z", np.float64), ("z", np.float32)]
+)
+def test_numbers_of_another_type_in_a_state_are_taken_as_they_are_meant(name, dtype):
+    state = restore(RECIPE, KEYS, TASK).state
+    old = getattr(state, name)
+    new = np.zeros(3, dtype) if name == "step" else old.astype(dtype)
+    results = [drive.restore(RECIPE, state._replace(**{name: one}), TASK, num_steps=9) for one in (new, new.astype(old.dtype))]
+    np.testing.assert_array_equal(results[0].images, results[1].images)
+    assert results[0].num_steps == results[1].num_steps == (9 if name == "step" else 2)
+
+
+def test_a_state_with_an_input_of_another_size_is_refused():
+    state = restore(RECIPE, KEYS, TASK).state
+    with pytest.raises(ValueError, match="whose z are of other shapes"):
+        drive.restore(RECIPE, state._replace(z=state.z[:, 1:]), TASK, num_steps=9)
+
+
+def test_without_compilation_the_result_is_the_same():
+    expected = drive.restore(RECIPE, KEYS[:2], TASK, num_steps=2, batching=layouts.ONE_BY_ONE)
+    with jax.disable_jit():
+        result = drive.restore(RECIPE, KEYS[:2], TASK, num_steps=2, batching=layouts.ONE_BY_ONE)
+    np.testing.assert_allclose(result.images, expected.images, atol=1e-5)
+
+
+def test_a_run_goes_on_whatever_precision_the_caller_has_set_since():
+    with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
+        results = drive.iterate(RECIPE, KEYS, TASK, num_steps=5, chunk_seconds=0)
+        next(results), next(results)
+    *_, last = results
+    assert last.num_steps == 5
+
+
 def test_a_warm_start_keeps_the_parameters_and_begins_another_optimizer_anew():
     warm = restore(RECIPE, KEYS, TASK).state
     other = mixer_recipe(optimizer=optax.sgd(0.5, momentum=0.9), loss=losses.L1(), backtracking=4.0)
