@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.extend import random as extension
-from scipy.special import ndtri
 
 
 def light(key: Array) -> Array:
@@ -44,6 +43,8 @@ def normal(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Arra
 
 @functools.cache
 def _quantiles():
+    from scipy.special import ndtri  # a seventh of a second, which a program that was kept does not need
+
     quantiles = ndtri((np.arange(2**16) + 0.5) / 2**16)
     return quantiles / quantiles.std()
 
