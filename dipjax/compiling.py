@@ -213,8 +213,13 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def _packed(program):
-    """Returns a compiled program as bytes and trees; None where it cannot be."""
+    """Returns a compiled program as bytes and trees; None where it cannot be.
+
+    Nor may it call a library, such as LAPACK: JAX makes that ready when it lowers the call, and a process that only reads it would crash.
+    """
     with contextlib.suppress(Exception):  # whatever this version of JAX says
+        if "custom_call_target" in program.as_text():
+            return None
         devices = max((len(sharding.device_set) for sharding in jax.tree.leaves(program.input_shardings)), default=1)
         return devices, serialize_executable.serialize(program)
     return None

@@ -63,7 +63,10 @@ def put_back(problem: Problem, images: np.ndarray, noise: float = 0.0) -> np.nda
     inside = _of_picture(problem)
     for k in finite:
         if inside is None:
-            made[k] += _errors(problem, made[k], noise)
+            alike = _alike(made[k])
+            # The root is taken here: a program that calls LAPACK cannot be kept (`compiling`).
+            covariances = (matrix.astype(problem.dtype) for matrix in (alike, np.linalg.cholesky(alike)))
+            made[k] += _errors(problem, made[k], noise, *covariances)
         else:
             made[k][inside] = patches.put_back(np.asarray(problem.measurement)[inside], made[k][inside], noise)
     return made
@@ -80,17 +83,16 @@ def _of_picture(problem):
 
 
 @compiled()
-def _errors(problem, image, noise):
-    """Returns the expected error of one estimate."""
+def _errors(problem, image, noise, alike, root):
+    """Returns the expected error of one estimate; `alike` is the covariance of the errors of its channels, and `root` its lower root."""
     (forward, back, measured), tiny = linear_parts(problem), jnp.finfo(problem.dtype).tiny
     left, ones = jax.tree.map(jnp.subtract, measured, forward(image)), jnp.ones(problem.shape, problem.dtype)
     brightness = forward(ones)
     brighter = jnp.sum(back(left)) / jnp.maximum(_square(brightness), tiny)  # by how much all of the image is too dark
     left = jax.tree.map(lambda part, one: part - brighter * one, left, brightness)
-    alike = _alike(image)
     # What S does to the entries, on average, is that of one draw of errors; what was not measured stays zero.
     drawn = _smoothed(jax.random.normal(jax.random.key(0), problem.shape, problem.dtype), 0.5)
-    usual = forward(_product(drawn, jnp.linalg.cholesky(alike).T))
+    usual = forward(_product(drawn, root.T))
     number = jnp.maximum(sum(jnp.sum(part != 0) for part in jax.tree.leaves(usual)), 1)
     error = jnp.maximum(_square(left) / number - _DOUBT * noise**2, tiny)
     least = _LEAST * jnp.diagonal(alike).min()  # so that a channel with little detail, too, comes out where it was measured
@@ -107,12 +109,13 @@ def _errors(problem, image, noise):
 
 def _alike(image):
     """Returns the covariance of the errors of the channels, `(C, C)`."""
-    channels = image.shape[-1]
-    details = jnp.concatenate([jnp.diff(image, axis=axis).reshape(-1, channels) for axis in range(image.ndim - 1)])
-    covariance = _product(details.T, details)
-    mean = jnp.maximum(jnp.trace(covariance) / channels, jnp.finfo(image.dtype).tiny)
-    alike = _ALIKE * covariance / mean + (1 - _ALIKE) * jnp.eye(channels, dtype=image.dtype)
-    return alike * channels / jnp.trace(alike)
+    channels, covariance = image.shape[-1], 0.0
+    for axis in range(image.ndim - 1):
+        details = np.diff(image, axis=axis).reshape(-1, channels).astype(np.float64)
+        covariance += details.T @ details
+    mean = max(np.trace(covariance) / channels, np.finfo(np.float32).tiny)
+    alike = _ALIKE * covariance / mean + (1 - _ALIKE) * np.eye(channels)
+    return alike * channels / np.trace(alike)
 
 
 def _product(one, other):

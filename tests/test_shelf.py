@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dipjax import generators, operators, recipes, shelf
-from dipjax.compiling import Program, compiled
+from dipjax import generators, kriging, operators, recipes, shelf
+from dipjax.compiling import Program, compiled, forget
 from dipjax.core import drive, layouts
 from dipjax.operators import problem
 from tests.conftest import light_keys, mixer_recipe, picture
@@ -48,7 +48,7 @@ def power(x, exponent, more=1):
 
 def start_again():
     """Forgets what this process has, as another one would begin."""
-    power._ready.clear(), drive.loop.begun._ready.clear(), drive._advance._ready.clear()
+    forget()
     jax.clear_caches()
 
 
@@ -204,6 +204,24 @@ def test_a_program_inside_another_and_one_that_cannot_be_kept_are_as_ever(folder
     assert not shelf.files(folder)
     monkeypatch.setattr("dipjax.compiling.serialize_executable.serialize", lambda program: 1 / 0)
     assert power(2.0, 3)["power"] == 9 and not shelf.files(folder)
+
+
+@compiled()
+def root(x):
+    return jnp.linalg.cholesky(x)
+
+
+def test_a_program_that_calls_a_library_is_not_kept_since_the_next_process_would_crash(folder):
+    np.testing.assert_allclose(root(np.eye(2, dtype=np.float32)), np.eye(2))
+    assert not shelf.files(folder)
+
+
+def test_what_is_put_back_is_kept(folder):
+    data = problem.inpainting(picture(16, 16), np.arange(256).reshape(16, 16) % 2 == 0)
+    start_again()
+    for _ in range(2):
+        kriging.put_back(data, np.full((1, 16, 16, 1), 0.5, np.float32))
+    assert [kriging._errors.num_ready, len(shelf.files(folder, shelf.PROGRAM))] == [1, 1]
 
 
 def test_with_a_cache_of_jax_nothing_is_written_since_half_of_it_would_be_missing(folder, tmp_path):
