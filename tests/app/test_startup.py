@@ -8,7 +8,9 @@ from pathlib import Path
 
 import jax
 import jaxlib
+import numpy as np
 import pytest
+from PIL import Image
 
 from dipjax import shelf
 from dipjax.app import cli, demo, doctor, startup, trial
@@ -206,6 +208,26 @@ trial.decide(sys.argv[1])
 def test_programs_that_this_cpu_kept_are_read_by_another_process(tmp_path):
     (before, total), (after, again) = (trial._told(str(tmp_path)) for _ in range(2))
     assert before == 0 < after and total == again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [("denoise",), ("inpaint", "--mask", "mask.png")], ids=lambda words: words[0])
+def test_a_command_that_reads_what_it_kept_writes_the_same_picture(task, tmp_path):
+    """Processes of their own: what a library needs that a program calls is there in one that has compiled it anyway."""
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(tmp_path / "in.png")
+    Image.fromarray(np.uint8(255 * (random.random((40, 36)) > 0.8))).save(tmp_path / "mask.png")
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    (tmp_path / "cache").mkdir(mode=0o700)
+    pictures, kept = [], []
+    for cache in ("on", "on", "off"):
+        words = [*task, "in.png", "-o", "out.png", "--steps", "3", "--seeds", "2", "--force", "--compilation-cache", cache]
+        done = subprocess.run([sys.executable, "-m", "dipjax", *words], env=environment, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        pictures.append((tmp_path / "out.png").read_bytes())
+        kept.append({path.name for path in (tmp_path / "cache").rglob("*.program")})
+    assert kept[0] == kept[1] == kept[2] and len(kept[0]) >= 4
+    assert pictures[0] == pictures[1] == pictures[2]
 
 
 def test_the_cache_is_on_where_there_is_an_accelerator(folder, monkeypatch):
