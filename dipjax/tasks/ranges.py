@@ -60,8 +60,9 @@ def brought(problem: Any, span: Range) -> Any:
 
     Since `A(low + width x) = low A(1) + width A(x)`. Of what is no picture the own range says nothing.
     """
-    level = problem.operator(np.ones(problem.shape, problem.dtype))
-    return problem.replace(measurement=(problem.measurement - span.low * level) / (span.high - span.low))
+    from dipjax.operators.instruments import of_white  # imports JAX
+
+    return problem.replace(measurement=(problem.measurement - span.low * of_white(problem)) / (span.high - span.low))
 
 
 def choose(wish: str | tuple[float, float], values: np.ndarray) -> Range:
