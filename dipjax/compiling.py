@@ -205,7 +205,7 @@ def undisturbed() -> Iterator[None]:
 @contextlib.contextmanager
 def threads() -> Iterator[ThreadPoolExecutor]:
     """Gives threads for what does not hold Python up; what has not begun when something fails is left undone."""
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(1 + (os.cpu_count() or 1))  # one compiles, and leaves others to the rest
     try:
         yield pool
     finally:

@@ -1,5 +1,6 @@
 """What the tests of the core share: tiny pictures, a generator that compiles in no time, and the smallest real one."""
 
+import logging
 import mmap
 import os
 import signal
@@ -59,6 +60,19 @@ def _forget_programs():
     """Every compiled program keeps memory maps, of which Linux allows a process 65,530: the whole suite would come to need more."""
     yield
     jax.clear_caches()
+
+
+def num_compiled(caplog, function, name=""):
+    """Returns how many programs were compiled, whose names have this in them, while a function ran, in all of its threads."""
+    caplog.clear()
+    jax.config.update("jax_log_compiles", True)
+    try:
+        with caplog.at_level(logging.WARNING):
+            function()
+    finally:
+        jax.config.update("jax_log_compiles", False)
+    messages = [record.getMessage() for record in caplog.records]
+    return sum("Finished XLA compilation" in message and name in message for message in messages)
 
 
 @dataclass(frozen=True)

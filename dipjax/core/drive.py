@@ -110,11 +110,11 @@ def iterate(
     clock = time.perf_counter()
     calls = _Calls(recipe, problem, flags, shape[-1] if over_seeds else 1, np.int32(num_steps))
     groups = layout.groups(num_runs)
-    # The runs begin while the program that all chunks share is made. Tracing stays in this thread, whose settings of JAX count.
+    # The program that all chunks share takes longest; the runs begin while it is compiled. Tracing stays in this thread and its settings.
     with threads() as pool, undisturbed():
-        first = calls.first_states(start, len(shape), np.concatenate(groups), pool)
-        advance = _advance.prepared(recipe, layout, calls.structure, *calls.arguments(layout.shapes(shapes), groups[0], 0))()
-        runs = _Runs(layout, groups, shape, first)
+        advance = pool.submit(_advance.prepared(recipe, layout, calls.structure, *calls.arguments(layout.shapes(shapes), groups[0], 0)))
+        runs = _Runs(layout, groups, shape, calls.first_states(start, len(shape), np.concatenate(groups), pool))
+        advance = advance.result()
     runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), advance.out_info[1])
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
     taken, num_left, size = 0, int(num_steps) - start_step, 1

@@ -1,12 +1,12 @@
 """What is compiled, and how often: one program for a recipe and a size, and none that stays for good."""
 
 import dataclasses
-import logging
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import chex
@@ -27,7 +27,7 @@ from dipjax.large import memory
 from dipjax.operators import problem
 from dipjax.recipes import fast
 from dipjax.stopping import HeldOut
-from tests.conftest import PEOPLE, Appointed, Mixer, light_keys, mixer_recipe, picture
+from tests.conftest import PEOPLE, Appointed, Mixer, light_keys, mixer_recipe, num_compiled, picture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -41,14 +41,7 @@ def compiled(caplog):
     """Returns a function that runs another and counts the programs that were compiled for it, of few, so that none is forgotten."""
     compiling.forget()
 
-    def count(function, name=""):
-        caplog.clear()
-        with jax.log_compiles(), caplog.at_level(logging.WARNING):
-            function()
-        messages = [record.getMessage() for record in caplog.records]
-        return sum("Finished XLA compilation" in message and name in message for message in messages)
-
-    return count
+    return partial(num_compiled, caplog)
 
 
 def part_of(keys):

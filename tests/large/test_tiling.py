@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 from pathlib import Path
 
 import chex
@@ -23,7 +22,7 @@ from dipjax.large import memory, tiling
 from dipjax.operators import Bayer, problem, psfs, resampling
 from dipjax.recipes import Setting
 from dipjax.recipes import by_name as settings
-from tests.conftest import mixer_recipe, picture, skip_recipe
+from tests.conftest import mixer_recipe, num_compiled, picture, skip_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -150,15 +149,12 @@ def test_every_tile_is_a_run_of_its_own_with_a_key_of_its_own():
 def test_one_program_serves_all_tiles_however_many(caplog):
     recipe = mixer_recipe()
 
-    def num_compiled(height, width):
-        caplog.clear()
+    def number(height, width):
         task = problem.denoising(picture(height, width))
-        with jax.log_compiles(), caplog.at_level(logging.WARNING):
-            restore(recipe, KEYS, task, tile=32, num_steps=2)
-        return sum("Finished XLA compilation" in record.message for record in caplog.records)
+        return num_compiled(caplog, lambda: restore(recipe, KEYS, task, tile=32, num_steps=2))
 
-    assert num_compiled(50, 50) > 0  # four tiles
-    assert num_compiled(90, 90) <= 1  # many more tiles; the check of the picture itself is all there may be
+    assert number(50, 50) > 0  # four tiles
+    assert number(90, 90) <= 1  # many more tiles; the check of the picture itself is all there may be
 
 
 def test_tiles_that_have_not_begun_show_the_measurement_and_an_early_end_is_a_result():
