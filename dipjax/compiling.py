@@ -84,11 +84,11 @@ class Program:
             plain = _Plain(parts.call, self._inside.eval_shape(*parts.whole))
             return lambda: plain
         types = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else type(leaf), parts.arrays)
-        key = (self.__module__, self.__qualname__, self._runs_once, parts.settings, shelf.described(types))
+        key = (self._runs_once, parts.settings, shelf.described(types))
         if (ready := self._ready.get(key)) is not None:
             return lambda: ready
         self._ready[key] = None  # without a shelf JAX has it, and this only counts
-        file = shelf.place(key, shelf.PROGRAM)
+        file = shelf.place(self, key, shelf.PROGRAM)
         if (kept := shelf.read(file)) is not None:
             return lambda: self._unpacked(key, kept) or self._compiled(key, self._jitted.lower(*parts.whole), file)
         lowered = self._jitted.lower(*parts.whole)
@@ -161,7 +161,8 @@ class _Plain(NamedTuple):
     out_info: Any
 
     def __call__(self, *arrays):
-        return self.call(*arrays)
+        with jax.disable_jit():  # in threads too
+            return self.call(*arrays)
 
 
 _PROGRAMS: list[Program] = []  # all that there are: functions of modules
@@ -216,6 +217,7 @@ def _packed(program):
     """Returns a compiled program as bytes and trees; None where it cannot be.
 
     Nor may it call a library, such as LAPACK: JAX makes that ready when it lowers the call, and a process that only reads it would crash.
+    Which calls would be harmless is not known.
     """
     with contextlib.suppress(Exception):  # whatever this version of JAX says
         if "custom_call_target" in program.as_text():

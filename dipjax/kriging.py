@@ -111,7 +111,7 @@ def _alike(image):
     """Returns the covariance of the errors of the channels, `(C, C)`."""
     channels, covariance = image.shape[-1], 0.0
     for axis in range(image.ndim - 1):
-        details = np.diff(image, axis=axis).reshape(-1, channels).astype(np.float64)
+        details = np.diff(image.astype(np.float64), axis=axis).reshape(-1, channels)
         covariance += details.T @ details
     mean = max(np.trace(covariance) / channels, np.finfo(np.float32).tiny)
     alike = _ALIKE * covariance / mean + (1 - _ALIKE) * np.eye(channels)

@@ -24,7 +24,6 @@ import os
 import pickle
 import platform
 import sys
-import types
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -120,19 +119,24 @@ class _Pickler(pickle.Pickler):
         self.fast = True
 
     def reducer_override(self, part):
-        if isinstance(part, (type, types.FunctionType)) and part.__module__.partition(".")[0] not in _KNOWN:
-            raise pickle.PicklingError(part.__module__)
+        if hasattr(part, "__qualname__") and not _is_known(part):
+            raise pickle.PicklingError(part.__qualname__)
         return NotImplemented
 
 
-def place(key: Any, kind: str) -> Path | None:
-    """Returns the file of a key, of a kind; None where nothing is kept, or the key has parts that cannot be told by their names."""
+def _is_known(part):
+    """Says whether the environment tells all of a class or a function that there is to its name."""
+    return str(part.__module__).partition(".")[0] in _KNOWN and "<" not in part.__qualname__
+
+
+def place(function: Callable, key: Any, kind: str) -> Path | None:
+    """Returns the file, of a kind, for a call of a function; None where nothing is kept, or its name and the key do not tell all of it."""
     shelf = _USED.get("one")
-    if shelf is None:
+    if shelf is None or not _is_known(function):
         return None
     text = io.BytesIO()
     try:
-        _Pickler(text).dump((shelf.environment, key))
+        _Pickler(text).dump((shelf.environment, function.__module__, function.__qualname__, key))
     except Exception:  # whatever the user's own parts raise
         return None
     return shelf.folder / (hashlib.sha256(text.getvalue()).hexdigest() + kind)
@@ -186,20 +190,14 @@ def _clear(folder):
 
 
 def remembered(function: Callable) -> Callable:
-    """Makes a function keep what it returns; that must follow from its settings, and from the shapes and types of its arrays.
-
-    Raises:
-      ValueError: the function has no name of its own.
-    """
-    if "<" in function.__qualname__:
-        raise ValueError(f"function: found {function.__qualname__}, expected one that its module knows by its name.")
+    """Makes a function keep what it returns; that must follow from its settings, and from the shapes and types of its arrays."""
 
     @functools.wraps(function)
     def once(*arguments, **named):
         if not is_used():
             return function(*arguments, **named)
-        settings = jax.tree.map(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, (arguments, named))
-        file = place((function.__module__, function.__qualname__, described(settings)), FOUND)
+        by_value = lambda leaf: (leaf.item(), leaf.dtype.str) if isinstance(leaf, np.generic) else leaf  # noqa: E731
+        file = place(function, described(jax.tree.map(by_value, (arguments, named))), FOUND)
         found = read(file)
         if found is None:
             found = function(*arguments, **named)

@@ -205,3 +205,12 @@ def test_noise_that_grows_with_brightness_is_removed_where_it_is_bright_and_wher
         error[exponent] = np.abs(made - truth)[:, 48:].mean()
         assert abs(np.mean(made[:, :32]) - 0.05) < 0.01
     assert error[1.0] < 0.7 * error[0.0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.2, 0.3, 1.0])
+@pytest.mark.parametrize("shape", [(3, 4, 1), (20, 17, 3)])
+def test_medians_at_some_entries_are_those_of_the_filter_at_the_edges_too(shape, share):
+    random = np.random.default_rng(0)
+    picture, where = random.random(shape, np.float32), random.random(shape) < share
+    where[0, 0], where[-1, -1] = share > 0, share > 0
+    np.testing.assert_array_equal(guides._medians(picture, where), ndimage.median_filter(picture, (5, 5, 1))[where])

@@ -1,5 +1,6 @@
 """What is kept for the next start: found again by what it follows from, and by nothing less; whatever becomes of the files."""
 
+import functools
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,9 @@ CALLS = []
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A shelf, in a process that has nothing of what is on it; afterwards there is none."""
+def folder(tmp_path, monkeypatch):
+    """A shelf, in a process that has nothing of what is on it; afterwards there is none. What the tests define counts as dipjax's own."""
+    monkeypatch.setattr(shelf, "_KNOWN", shelf._KNOWN | {"tests"})
     cache = jax.config.jax_compilation_cache_dir
     shelf.use(tmp_path / "kept")
     CALLS.clear()
@@ -56,7 +58,7 @@ def test_nothing_is_kept_where_nobody_asked_for_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     CALLS.clear()
     assert [size(np.ones(3), 2), size(np.ones(3), 2)] == [6, 6] and CALLS == [2, 2]
-    assert not shelf.is_used() and shelf.place("key", shelf.FOUND) is None and not any(tmp_path.iterdir())
+    assert not shelf.is_used() and shelf.place(size, "key", shelf.FOUND) is None and not any(tmp_path.iterdir())
     shelf.write(None, 1)
     assert shelf.read(None) is None
 
@@ -75,6 +77,8 @@ def test_what_was_found_is_found_again_for_other_numbers_of_the_same_kind(folder
         lambda: size(np.ones(3), 3),
         lambda: size(np.ones(3), 2.0),
         lambda: size(np.ones(3), np.int64(3)),
+        lambda: size(np.ones(3), np.int64(2)),
+        lambda: size(np.ones(3), np.float16(2)),
         lambda: size(np.ones(3), 2, of=()),
         lambda: size(np.ones(3), 2, of=operators.Identity()),
     ],
@@ -93,22 +97,28 @@ def test_operators_with_the_same_fields_are_told_apart(folder):
     size(np.ones(3), 2, of=operators.Identity())
     size(np.ones(3), 2, of=operators.Complex())
     assert len(CALLS) == 2 and len(shelf.files(folder)) == 2
-    assert shelf.place(Mine(), shelf.FOUND) is None and shelf.place(lambda: 0, shelf.PROGRAM) is None
+    assert shelf.place(size, Mine(), shelf.FOUND) is None and shelf.place(size, lambda: 0, shelf.PROGRAM) is None
     assert size(np.ones(3), 2, of=Mine()) == size(np.ones(3), 2, of=Mine()) == 6 and len(CALLS) == 4 and len(shelf.files(folder)) == 2
 
 
-def test_what_others_have_made_is_not_kept_since_only_its_name_would_be_known(folder):
+def test_what_others_have_made_is_not_kept_since_only_its_name_would_be_known(folder, monkeypatch):
+    monkeypatch.setattr(shelf, "_KNOWN", shelf._KNOWN - {"tests"})
     image = problem.denoising(picture())
     for _ in range(2):
         assert drive.restore(mixer_recipe(), light_keys(1)[0], image, num_steps=2).num_steps == 2
+        assert power(2.0, 3)["power"] == 9 and size(np.ones(3), 2) == 6
         start_again()
-    assert shelf.place(mixer_recipe(), shelf.FOUND) is None and shelf.place(picture, shelf.FOUND) is None
     assert len(shelf.files(folder, shelf.PROGRAM)) <= 1 and not shelf.files(folder, shelf.FOUND)  # that of the keys, at most
+    for part in (mixer_recipe(), picture, power, functools.cache(picture), jax.jit(picture), partial(picture, 3)):
+        assert shelf.place(drive.restore, part, shelf.FOUND) is None
+    assert shelf.place(drive.restore, (drive.iterate, drive._advance, partial(jnp.sum, axis=0)), shelf.FOUND) is not None
 
 
-def test_a_function_without_a_name_is_refused():
-    with pytest.raises(ValueError, match="found .*<lambda>, expected one that its module knows"):
-        shelf.remembered(lambda x: x)
+def test_functions_without_names_of_their_own_are_not_kept(folder):
+    twice, thrice = compiled()(lambda x: 2 * x), compiled()(lambda x: 3 * x)
+    assert [twice(1.0), thrice(1.0)] == [2, 3]
+    assert [shelf.remembered(lambda x, n=n: n)(1) for n in (2, 3)] == [2, 3]
+    assert not shelf.files(folder)
 
 
 @pytest.mark.parametrize("lacking", ["sources", "version"])
@@ -176,7 +186,7 @@ def test_another_environment_finds_nothing(folder, part, monkeypatch, tmp_path):
 def test_equal_keys_are_one_whatever_objects_they_share(folder):
     name, other = "a name", "".join(["a ", "name"])
     assert name is not other
-    assert shelf.place((name, name), shelf.FOUND) == shelf.place((name, other), shelf.FOUND)
+    assert shelf.place(size, (name, name), shelf.FOUND) == shelf.place(size, (name, other), shelf.FOUND) is not None
 
 
 def test_a_program_is_read_and_not_traced_again(folder):
@@ -219,9 +229,12 @@ def test_a_program_that_calls_a_library_is_not_kept_since_the_next_process_would
 def test_what_is_put_back_is_kept(folder):
     data = problem.inpainting(picture(16, 16), np.arange(256).reshape(16, 16) % 2 == 0)
     start_again()
+    found, read = [], Program.num_read
     for _ in range(2):
-        kriging.put_back(data, np.full((1, 16, 16, 1), 0.5, np.float32))
-    assert [kriging._errors.num_ready, len(shelf.files(folder, shelf.PROGRAM))] == [1, 1]
+        found.append(kriging.put_back(data, np.full((1, 16, 16, 1), 0.5, np.float32)))
+        start_again()
+    assert [Program.num_read - read, len(shelf.files(folder, shelf.PROGRAM))] == [1, 1]
+    np.testing.assert_array_equal(*found)
 
 
 def test_with_a_cache_of_jax_nothing_is_written_since_half_of_it_would_be_missing(folder, tmp_path):
@@ -271,7 +284,7 @@ def test_a_folder_that_is_gone_is_no_failure(folder):
 
 
 def test_what_was_not_used_for_longest_makes_room(folder, monkeypatch):
-    one, two, three = (shelf.place(name, shelf.FOUND) for name in ("one", "two", "three"))
+    one, two, three = (shelf.place(size, name, shelf.FOUND) for name in ("one", "two", "three"))
     for age, path in ((9, one), (8, two)):
         shelf.write(path, "x" * 1000)
         os.utime(path, (1e9 - age, 1e9 - age))

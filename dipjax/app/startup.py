@@ -127,7 +127,7 @@ def use_cache(choice: str) -> str | None:
 
     Comes before the first computation. For a CPU they are kept on the `shelf`, which spares tracing too; for other devices in the cache of
     JAX. On a new CPU a process beside this one finds out how it is, see `trial`; until that is known, programs are written and not read.
-    What was decided stays for all of the process.
+    What is in use stays so for the next picture.
 
     Returns:
       Why the wish could not be fulfilled, or None.
@@ -137,6 +137,8 @@ def use_cache(choice: str) -> str | None:
     from dipjax import shelf
 
     wished = choice == "on" or jax.default_backend() != "cpu"
+    if choice == "off":
+        shelf.use(None)
     if jax.config.jax_compilation_cache_dir or shelf.is_used() or choice == "off":
         return None
     try:

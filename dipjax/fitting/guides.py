@@ -125,8 +125,8 @@ class NonLocalMeans:
 
 
 def _medians(picture, where):
-    """Returns the medians of the 5 x 5 pixels around some entries of a picture: of few, a filter of all would take many times as long."""
-    if where.mean() > 0.25 or where.sum() > _MOST_WINDOWS:
+    """Returns the medians of the 5 x 5 pixels around some entries of a finite picture; a filter of all takes many times as long for few."""
+    if not 0 < where.sum() <= min(_MOST_WINDOWS, where.size / 4):
         return ndimage.median_filter(picture, (5, 5, 1))[where]
     around = np.lib.stride_tricks.sliding_window_view(np.pad(picture, ((2, 2), (2, 2), (0, 0)), "symmetric"), (5, 5), axis=(0, 1))
     return np.median(around[where], axis=(-2, -1))

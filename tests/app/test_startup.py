@@ -111,9 +111,10 @@ def test_the_cache_is_private(folder):
     assert not folder.exists()
     assert not shelf.is_used()
     assert startup.use_cache("on") is None
-    assert shelf.place("key", shelf.FOUND).parent == folder and jax.config.jax_compilation_cache_dir is None
+    assert shelf.place(shelf.place, "key", shelf.FOUND).parent == folder and jax.config.jax_compilation_cache_dir is None
     assert {path.stat().st_mode & 0o777 for path in (folder, *folder.parents[:2])} == {0o700}
     assert startup.use_cache("on") is None  # a second time
+    assert shelf.is_used() and startup.use_cache("off") is None and not shelf.is_used()
 
 
 @pytest.mark.parametrize(
@@ -138,8 +139,8 @@ def test_a_cpu_reads_only_where_it_is_known_to_read_what_it_wrote(folder, trials
         assert shelf.is_used() == used
     assert set(trials) == {folder} if begun else not trials
     if used:
-        shelf.write(shelf.place("key", shelf.FOUND), 1)
-        assert shelf.read(shelf.place("key", shelf.FOUND)) == (1 if verdict else None)
+        shelf.write(shelf.place(shelf.place, "key", shelf.FOUND), 1)
+        assert shelf.read(shelf.place(shelf.place, "key", shelf.FOUND)) == (1 if verdict else None)
 
 
 def test_on_a_cpu_nobody_hears_of_a_cache_that_was_not_asked_for(folder, trials, tmp_path):
@@ -225,7 +226,7 @@ def test_a_command_that_reads_what_it_kept_writes_the_same_picture(task, tmp_pat
         done = subprocess.run([sys.executable, "-m", "dipjax", *words], env=environment, cwd=tmp_path, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         pictures.append((tmp_path / "out.png").read_bytes())
-        kept.append({path.name for path in (tmp_path / "cache").rglob("*.program")})
+        kept.append({(path.name, path.stat().st_ino) for path in (tmp_path / "cache").rglob("*.program")})  # not written again
     assert kept[0] == kept[1] == kept[2] and len(kept[0]) >= 4
     assert pictures[0] == pictures[1] == pictures[2]
 

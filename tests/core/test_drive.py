@@ -253,11 +253,23 @@ def test_a_state_with_an_input_of_another_size_is_refused():
         drive.restore(RECIPE, state._replace(z=state.z[:, 1:]), TASK, num_steps=9)
 
 
-def test_without_compilation_the_result_is_the_same():
-    expected = drive.restore(RECIPE, KEYS[:2], TASK, num_steps=2, batching=layouts.ONE_BY_ONE)
+def test_without_compilation_the_result_is_the_same_and_functions_see_numbers():
+    seen = []
+
+    def watch(estimate, problem):
+        seen.append(isinstance(estimate, jax.core.Tracer))
+        return (estimate - problem.measurement).mean()
+
+    def go():
+        seen.clear()
+        recipe = mixer_recipe(watch=(watch,))
+        return drive.restore(recipe, KEYS[:2], TASK, num_steps=2, batching=layouts.Layout(1, 1)).images
+
+    expected = go()
+    assert seen and all(seen)
     with jax.disable_jit():
-        result = drive.restore(RECIPE, KEYS[:2], TASK, num_steps=2, batching=layouts.ONE_BY_ONE)
-    np.testing.assert_allclose(result.images, expected.images, atol=1e-5)
+        np.testing.assert_allclose(go(), expected, atol=1e-5)
+    assert not all(seen)
 
 
 def test_a_run_goes_on_whatever_precision_the_caller_has_set_since():
