@@ -81,6 +81,8 @@ def choose(wish: str | tuple[float, float], values: np.ndarray) -> Range:
         return Range(0.0, 1.0)
     if wish != "auto":
         return Range(float(wish[0]), float(wish[1]))
+    if _is_nominal(values):
+        return Range(0.0, 1.0)
     low, high = filled(values)
     if high - low >= _LEAST_FILLED and low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
         return Range(0.0, 1.0)
@@ -90,6 +92,19 @@ def choose(wish: str | tuple[float, float], values: np.ndarray) -> Range:
         return Range(0.0, 1.0) if 0 <= low <= 1 else Range(low - abs(low) / 2, low + abs(low) / 2, found=True)
     margin = _MARGIN * (high - low)
     return Range(low - margin, high + margin, found=True)
+
+
+def _is_nominal(values):
+    """Says whether every fourth pixel each way tells already that a picture fills half of its nominal range and does not leave it.
+
+    As many of these medians as all the rarest lie at least as far inside as the rarest of all medians do.
+    """
+    values = _looked_at(values)
+    if not (values.min(initial=0) >= -_OVERSHOOT and values.max(initial=1) <= 1 + _OVERSHOOT):  # nor is it where one is NaN
+        return False
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(values, ((2, 2), (2, 2), (0, 0)), "symmetric"), (5, 5), axis=(0, 1))
+    medians, rarest = np.sort(np.median(around[::4, ::4], axis=(-2, -1)), axis=None), math.ceil(_RARE / 100 * values.size)
+    return medians.size > rarest and bool(medians[-1 - rarest] - medians[rarest] >= _LEAST_FILLED)
 
 
 def filled(values: np.ndarray) -> tuple[float, float]:
@@ -102,11 +117,15 @@ def _medians(values):
     """Returns the medians of the 5 x 5 pixels around every measured one; of a very large picture every n-th pixel stands for all."""
     from scipy.ndimage import median_filter
 
-    stride = math.ceil(math.sqrt(values.shape[0] * values.shape[1] / _MOST_PIXELS))
-    values = values[::stride, ::stride]
+    values = _looked_at(values)
     known = np.isfinite(values).all(axis=-1)
     if not known.any():
         return np.zeros(1)
     if not known.all():  # a hole is filled with the pixel nearest to it
         values = nearest(values, known)
     return median_filter(values, size=(5, 5, 1), mode="reflect")[known]
+
+
+def _looked_at(values):
+    stride = math.ceil(math.sqrt(values.shape[0] * values.shape[1] / _MOST_PIXELS))
+    return values[::stride, ::stride]

@@ -198,3 +198,22 @@ def test_the_range_of_the_caller_reaches_the_network(wish):
 def test_a_range_that_is_none_is_refused(wish):
     with pytest.raises(ValueError, match="^range: found"):
         restored(scene()[..., 0], range=wish)
+
+
+@pytest.mark.parametrize("span", [0.3, 0.5, 0.55, 0.7, 1.0, 1.3])
+@pytest.mark.parametrize("kind", ["noise", "ramp", "spots", "hole"])
+def test_the_quick_look_says_nothing_that_the_long_one_does_not(span, kind, monkeypatch):
+    random, told = np.random.default_rng(0), 0
+    for shape in ((40, 37, 3), (9, 70, 1), (130, 110, 1), (3, 2, 1)):
+        ramp = np.linspace(0.5 - span / 2, 0.5 + span / 2, shape[1])[None, :, None] + np.zeros(shape)
+        values = {"noise": ramp + random.normal(0, 0.05, shape), "ramp": ramp, "spots": np.where(random.random(shape) < 0.2, 5.0, ramp)}
+        values = values.get(kind, np.where(random.random((*shape[:2], 1)) < 0.1, np.nan, ramp)).astype(np.float32)
+        told += ranges._is_nominal(values)
+        quick = ranges.choose("auto", values)
+        with monkeypatch.context() as long:
+            long.setattr(ranges, "_is_nominal", lambda values: False)
+            assert quick == ranges.choose("auto", values)
+    if kind in {"spots", "hole"} or span in {0.3, 1.3}:
+        assert told == 0
+    elif span in {0.7, 1.0}:
+        assert told >= 3
