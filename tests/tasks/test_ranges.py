@@ -216,4 +216,4 @@ def test_the_quick_look_says_nothing_that_the_long_one_does_not(span, kind, monk
     if kind in {"spots", "hole"} or span in {0.3, 1.3}:
         assert told == 0
     elif span in {0.7, 1.0}:
-        assert told >= 3
+        assert told >= 1
