@@ -26,7 +26,7 @@ from dipjax.compiling import is_traced
 from dipjax.core.problem import Problem
 from dipjax.files.masks import nearest
 from dipjax.operators import checks, instruments
-from dipjax.stopping.noise import CORRELATED, noise_deviation, of_picture
+from dipjax.stopping.noise import CORRELATED, around, noise_deviation, of_picture
 
 _SMALLEST = 16  # pixels on a side
 _LEAST_NOISE = 0.3  # of that of all channels
@@ -128,8 +128,7 @@ def _medians(picture, where):
     """Returns the medians of the 5 x 5 pixels around some entries of a finite picture; a filter of all takes many times as long for few."""
     if not 0 < where.sum() <= min(_MOST_WINDOWS, where.size / 4):
         return ndimage.median_filter(picture, (5, 5, 1))[where]
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(picture, ((2, 2), (2, 2), (0, 0)), "symmetric"), (5, 5), axis=(0, 1))
-    return np.median(around[where], axis=(-2, -1))
+    return np.median(around(picture)[where], axis=(-2, -1))
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,11 @@ def beyond_grain(variance: float) -> float:
     return variance * float(np.clip(variance / _GRAIN**2 - 1, 0, 1))
 
 
+def around(picture: np.ndarray) -> np.ndarray:
+    """Returns the 5 x 5 pixels around every one of a picture `(H, W, C)`, mirrored at its edges: a view, `(H, W, C, 5, 5)`."""
+    return np.lib.stride_tricks.sliding_window_view(np.pad(picture, ((2, 2), (2, 2), (0, 0)), "symmetric"), (5, 5), axis=(0, 1))
+
+
 def impulses(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns which pixels of a picture `(H, W, C)` were replaced by black or white ones, as by salt and pepper, and the median around all.
 

@@ -99,11 +99,12 @@ def _is_nominal(values):
 
     As many of these medians as all the rarest lie at least as far inside as the rarest of all medians do.
     """
+    from dipjax.stopping.noise import around  # imports JAX
+
     values = _looked_at(values)
     if not (values.min(initial=0) >= -_OVERSHOOT and values.max(initial=1) <= 1 + _OVERSHOOT):  # nor is it where one is NaN
         return False
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(values, ((2, 2), (2, 2), (0, 0)), "symmetric"), (5, 5), axis=(0, 1))
-    medians, rarest = np.sort(np.median(around[::4, ::4], axis=(-2, -1)), axis=None), math.ceil(_RARE / 100 * values.size)
+    medians, rarest = np.sort(np.median(around(values)[::4, ::4], axis=(-2, -1)), axis=None), math.ceil(_RARE / 100 * values.size)
     return medians.size > rarest and bool(medians[-1 - rarest] - medians[rarest] >= _LEAST_FILLED)
 
 
