@@ -14,7 +14,6 @@ import contextlib
 import functools
 import gc
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 from jax.experimental import serialize_executable
 
 from dipjax import shelf
+from dipjax.machine import num_cores
 
 _ON_CPU = {"xla_cpu_use_fusion_emitters": False}
 _ONCE = {"xla_backend_optimization_level": 0}  # ready in a third of the time, and slower
@@ -206,7 +206,7 @@ def undisturbed() -> Iterator[None]:
 @contextlib.contextmanager
 def threads() -> Iterator[ThreadPoolExecutor]:
     """Gives threads for what does not hold Python up; what has not begun when something fails is left undone."""
-    pool = ThreadPoolExecutor(1 + (os.cpu_count() or 1))  # one compiles, and leaves others to the rest
+    pool = ThreadPoolExecutor(1 + num_cores())  # one compiles, and leaves others to the rest
     try:
         yield pool
     finally:

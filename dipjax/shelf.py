@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dipjax.machine import num_cores, variables
+
 PROGRAM, FOUND = ".program", ".found"  # how files end
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 _KNOWN = {"dipjax", "builtins", "collections", "functools", *_PACKAGES}  # of which the environment tells all
@@ -89,12 +91,16 @@ def _environment():
         raise OSError("dipjax is installed without its sources")
     flags = os.environ.get("XLA_FLAGS", "")
     in_file = Path(flags).read_bytes() if flags.strip() and not flags.strip().startswith("--") else b""
-    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(("XLA_", "JAX_")))
     settings = sorted((name, repr(value)) for name, value in jax.config.values.items())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # among which XLA shares a program's work
     device = jax.devices()[0]
-    machine = (platform.machine(), cores, device.platform, device.device_kind, jax.local_device_count())
-    return sources.hexdigest(), sys.version, versions, variables, in_file, settings, machine
+    machine = (
+        platform.machine(),
+        num_cores(),
+        device.platform,
+        device.device_kind,
+        jax.local_device_count(),
+    )  # XLA shares work among cores
+    return sources.hexdigest(), sys.version, versions, sorted(variables().items()), in_file, settings, machine
 
 
 def described(tree: Any) -> tuple:

@@ -35,7 +35,7 @@ from dipjax.fitting import inputs
 from dipjax.fitting.optimizers import Adam, Cosine
 from dipjax.generators.residual import Judge, Residual
 from dipjax.large import tiling
-from dipjax.operators import Identity, checks
+from dipjax.operators import Identity, checks, instruments
 from dipjax.operators import problem as problems
 from dipjax.stopping.noise import noise_deviation
 from dipjax.tasks import tasks  # noqa: F401, which registers them
@@ -264,7 +264,7 @@ def check_units(name: str, pictures: Sequence[np.ndarray], pixels: np.ndarray) -
 
 def _contrast(data, measurement):
     """Returns how far the measurement is from that of the best picture of one value, root mean square."""
-    level = np.asarray(data.operator(np.ones(data.shape, data.dtype)), np.float64)
+    level = np.asarray(instruments.of_white(data), np.float64)
     value = np.vdot(level, measurement) / (np.vdot(level, level) or 1)
     return math.sqrt(np.square(measurement - value * level).mean())
 

@@ -16,10 +16,10 @@ import textwrap
 from pathlib import Path
 
 from dipjax.app import signals, trial
+from dipjax.machine import num_cores, variables
 
-LEAST_SECONDS = 0.2  # a program that compiled faster is not kept
+_LEAST_SECONDS = 0.2  # a program that compiled faster is not kept
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-_PREFIXES = ("JAX_", "XLA_", "CUDA_", "TPU_")  # of the variables that JAX and what is under it read
 
 
 class JaxError(RuntimeError):
@@ -37,11 +37,6 @@ def start_jax(num_runs: int) -> None:
         jax.devices()
     except Exception as error:
         raise JaxError(explain_jax(error, theirs)) from error
-
-
-def variables() -> dict[str, str]:
-    """Returns the variables of the environment that JAX reads."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIXES)}
 
 
 def explain_jax(error: Exception, variables: dict[str, str]) -> str:
@@ -63,12 +58,6 @@ def _mentions(words, value):
 def use_no_screen() -> None:
     """Has matplotlib draw into files only: it cannot even be imported where the variable names a backend that it does not know."""
     os.environ["MPLBACKEND"] = "agg"
-
-
-def num_cores() -> int:
-    """Returns how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def use_cores(num_runs: int) -> None:
@@ -136,11 +125,12 @@ def use_cache(choice: str) -> str | None:
 
     from dipjax import shelf
 
-    wished = choice == "on" or jax.default_backend() != "cpu"
     if choice == "off":
         shelf.use(None)
-    if jax.config.jax_compilation_cache_dir or shelf.is_used() or choice == "off":
         return None
+    if jax.config.jax_compilation_cache_dir or shelf.is_used():
+        return None
+    wished = choice == "on" or jax.default_backend() != "cpu"
     try:
         folder = cache_folder()
         _make_private(folder)
@@ -153,7 +143,7 @@ def use_cache(choice: str) -> str | None:
         return f"compiled programs are not kept: {error}" if wished else None
     if is_on:
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     return None
 
 

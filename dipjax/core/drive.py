@@ -112,9 +112,9 @@ def iterate(
     groups = layout.groups(num_runs)
     # The program that all chunks share takes longest; the runs begin while it is compiled. Tracing stays in this thread and its settings.
     with threads() as pool, undisturbed():
-        advance = pool.submit(_advance.prepared(recipe, layout, calls.structure, *calls.arguments(layout.shapes(shapes), groups[0], 0)))
+        compiling = pool.submit(_advance.prepared(recipe, layout, calls.structure, *calls.arguments(layout.shapes(shapes), groups[0], 0)))
         runs = _Runs(layout, groups, shape, calls.first_states(start, len(shape), np.concatenate(groups), pool))
-        advance = advance.result()
+        advance = compiling.result()
     runs.curves = jax.tree.map(lambda leaf: np.empty((num_runs, 0), leaf.dtype), advance.out_info[1])
     compile_seconds, seconds = time.perf_counter() - clock, 0.0
     taken, num_left, size = 0, int(num_steps) - start_step, 1
@@ -184,8 +184,8 @@ def restore(
 
 def _fitted(recipe, state, problem):
     """Returns the state as this recipe needs it: what another optimizer, or backtracking, remembers begins anew at the parameters."""
-    new, cast = check.first_state(recipe, state.key, problem), lambda name: np.asarray(getattr(state, name), getattr(new, name).dtype)
-    state = state._replace(**{name: cast(name) for name in ("step", "alive", "z")})
+    new = check.first_state(recipe, state.key, problem)
+    state = state._replace(**{name: np.asarray(getattr(state, name), getattr(new, name).dtype) for name in ("step", "alive", "z")})
     for name in ("z", "params", "average", "unknowns"):
         if not vector.alike(getattr(new, name), getattr(state, name)):
             raise ValueError(f"key: found a state whose {name} are of other shapes or types than those of this recipe and problem.")

@@ -200,7 +200,12 @@ def impulses(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def has_impulses(picture: np.ndarray) -> bool:
     """Says whether pixels of a picture `(H, W, C)` in [0, 1] are `impulses`, and not only a few, nor of one kind."""
-    return are_impulses(picture, impulses(picture)[0])
+    return may_have_impulses(picture) and are_impulses(picture, impulses(picture)[0])
+
+
+def may_have_impulses(picture: np.ndarray) -> bool:
+    """Says whether so many pixels are the least and the largest that they could be `impulses`, which takes no medians."""
+    return are_impulses(picture, np.True_)
 
 
 def are_impulses(picture: np.ndarray, hit: np.ndarray) -> bool:

@@ -64,13 +64,12 @@ def denoise(
     from dipjax.fitting import losses
     from dipjax.operators import problem
     from dipjax.stopping import HeldOut
-    from dipjax.stopping.noise import are_impulses, impulses
+    from dipjax.stopping.noise import are_impulses, impulses, may_have_impulses
     from dipjax.tasks.impulses import Others
 
     if noise not in NOISES:
         raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}.")
-    may_be = noise == "impulse" or (noise == "auto" and are_impulses(pixels, np.True_))  # if all at the ends were: soon told
-    found = impulses(pixels) if may_be else None
+    found = impulses(pixels) if noise == "impulse" or (noise == "auto" and may_have_impulses(pixels)) else None
     is_hit = found is not None and are_impulses(pixels, found[0])
     if noise != "impulse" and not is_hit:
         loss = {"poisson": lambda: losses.Anscombe(_gain(pixels)), "speckle": losses.Logarithm}.get(noise, lambda: None)()
